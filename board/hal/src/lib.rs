@@ -1,0 +1,1 @@
+//! Board descriptions: board.toml with inheritance, checked.

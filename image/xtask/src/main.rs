@@ -1,0 +1,3 @@
+//! Builds, runs and checks the image.
+
+fn main() {}

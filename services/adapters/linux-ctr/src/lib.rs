@@ -1,0 +1,1 @@
+//! Containers through crun under transient systemd units.

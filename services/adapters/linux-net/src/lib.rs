@@ -1,0 +1,1 @@
+//! Links, addresses, bridges, namespaces, nftables, DHCP client and dnsmasq on Linux.

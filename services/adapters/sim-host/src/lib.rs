@@ -1,0 +1,1 @@
+//! A simulated machine that implements every port, with faults and virtual time.

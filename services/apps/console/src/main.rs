@@ -1,0 +1,3 @@
+//! The maintenance menu on the node's consoles.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The node daemon: store, controllers, drivers and the local socket.
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! The loop that brings what is to what is wanted.
+//!
+//! A [`Controller`] says what it watches and which kinds' status it alone writes. The engine turns
+//! changes, driver events and timers into keys, runs one pass per key at a time, and acts on the
+//! [`Outcome`] or [`Failure`]. It must not know any resource's rules and never touches the machine.
+
+mod controller;
+
+pub use controller::{Controller, ErrorClass, Failure, Key, Outcome};

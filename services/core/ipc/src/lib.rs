@@ -1,0 +1,13 @@
+//! The local socket between `noded` and everything else on the node.
+//!
+//! Postcard frames over a Unix socket. Both ends come from one image, so there is no versioning beyond a
+//! hello that carries the build id. Resources travel as JSON text inside the frames, because their shapes
+//! use what postcard cannot carry (defaults, tagged enums, optional keys). This crate must not know any
+//! resource's rules; it moves requests and answers.
+
+mod protocol;
+
+pub use protocol::{
+    Action, Answer, Auth, ClientFrame, Hello, HelloReply, Json, ListQuery, LogQuery, PeerRole,
+    PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
+};

@@ -1,0 +1,388 @@
+//! The messages on the local socket.
+//!
+//! No message may use what postcard cannot carry: untagged or internally tagged enums, `flatten`,
+//! `skip_serializing_if`. A property test sends every message through the codec.
+
+use serde::{Deserialize, Serialize};
+use skerry_model::{Kind, Role, Violation};
+
+/// JSON text of a resource or report, passed through unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Json(pub String);
+
+/// First frame of a connection, from the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Build id of the client; another build than the server's is refused.
+    pub build: String,
+    /// What the client calls itself, for the log.
+    pub program: String,
+}
+
+/// The server's answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloReply {
+    /// Build id of the server.
+    pub build: String,
+    /// What the peer's credentials allow; `None` means the connection is refused.
+    pub role: Option<PeerRole>,
+}
+
+/// What a process may do by virtue of the user it runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerRole {
+    /// root: everything.
+    Root,
+    /// The north side: fetch the server identity, and act for those whose token it passes on.
+    North,
+    /// The maintenance menu, which stands for somebody at the machine: see the summary and the claim
+    /// code, restart, power off, read logs; more with a token.
+    Console,
+    /// Any other member of the group: only what a token allows.
+    Member,
+}
+
+/// On whose behalf a request is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Auth {
+    /// The process itself.
+    Peer,
+    /// The holder of this session secret.
+    Token(String),
+}
+
+/// A frame from the client after the hello.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientFrame {
+    /// A request. `id` is the client's and not in use by another open request of this connection.
+    Request {
+        /// Number that the answer carries.
+        id: u32,
+        /// On whose behalf.
+        auth: Auth,
+        /// What is asked.
+        request: Request,
+    },
+    /// Ends a stream, or gives up on a request.
+    Cancel {
+        /// The request.
+        id: u32,
+    },
+}
+
+/// A frame from the server after the hello.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerFrame {
+    /// The answer to a request, and the last frame of it unless it opened a stream.
+    Answer {
+        /// The request.
+        id: u32,
+        /// What came of it.
+        result: Result<Answer, Refusal>,
+    },
+    /// An item of an open stream.
+    Item {
+        /// The request.
+        id: u32,
+        /// The item.
+        item: StreamItem,
+    },
+    /// The end of a stream.
+    End {
+        /// The request.
+        id: u32,
+        /// Why it ended, if not because there is no more.
+        error: Option<Refusal>,
+    },
+}
+
+/// What can be asked of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Live facts for the first screen of every face: [`Answer::Document`] of `upkeep::Summary`.
+    Summary,
+    /// The machine's parts: [`Answer::Document`] of `upkeep::Inventory`.
+    Inventory,
+    /// Certificate chain and private key for HTTPS (PEM): [`Answer::Identity`]. North and root only.
+    ServerIdentity,
+    /// Sets the first admin. Works once. [`Answer::Session`].
+    Claim {
+        /// The code shown on the consoles.
+        code: String,
+        /// Account name.
+        username: String,
+        /// Password.
+        password: String,
+        /// Where the request came from, for the rate limit.
+        origin: String,
+    },
+    /// Checks a password and opens a session: [`Answer::Session`].
+    Login {
+        /// Account name.
+        username: String,
+        /// Password.
+        password: String,
+        /// `page`, `cli` or `console`.
+        purpose: String,
+        /// Where the request came from, for the rate limit.
+        origin: String,
+    },
+    /// Ends the session of the token.
+    Logout,
+    /// Who the token belongs to: [`Answer::Principal`].
+    WhoAmI,
+    /// All resources of a kind: [`Answer::List`].
+    List {
+        /// The kind.
+        kind: Kind,
+        /// Which of them.
+        query: ListQuery,
+    },
+    /// One resource by id or name: [`Answer::Document`].
+    Get {
+        /// The kind.
+        kind: Kind,
+        /// Id or name.
+        key: String,
+    },
+    /// Makes a resource from `{"metadata":{"name",…},"spec":{…}}`: [`Answer::Document`].
+    Create {
+        /// The kind.
+        kind: Kind,
+        /// The document.
+        document: Json,
+        /// Only check and plan; change nothing.
+        dry_run: bool,
+    },
+    /// Replaces the spec (and labels): [`Answer::Document`].
+    Replace {
+        /// The kind.
+        kind: Kind,
+        /// Id or name.
+        key: String,
+        /// The document.
+        document: Json,
+        /// The revision that the caller saw; another one is refused as stale.
+        if_revision: Option<u64>,
+    },
+    /// Changes parts of the spec by a JSON merge patch (RFC 7396): [`Answer::Document`].
+    Patch {
+        /// The kind.
+        kind: Kind,
+        /// Id or name.
+        key: String,
+        /// The patch.
+        patch: Json,
+        /// The revision that the caller saw.
+        if_revision: Option<u64>,
+    },
+    /// Takes a resource down. [`Answer::Document`] of what is being removed.
+    Delete {
+        /// The kind.
+        kind: Kind,
+        /// Id or name.
+        key: String,
+        /// The revision that the caller saw.
+        if_revision: Option<u64>,
+    },
+    /// Starts, stops and so on: [`Answer::Document`].
+    Act {
+        /// The kind.
+        kind: Kind,
+        /// Id or name.
+        key: String,
+        /// What to do.
+        action: Action,
+    },
+    /// Changes as they happen: a stream of [`StreamItem::Change`].
+    Watch {
+        /// Kinds of interest; all if empty.
+        kinds: Vec<Kind>,
+        /// After this revision; from now on if absent. A revision too far back is refused with
+        /// [`RefusalClass::Gone`].
+        after: Option<u64>,
+    },
+    /// Log of a workload or a service: a stream of [`StreamItem::Line`].
+    Log(LogQuery),
+    /// Why a resource is as it is: spec, status, last plan and error: [`Answer::Document`].
+    Explain {
+        /// The kind.
+        kind: Kind,
+        /// Id or name.
+        key: String,
+    },
+    /// The graph of controllers, in DOT: [`Answer::Text`].
+    Graph,
+    /// Restart or power off the machine: [`Answer::Done`].
+    Power(PowerAction),
+    /// The whole state as one checksummed file: [`Answer::Bytes`]. Admin only.
+    Export,
+}
+
+/// What can be done with a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Wanted on.
+    Start,
+    /// Wanted off, with the guest's or container's own shutdown first.
+    Stop,
+    /// Off at once.
+    ForceStop,
+    /// Off and on again.
+    Restart,
+}
+
+/// What can be done with the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PowerAction {
+    /// Restart.
+    Restart,
+    /// Power off.
+    PowerOff,
+}
+
+/// Which resources of a kind a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListQuery {
+    /// Only names that contain this.
+    pub name_contains: Option<String>,
+    /// Only with all of these labels.
+    pub labels: Vec<(String, String)>,
+    /// At most this many, 1 to 1000; 100 if absent.
+    pub limit: Option<u32>,
+    /// Names after this one (lists are ordered by name).
+    pub after: Option<String>,
+}
+
+/// Which log lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// `Vm` (its serial output), `Pod` (its containers' output) or `Node` (the system journal).
+    pub kind: Kind,
+    /// Id or name; for `Node` a unit name or nothing for the whole journal.
+    pub key: String,
+    /// The container, for a pod with several.
+    pub container: Option<String>,
+    /// The last so many lines, at most 10000.
+    pub tail: u32,
+    /// Go on as lines come.
+    pub follow: bool,
+}
+
+/// A good answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Nothing to say.
+    Done,
+    /// A resource or a report.
+    Document(Json),
+    /// Resources of one kind, ordered by name.
+    List {
+        /// The documents.
+        items: Vec<Json>,
+        /// Revision of the store at the time of the answer; a watch may go on from it.
+        revision: u64,
+        /// The name to continue after, if there are more.
+        next: Option<String>,
+    },
+    /// A new session. The secret is told only here.
+    Session {
+        /// What to send from now on.
+        token: String,
+        /// Account name.
+        username: String,
+        /// What it allows.
+        role: Role,
+        /// Seconds until it ends.
+        expires_in_s: Option<u64>,
+    },
+    /// Who a token belongs to.
+    Principal {
+        /// Account name.
+        username: String,
+        /// What it allows.
+        role: Role,
+    },
+    /// Certificate chain and private key, both PEM.
+    Identity {
+        /// Leaf first, then the node's own CA.
+        certificates: String,
+        /// PKCS #8.
+        private_key: String,
+    },
+    /// Plain text.
+    Text(String),
+    /// A file.
+    Bytes(Vec<u8>),
+    /// Items follow until [`ServerFrame::End`].
+    Stream,
+}
+
+/// An item of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamItem {
+    /// A resource changed.
+    Change {
+        /// The store's revision with this change.
+        revision: u64,
+        /// The kind.
+        kind: Kind,
+        /// The resource after the change; the last known one if `removed`.
+        document: Json,
+        /// Whether it is gone.
+        removed: bool,
+    },
+    /// A line of a log, without its line end.
+    Line(String),
+}
+
+/// Why a request was not done. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    /// What sort of refusal, for programs.
+    pub class: RefusalClass,
+    /// What happened, to what, and what to do.
+    pub detail: String,
+    /// Every fault of a document, for [`RefusalClass::Invalid`].
+    pub violations: Vec<Violation>,
+}
+
+impl Refusal {
+    /// A refusal without violations.
+    pub fn new(class: RefusalClass, detail: impl Into<String>) -> Self {
+        Self { class, detail: detail.into(), violations: Vec::new() }
+    }
+}
+
+/// Sorts of refusal, each with its HTTP status (RFC 9110) in brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefusalClass {
+    /// No or a wrong token (401).
+    Unauthenticated,
+    /// Known, but not allowed (403).
+    Forbidden,
+    /// No such resource (404).
+    NotFound,
+    /// The document is wrong (400 if it cannot be read, 422 with violations).
+    Invalid,
+    /// Stands against the present state, such as a name in use (409).
+    Conflict,
+    /// The resource changed since the caller read it (412).
+    Stale,
+    /// The machine cannot hold it; the detail gives the numbers (409).
+    Capacity,
+    /// Too many tries; seconds to wait (429).
+    TooMany {
+        /// Seconds.
+        retry_after_s: u32,
+    },
+    /// Larger than allowed (413).
+    TooLarge,
+    /// A watch from a revision that is no longer kept (410).
+    Gone,
+    /// Cannot be done now; trying later may work (503).
+    Unavailable,
+    /// A fault of the node (500).
+    Internal,
+}

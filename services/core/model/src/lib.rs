@@ -1,0 +1,41 @@
+//! The node's resources, as every face and the store see them.
+//!
+//! A resource is metadata, a `Spec` (what is wanted) and a `Status` (what is). This crate holds the
+//! types, their units and the checks that need nothing but the document itself. It must not touch
+//! Linux, the network, the clock or the store, and it holds no rule that compares wanted with observed:
+//! that is the domains' work.
+
+mod alarm;
+mod condition;
+mod id;
+mod image;
+mod job;
+mod kind;
+mod meta;
+mod network;
+mod node;
+mod pod;
+mod port;
+mod resource;
+mod user;
+mod validate;
+mod vm;
+
+pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
+pub use condition::{Condition, ConditionState, Conditions};
+pub use id::{Id, ParseIdError};
+pub use image::{Image, ImageFile, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus};
+pub use job::{Job, JobSpec, JobState, JobStatus};
+pub use kind::{Kind, ParseKindError};
+pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
+pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
+pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
+pub use pod::{
+    Container, ContainerState, ContainerStatus, EnvVar, Pod, PodSpec, PodState, PodStatus,
+    RestartPolicy,
+};
+pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
+pub use resource::{Document, DocumentError, NewResource, Resource, ResourceKind};
+pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
+pub use validate::{Invalid, Name, NameError, Validate, Violation};
+pub use vm::{Accelerator, Power, Vm, VmSpec, VmState, VmStatus};

@@ -1,0 +1,203 @@
+//! Virtual machines.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Conditions, Id, Invalid, Kind, Name, Port, Publish, ResourceKind, Timestamp, Validate,
+};
+
+/// Marks [`crate::Resource`]s that are virtual machines.
+#[derive(Debug, Clone, Copy)]
+pub enum Vm {}
+
+impl ResourceKind for Vm {
+    const KIND: Kind = Kind::Vm;
+    type Spec = VmSpec;
+    type Status = VmStatus;
+}
+
+/// The wanted power state of a workload. What was last wanted is what returns after a power cut.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// On.
+    #[default]
+    Running,
+    /// Off.
+    Stopped,
+}
+
+/// What is wanted of a virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct VmSpec {
+    /// Name of the image it starts from.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub image: Name,
+    /// Virtual processors, 1 to 64.
+    #[serde(default = "VmSpec::one")]
+    pub vcpus: u32,
+    /// Memory in MiB, 32 to 1048576.
+    #[serde(default = "VmSpec::default_memory")]
+    pub memory_mib: u64,
+    /// On or off.
+    #[serde(default)]
+    pub power: Power,
+    /// Name of the network of its first interface.
+    #[serde(default = "default_network")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub network: Name,
+    /// What is reachable at the node's addresses.
+    #[serde(default)]
+    pub publish: Vec<Publish>,
+    /// Seconds that the guest gets for its own shutdown before it is forced off, 0 to 3600.
+    #[serde(default = "VmSpec::default_stop_timeout")]
+    pub stop_timeout_s: u32,
+}
+
+/// The network that exists from the first boot on.
+pub(crate) fn default_network() -> Name {
+    // The literal follows the rule, which a test below holds it to.
+    Name::new("default").unwrap_or_else(|_| unreachable!())
+}
+
+impl VmSpec {
+    const fn one() -> u32 {
+        1
+    }
+    const fn default_memory() -> u64 {
+        256
+    }
+    const fn default_stop_timeout() -> u32 {
+        90
+    }
+}
+
+/// The life-cycle state of a virtual machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum VmState {
+    /// Accepted; port and definition are being made.
+    #[default]
+    Creating,
+    /// Defined, off.
+    Stopped,
+    /// On its way up.
+    Starting,
+    /// Up.
+    Running,
+    /// Held by the hypervisor.
+    Paused,
+    /// The guest was asked to shut down.
+    Stopping,
+    /// The process died or the guest panicked.
+    Crashed,
+    /// Waiting for the next try.
+    Backoff,
+    /// Needs an operator.
+    Failed,
+    /// Being taken down.
+    Deleting,
+}
+
+/// What runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Accelerator {
+    /// The processor, through KVM.
+    Kvm,
+    /// Emulation: works everywhere, ten times slower or worse.
+    Emulation,
+}
+
+/// What a virtual machine is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct VmStatus {
+    /// The generation this status speaks of.
+    pub observed_generation: u64,
+    /// Life-cycle state.
+    pub state: VmState,
+    /// A sentence on why it is in this state, if there is something to say.
+    pub reason: String,
+    /// Its port, once made.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = Uuid))]
+    pub port: Option<Id<Port>>,
+    /// Process id of its QEMU while it runs.
+    pub pid: Option<u32>,
+    /// Its addresses.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub addresses: Vec<IpAddr>,
+    /// What runs its instructions.
+    pub accelerator: Option<Accelerator>,
+    /// When it last started.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub started_at: Option<Timestamp>,
+    /// How often it was started.
+    pub starts: u32,
+    /// Crashes in a row, for the waiting time before the next try.
+    pub crashes: u32,
+    /// Monotonic-free marker of the next try, for people.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub next_try: Option<Timestamp>,
+    /// Details.
+    pub conditions: Conditions,
+}
+
+impl Validate for VmSpec {
+    fn validate(&self, found: &mut Invalid) {
+        found.require((1..=64).contains(&self.vcpus), "spec.vcpus", "must be 1 to 64");
+        found.require(
+            (32..=1_048_576).contains(&self.memory_mib),
+            "spec.memory_mib",
+            "must be 32 to 1048576",
+        );
+        found.require(self.stop_timeout_s <= 3600, "spec.stop_timeout_s", "must be 0 to 3600");
+        Publish::validate_all(&self.publish, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_document_gets_defaults() {
+        let spec: VmSpec = serde_json::from_str(r#"{"image":"tiny"}"#).unwrap();
+        assert_eq!(spec.network.as_str(), "default");
+        assert_eq!((spec.vcpus, spec.memory_mib, spec.power), (1, 256, Power::Running));
+        let mut found = Invalid::default();
+        spec.validate(&mut found);
+        assert_eq!(found.into_result(), Ok(()));
+    }
+
+    #[test]
+    fn unknown_keys_and_odd_sizes_are_refused() {
+        assert!(serde_json::from_str::<VmSpec>(r#"{"image":"tiny","cpus":2}"#).is_err());
+        let spec: VmSpec = serde_json::from_str(
+            r#"{"image":"tiny","vcpus":0,"memory_mib":1,"publish":[
+                {"host_port":0,"workload_port":1},
+                {"host_port":80,"workload_port":1},{"host_port":80,"workload_port":2}]}"#,
+        )
+        .unwrap();
+        let mut found = Invalid::default();
+        spec.validate(&mut found);
+        let fields: Vec<_> = found.violations().iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.vcpus",
+                "spec.memory_mib",
+                "spec.publish[0].host_port",
+                "spec.publish[2].host_port"
+            ]
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! Virtual machines: life cycle, plans and the hypervisor port.

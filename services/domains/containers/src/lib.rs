@@ -1,0 +1,1 @@
+//! Pods of OCI containers: life cycle, plans and the runtime port.

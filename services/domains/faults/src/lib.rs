@@ -1,0 +1,1 @@
+//! The alarm catalogue and the rules of raising and clearing alarms.

@@ -1,0 +1,1 @@
+//! Networks, ports, uplinks and forwards: rules, plans and the ports to the machine.

@@ -1,0 +1,1 @@
+//! Node identity, claim, users, roles, tokens and rate limits.

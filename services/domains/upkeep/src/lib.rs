@@ -1,0 +1,1 @@
+//! Node facts, inventory, first boot and power actions.
