@@ -1,1 +1,20 @@
-//! Node identity, claim, users, roles, tokens and rate limits.
+//! Who this node is, and who may do what on it.
+//!
+//! Node identity (id, own certificate authority, server certificate), the claim code that sets the
+//! first admin, passwords, session secrets, roles and rate limits. Everything here is pure: random bytes
+//! and the monotonic time come from the caller, and nothing is read or written. Secrets must never
+//! appear in a `Debug` or `Display` form.
+
+mod access;
+mod claim;
+mod identity;
+mod limit;
+mod password;
+mod token;
+
+pub use access::{Permission, may};
+pub use claim::ClaimCode;
+pub use identity::{Identity, IdentityError, fingerprint};
+pub use limit::{Limiter, TooMany};
+pub use password::{PasswordError, check_password_rules, hash_password, verify_password};
+pub use token::{Secret, hash_secret};
