@@ -1,8 +1,17 @@
-//! Node facts, inventory, first boot and power actions.
+//! Node facts, inventory, built-in images and power actions.
+//!
+//! Holds the port to the machine ([`Host`]), the reports that faces show ([`Summary`], [`Inventory`]) and the
+//! rules of the image library. It must not read the machine itself: an adapter does that.
 
+mod builtin;
+mod host;
 mod inventory;
 mod summary;
 
+pub use builtin::{ImageListError, builtin_images};
+pub use host::{
+    FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, KvmUnusable, PowerAction,
+};
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, HugePages, Inventory, MemoryInfo, MemoryModule, Nic, PciAccelerator,
     Processor, SystemInfo,
