@@ -17,6 +17,7 @@ mod node;
 mod pod;
 mod port;
 mod resource;
+mod toml_text;
 mod user;
 mod validate;
 mod vm;
@@ -36,6 +37,7 @@ pub use pod::{
 };
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
 pub use resource::{Document, DocumentError, NewResource, Resource, ResourceKind};
+pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
 pub use vm::{Accelerator, Power, Vm, VmSpec, VmState, VmStatus};
