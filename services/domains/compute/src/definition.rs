@@ -1,0 +1,87 @@
+//! What the hypervisor is told about a virtual machine, as plain data.
+//!
+//! An adapter turns it into its own form and must add nothing that could differ between two machines
+//! with equal definitions. The fingerprint stands for the whole definition: it is kept with the domain
+//! so that a later look can tell whether the domain still is what is wanted.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use skerry_model::{Accelerator, Id, Vm};
+
+/// A digest of a [`DomainDefinition`], 32 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// One that was written down with a domain.
+    pub fn recorded(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text to write down.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The network interface of a virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NicDefinition {
+    /// Name of the tap device that the hypervisor makes, at most 15 characters.
+    pub device: String,
+    /// Bridge that the tap device is put on.
+    pub bridge: String,
+    /// Ethernet address that the guest sees.
+    pub mac: String,
+}
+
+/// A virtual machine as the hypervisor is to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DomainDefinition {
+    /// The machine; also the UUID that the guest sees in its firmware tables.
+    pub vm: Id<Vm>,
+    /// Name for people who look at the hypervisor.
+    pub title: String,
+    /// What runs the guest's instructions.
+    pub accelerator: Accelerator,
+    /// Versioned machine type such as `pc-q35-10.0`, never an alias: an update of the hypervisor must
+    /// not change the guest's hardware.
+    pub machine: String,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Kernel that is booted directly.
+    pub kernel: PathBuf,
+    /// Its initial file system.
+    pub initrd: PathBuf,
+    /// Its command line.
+    pub arguments: String,
+    /// Its network interface.
+    pub nic: NicDefinition,
+    /// The generation of the record when this was made. Not part of the fingerprint: it also counts
+    /// changes, such as of the wanted power, that do not touch the definition.
+    #[serde(skip)]
+    pub generation: u64,
+}
+
+impl DomainDefinition {
+    /// Increased when an adapter writes equal definitions differently than before, so that domains
+    /// defined by an older version are defined anew.
+    const FORM: u32 = 1;
+
+    /// The digest of everything that matters to the guest.
+    pub fn fingerprint(&self) -> Fingerprint {
+        // Serializing plain fields into memory cannot fail; an empty text would only cause a
+        // redefinition, which is harmless.
+        let text = serde_json::to_string(&(Self::FORM, self)).unwrap_or_default();
+        let digest = blake3::hash(text.as_bytes());
+        Fingerprint(digest.to_hex().chars().take(32).collect())
+    }
+
+    /// The name of the domain: `skerry-vm-` and the first eight digits of the id.
+    pub fn domain_name(vm: Id<Vm>) -> String {
+        format!("skerry-vm-{}", vm.short())
+    }
+}

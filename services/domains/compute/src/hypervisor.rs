@@ -1,0 +1,242 @@
+//! The port to the hypervisor: what can be seen of it and done to it.
+//!
+//! An implementation is thin and idempotent: a step whose effect is already there succeeds. It decides
+//! nothing, and it never touches a domain that does not carry our label.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use skerry_engine::ErrorClass;
+use skerry_model::{Accelerator, Id, Vm};
+use tokio::sync::broadcast;
+
+use crate::{DomainDefinition, Fingerprint};
+
+/// Why a domain is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OffReason {
+    /// Not told: it never ran since the hypervisor's service or the host started.
+    Unknown,
+    /// The guest powered itself off, asked or not.
+    Shutdown,
+    /// It was forced off.
+    Destroyed,
+    /// Its process ended by itself, or the guest panicked.
+    Crashed,
+    /// It could not be started.
+    Failed,
+}
+
+/// Whether a domain runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DomainPower {
+    /// There is no process.
+    Off(OffReason),
+    /// The guest runs, or is on its way down.
+    Running,
+    /// There is a process, but the guest is held.
+    Paused,
+}
+
+impl DomainPower {
+    /// Whether there is a process.
+    pub const fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+}
+
+/// What can be seen of one virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainObserved {
+    /// Which one, by the label on the domain.
+    pub vm: Id<Vm>,
+    /// Whether it runs. Off for [`OffReason::Unknown`] if only files are left of it.
+    pub power: DomainPower,
+    /// Fingerprint of the definition that the next start will use; `None` if it is not defined. A
+    /// domain of ours whose label lacks it has an empty one.
+    pub defined: Option<Fingerprint>,
+    /// Fingerprint of the definition that it runs with; `None` while it is off.
+    pub live: Option<Fingerprint>,
+    /// Its process, while it runs.
+    pub pid: Option<u32>,
+    /// Whether files, such as its serial log, lie on the node.
+    pub files: bool,
+}
+
+/// One thing to do to one virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VmStep {
+    /// Define it persistently, or define it anew. A running guest keeps what it started with.
+    Define(Box<DomainDefinition>),
+    /// Start the defined domain.
+    Start(Id<Vm>),
+    /// Let a held guest run on.
+    Resume(Id<Vm>),
+    /// Press the guest's power button.
+    Shutdown(Id<Vm>),
+    /// End its process at once.
+    Destroy(Id<Vm>),
+    /// Forget its definition.
+    Undefine(Id<Vm>),
+    /// Remove its files, the serial log above all.
+    Erase(Id<Vm>),
+}
+
+impl VmStep {
+    /// The machine it is done to.
+    pub fn vm(&self) -> Id<Vm> {
+        match self {
+            Self::Define(definition) => definition.vm,
+            Self::Start(vm)
+            | Self::Resume(vm)
+            | Self::Shutdown(vm)
+            | Self::Destroy(vm)
+            | Self::Undefine(vm)
+            | Self::Erase(vm) => *vm,
+        }
+    }
+
+    /// The name of the step, for logs and reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Define(_) => "define",
+            Self::Start(_) => "start",
+            Self::Resume(_) => "resume",
+            Self::Shutdown(_) => "shutdown",
+            Self::Destroy(_) => "destroy",
+            Self::Undefine(_) => "undefine",
+            Self::Erase(_) => "erase",
+        }
+    }
+}
+
+/// What the hypervisor can do on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HypervisorFacts {
+    /// What runs guests' instructions.
+    pub accelerator: Accelerator,
+    /// The newest versioned machine type, for machines that have none written down yet.
+    pub machine: String,
+    /// Name and version for people, such as `QEMU 10.0.2, libvirt 11.3.0`.
+    pub version: String,
+}
+
+/// A place in a serial log that survives the log's rotation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Identity of the file; 0 before the first look.
+    pub file: u64,
+    /// Byte in it.
+    pub offset: u64,
+}
+
+/// A piece of a serial log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogChunk {
+    /// What the guest wrote: any bytes, never to be trusted as text.
+    pub bytes: Vec<u8>,
+    /// Where the next piece begins.
+    pub next: LogPosition,
+}
+
+/// News from the hypervisor; the pass that follows looks for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HypervisorEvent {
+    /// Something about this machine changed.
+    Changed(Id<Vm>),
+    /// The hypervisor's service answers again: everything may have changed.
+    Reconnected,
+}
+
+/// A failure of the hypervisor or of the way to it.
+#[derive(Debug, thiserror::Error)]
+pub enum HypervisorError {
+    /// Its service does not answer.
+    #[error("the hypervisor service does not answer; it is tried again")]
+    Unavailable {
+        /// What lies behind.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// A call took longer than it may.
+    #[error("`{call}` got no answer from the hypervisor in {seconds} s; it may still take effect")]
+    TimedOut {
+        /// The call.
+        call: &'static str,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The hypervisor cannot do this now but may later.
+    #[error("`{call}` of {vm} failed: {message}")]
+    Failed {
+        /// The call.
+        call: &'static str,
+        /// The machine.
+        vm: Id<Vm>,
+        /// What the hypervisor said.
+        message: String,
+    },
+    /// The hypervisor will not do this until something is changed.
+    #[error("the hypervisor refused `{call}` of {vm}: {message}")]
+    Refused {
+        /// The call.
+        call: &'static str,
+        /// The machine.
+        vm: Id<Vm>,
+        /// What the hypervisor said.
+        message: String,
+    },
+    /// A file of the machine could not be read, made or removed.
+    #[error("{what} of {vm} failed")]
+    Files {
+        /// What was tried.
+        what: &'static str,
+        /// The machine.
+        vm: Id<Vm>,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+impl HypervisorError {
+    /// Whether it may heal by itself.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Refused { .. } => ErrorClass::NeedsOperator,
+            Self::Unavailable { .. }
+            | Self::TimedOut { .. }
+            | Self::Failed { .. }
+            | Self::Files { .. } => ErrorClass::Retry,
+        }
+    }
+}
+
+/// The hypervisor.
+#[async_trait]
+pub trait Hypervisor: Send + Sync + 'static {
+    /// What it can do on this machine.
+    async fn facts(&self) -> Result<HypervisorFacts, HypervisorError>;
+
+    /// Every domain that carries our label, and every machine of which files are left.
+    async fn observe(&self) -> Result<Vec<DomainObserved>, HypervisorError>;
+
+    /// One machine, if anything of it is there.
+    async fn observe_one(&self, vm: Id<Vm>) -> Result<Option<DomainObserved>, HypervisorError> {
+        Ok(self.observe().await?.into_iter().find(|domain| domain.vm == vm))
+    }
+
+    /// Does one step. Done already is done.
+    async fn apply(&self, step: &VmStep) -> Result<(), HypervisorError>;
+
+    /// Reads the serial log from a place on, at most `limit` bytes. A place in a file that is gone
+    /// counts as the beginning of the oldest one there is. Nothing written yet is an empty piece.
+    async fn serial_log(
+        &self,
+        vm: Id<Vm>,
+        from: LogPosition,
+        limit: usize,
+    ) -> Result<LogChunk, HypervisorError>;
+
+    /// News from now on. A receiver that lags has to look at everything.
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent>;
+}

@@ -1,0 +1,305 @@
+//! The life cycle of a virtual machine: which state follows which.
+//!
+//! [`next`] is the only place that says so. It must not look at clocks, the store or the hypervisor:
+//! its caller has found out what happened, and does what the effects say. An event that a state does
+//! not know is refused and changes nothing.
+//!
+//! | from | event | to | effects |
+//! |---|---|---|---|
+//! | creating | made | stopped | |
+//! | creating | up | running | |
+//! | creating | held | paused | |
+//! | creating | delete | deleting | force off |
+//! | stopped | start | starting | |
+//! | stopped | up | running | |
+//! | stopped | held | paused | |
+//! | stopped | force off | stopped | |
+//! | stopped | delete | deleting | force off |
+//! | starting | up | running | count start |
+//! | starting | held | paused | |
+//! | starting | start failed | backoff | count crash |
+//! | starting | start rejected | failed | count crash |
+//! | starting | force off | stopped | force off |
+//! | starting | crash | backoff | count crash |
+//! | starting | withdrawn | stopped | |
+//! | starting | delete | deleting | force off |
+//! | running | held | paused | |
+//! | running | shutdown | stopping | ask guest |
+//! | running | force off | stopped | force off |
+//! | running | guest off | stopped | want stopped |
+//! | running | crash | backoff | count crash |
+//! | running | host booted | stopped | |
+//! | running | delete | deleting | force off |
+//! | paused | up | running | |
+//! | paused | shutdown | stopping | ask guest |
+//! | paused | force off | stopped | force off |
+//! | paused | guest off | stopped | want stopped |
+//! | paused | crash | backoff | count crash |
+//! | paused | host booted | stopped | |
+//! | paused | delete | deleting | force off |
+//! | stopping | stop timeout | stopping | force off |
+//! | stopping | force off | stopped | force off |
+//! | stopping | guest off | stopped | |
+//! | stopping | crash | stopped | |
+//! | stopping | host booted | stopped | |
+//! | stopping | delete | deleting | force off |
+//! | crashed | start | starting | |
+//! | crashed | up | running | |
+//! | crashed | held | paused | |
+//! | crashed | force off | stopped | |
+//! | crashed | withdrawn | stopped | |
+//! | crashed | delete | deleting | force off |
+//! | backoff | start | starting | |
+//! | backoff | up | running | |
+//! | backoff | held | paused | |
+//! | backoff | force off | stopped | |
+//! | backoff | withdrawn | stopped | |
+//! | backoff | delete | deleting | force off |
+//! | failed | start | starting | |
+//! | failed | up | running | |
+//! | failed | held | paused | |
+//! | failed | force off | stopped | |
+//! | failed | withdrawn | stopped | |
+//! | failed | delete | deleting | force off |
+
+use std::fmt;
+
+use skerry_model::VmState;
+
+/// Something that happened to a virtual machine, or is to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Image and port are there, and it is defined.
+    Made,
+    /// It is to run, and the machine can hold it.
+    Start,
+    /// It was seen running.
+    Up,
+    /// It was seen held by the hypervisor.
+    Held,
+    /// The start failed in a way that may heal.
+    StartFailed,
+    /// The start failed in a way that will not heal by itself.
+    StartRejected,
+    /// It is to stop by the guest's own shutdown.
+    Shutdown,
+    /// The guest's own shutdown took too long.
+    StopTimeout,
+    /// It is to be off at once.
+    ForceOff,
+    /// The guest powered itself off.
+    GuestOff,
+    /// Its process ended though nobody asked for it, or the guest panicked.
+    Crash,
+    /// It is off because the host was off.
+    HostBooted,
+    /// It was to be started but is not wanted any more, and does not run.
+    Withdrawn,
+    /// It is to be taken down.
+    Delete,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 14] = [
+        Self::Made,
+        Self::Start,
+        Self::Up,
+        Self::Held,
+        Self::StartFailed,
+        Self::StartRejected,
+        Self::Shutdown,
+        Self::StopTimeout,
+        Self::ForceOff,
+        Self::GuestOff,
+        Self::Crash,
+        Self::HostBooted,
+        Self::Withdrawn,
+        Self::Delete,
+    ];
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Made => "made",
+            Self::Start => "start",
+            Self::Up => "up",
+            Self::Held => "held",
+            Self::StartFailed => "start failed",
+            Self::StartRejected => "start rejected",
+            Self::Shutdown => "shutdown",
+            Self::StopTimeout => "stop timeout",
+            Self::ForceOff => "force off",
+            Self::GuestOff => "guest off",
+            Self::Crash => "crash",
+            Self::HostBooted => "host booted",
+            Self::Withdrawn => "withdrawn",
+            Self::Delete => "delete",
+        })
+    }
+}
+
+/// What goes with a change of state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// A start has succeeded: count it and note the time.
+    CountStart,
+    /// A crash or failed start: count it and wait longer before the next try.
+    CountCrash,
+    /// Press the power button and begin to wait for the guest.
+    AskGuest,
+    /// End the process.
+    ForceOff,
+    /// The guest decided to be off: the wanted power becomes `stopped`, so that it stays off.
+    WantStopped,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CountStart => "count start",
+            Self::CountCrash => "count crash",
+            Self::AskGuest => "ask guest",
+            Self::ForceOff => "force off",
+            Self::WantStopped => "want stopped",
+        })
+    }
+}
+
+/// An event that means nothing in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a virtual machine that is {state:?} knows no `{event}`")]
+pub struct Refused {
+    /// The state, which stays.
+    pub state: VmState,
+    /// The event.
+    pub event: Event,
+}
+
+/// The state after an event, and what goes with it.
+pub fn next(state: VmState, event: Event) -> Result<(VmState, Vec<Effect>), Refused> {
+    use Effect as Do;
+    use Event as On;
+    use VmState as S;
+    let to = match (state, event) {
+        (S::Deleting, _) => return Err(Refused { state, event }),
+        (_, On::Delete) => (S::Deleting, vec![Do::ForceOff]),
+
+        (S::Creating, On::Made) => (S::Stopped, vec![]),
+
+        (S::Stopped | S::Crashed | S::Backoff | S::Failed, On::Start) => (S::Starting, vec![]),
+        (S::Starting | S::Crashed | S::Backoff | S::Failed, On::Withdrawn) => (S::Stopped, vec![]),
+
+        // Seen running in a state that expects nothing to run: adopted as it is.
+        (S::Starting, On::Up) => (S::Running, vec![Do::CountStart]),
+        (S::Creating | S::Stopped | S::Paused | S::Crashed | S::Backoff | S::Failed, On::Up) => {
+            (S::Running, vec![])
+        }
+        (
+            S::Creating
+            | S::Stopped
+            | S::Starting
+            | S::Running
+            | S::Crashed
+            | S::Backoff
+            | S::Failed,
+            On::Held,
+        ) => (S::Paused, vec![]),
+
+        (S::Starting, On::StartFailed) => (S::Backoff, vec![Do::CountCrash]),
+        (S::Starting, On::StartRejected) => (S::Failed, vec![Do::CountCrash]),
+
+        (S::Running | S::Paused, On::Shutdown) => (S::Stopping, vec![Do::AskGuest]),
+        (S::Stopping, On::StopTimeout) => (S::Stopping, vec![Do::ForceOff]),
+        (S::Starting | S::Running | S::Paused | S::Stopping, On::ForceOff) => {
+            (S::Stopped, vec![Do::ForceOff])
+        }
+        (S::Stopped | S::Crashed | S::Backoff | S::Failed, On::ForceOff) => (S::Stopped, vec![]),
+
+        (S::Stopping, On::GuestOff | On::Crash) => (S::Stopped, vec![]),
+        (S::Running | S::Paused, On::GuestOff) => (S::Stopped, vec![Do::WantStopped]),
+        (S::Starting | S::Running | S::Paused, On::Crash) => (S::Backoff, vec![Do::CountCrash]),
+        (S::Running | S::Paused | S::Stopping, On::HostBooted) => (S::Stopped, vec![]),
+
+        _ => return Err(Refused { state, event }),
+    };
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const STATES: [VmState; 10] = [
+        VmState::Creating,
+        VmState::Stopped,
+        VmState::Starting,
+        VmState::Running,
+        VmState::Paused,
+        VmState::Stopping,
+        VmState::Crashed,
+        VmState::Backoff,
+        VmState::Failed,
+        VmState::Deleting,
+    ];
+
+    fn word(state: VmState) -> String {
+        serde_json::to_value(state).unwrap().as_str().unwrap().to_owned()
+    }
+
+    fn table() -> Vec<String> {
+        let mut rows =
+            vec!["| from | event | to | effects |".to_owned(), "|---|---|---|---|".to_owned()];
+        for state in STATES {
+            for event in Event::ALL {
+                if let Ok((to, effects)) = next(state, event) {
+                    let effects: Vec<_> = effects.iter().map(ToString::to_string).collect();
+                    let (from, to) = (word(state), word(to));
+                    let row = format!("| {from} | {event} | {to} | {} |", effects.join(", "));
+                    rows.push(row.replace("|  |", "| |"));
+                }
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_table_above_is_what_the_function_does() {
+        let written: Vec<_> = include_str!("lifecycle.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! |"))
+            .map(|row| format!("|{row}"))
+            .collect();
+        let generated = table();
+        assert_eq!(written, generated, "the table should be:\n//! {}", generated.join("\n//! "));
+    }
+
+    #[test]
+    fn whatever_may_have_a_process_can_be_forced_off_and_deleted() {
+        use VmState as S;
+        for state in [S::Starting, S::Running, S::Paused, S::Stopping] {
+            let (to, effects) = next(state, Event::ForceOff).unwrap();
+            assert_eq!((to, effects), (S::Stopped, vec![Effect::ForceOff]), "{state:?}");
+        }
+        for state in STATES.into_iter().filter(|state| *state != S::Deleting) {
+            assert!(next(state, Event::Delete).is_ok(), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn every_state_but_crashed_can_be_reached_from_creating() {
+        // `crashed` is for a crash policy that does not restart, which cannot be chosen yet.
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        let mut todo = vec![VmState::Creating];
+        while let Some(state) = todo.pop() {
+            if seen.insert(word(state)) {
+                todo.extend(Event::ALL.iter().filter_map(|e| next(state, *e).ok()).map(|n| n.0));
+            }
+        }
+        let all: BTreeSet<_> = STATES.into_iter().map(word).collect();
+        let missing: Vec<_> = all.difference(&seen).cloned().collect();
+        assert_eq!(missing, ["crashed"]);
+    }
+}
