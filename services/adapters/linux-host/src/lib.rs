@@ -1,1 +1,20 @@
-//! systemd, the machine's facts from /sys, DMI and /proc, power and logs.
+//! The machine and its service manager: facts from `/sys`, `/proc` and DMI, power, and the journal.
+//!
+//! Implements the port [`skerry_upkeep::Host`]. It reads what the kernel tells and asks systemd; it decides
+//! nothing, and it never fails for want of a part that a machine does not have.
+
+mod digest;
+mod disks;
+mod dmi;
+mod host;
+mod journal;
+mod kvm;
+mod memory;
+mod nics;
+mod pci;
+mod power;
+mod processors;
+mod roots;
+
+pub use host::LinuxHost;
+pub use roots::Roots;

@@ -1,0 +1,140 @@
+//! The machine itself, as upkeep's port to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skerry_model::Name;
+use skerry_upkeep::{
+    FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, KvmUnusable,
+    MemoryUse, PowerAction,
+};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+use crate::roots::{Roots, text};
+use crate::{digest, disks, dmi, journal, kvm, memory, nics, pci, power, processors};
+
+/// A Linux machine run by systemd.
+#[derive(Debug, Clone)]
+pub struct LinuxHost {
+    roots: Arc<Roots>,
+    journalctl: PathBuf,
+}
+
+impl Default for LinuxHost {
+    fn default() -> Self {
+        Self::new(Roots::default())
+    }
+}
+
+impl LinuxHost {
+    /// A machine whose kernel trees lie at `roots`; [`Roots::default`] is the running one.
+    pub fn new(roots: Roots) -> Self {
+        Self { roots: Arc::new(roots), journalctl: PathBuf::from("/usr/bin/journalctl") }
+    }
+
+    /// Runs blocking work on a thread for it. A thread that died gives the default: nothing was found.
+    async fn blocking<T: Default + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Roots) -> T + Send + 'static,
+    ) -> T {
+        let roots = Arc::clone(&self.roots);
+        tokio::task::spawn_blocking(move || work(&roots)).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "reading the machine's facts ended early");
+            T::default()
+        })
+    }
+}
+
+fn facts(roots: &Roots) -> HostFacts {
+    let wanted = RefreshKind::nothing()
+        .with_memory(MemoryRefreshKind::nothing().with_ram())
+        .with_cpu(CpuRefreshKind::nothing());
+    let (memory, cpus) = match System::new_with_specifics(wanted) {
+        Ok(system) => {
+            let memory =
+                MemoryUse { total: system.total_memory(), available: system.available_memory() };
+            (memory, u32::try_from(system.cpus().len()).unwrap_or(u32::MAX))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "memory and processors cannot be read");
+            (MemoryUse::default(), 0)
+        }
+    };
+    let load = System::load_average().map(|load| [load.one, load.five, load.fifteen]);
+    let kernel = |path: &str| text(roots.proc.join("sys/kernel").join(path)).unwrap_or_default();
+    HostFacts {
+        uptime_s: uptime_s(roots).unwrap_or(0),
+        memory,
+        load: load.unwrap_or_default(),
+        cpus,
+        kernel: kernel("osrelease"),
+        boot_id: kernel("random/boot_id"),
+        hostname: kernel("hostname"),
+    }
+}
+
+/// Whole seconds of `/proc/uptime`.
+fn uptime_s(roots: &Roots) -> Option<u64> {
+    text(roots.proc.join("uptime"))?.split('.').next()?.parse().ok()
+}
+
+fn inventory(roots: &Roots) -> Inventory {
+    Inventory {
+        system: dmi::system(roots, &processors::flags(roots)),
+        board: dmi::board(roots),
+        processors: processors::processors(roots),
+        memory: memory::memory(roots),
+        disks: disks::disks(roots),
+        nics: nics::nics(roots),
+        accelerators: pci::accelerators(roots),
+    }
+}
+
+fn set_hostname(roots: &Roots, name: &Name) -> Result<(), HostError> {
+    if text(roots.proc.join("sys/kernel/hostname")).as_deref() == Some(name.as_str()) {
+        return Ok(());
+    }
+    nix::unistd::sethostname(name.as_str()).map_err(|error| HostError::Refused {
+        action: "set the host name",
+        detail: error.to_string(),
+    })
+}
+
+#[async_trait]
+impl Host for LinuxHost {
+    async fn facts(&self) -> HostFacts {
+        self.blocking(facts).await
+    }
+
+    async fn inventory(&self) -> Inventory {
+        self.blocking(inventory).await
+    }
+
+    async fn power(&self, action: PowerAction) -> Result<(), HostError> {
+        power::power(action).await
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<JournalLines, HostError> {
+        journal::lines(&self.journalctl, &query)
+    }
+
+    async fn kvm_usable(&self) -> Result<(), KvmUnusable> {
+        self.blocking(|roots| Some(kvm::usable(roots))).await.unwrap_or(Err(KvmUnusable::NoFlag))
+    }
+
+    async fn hash_file(&self, path: &Path) -> Result<FileDigest, HostError> {
+        let path = path.to_owned();
+        let ended = |detail: String| HostError::Refused { action: "hash a file", detail };
+        tokio::task::spawn_blocking(move || digest::of_file(&path))
+            .await
+            .unwrap_or_else(|error| Err(ended(error.to_string())))
+    }
+
+    async fn set_hostname(&self, name: &Name) -> Result<(), HostError> {
+        set_hostname(&self.roots, name)
+    }
+}
+
+#[cfg(test)]
+mod tests;
