@@ -15,6 +15,7 @@ mod pci;
 mod power;
 mod processors;
 mod roots;
+pub mod systemd;
 
 pub use host::LinuxHost;
 pub use roots::Roots;

@@ -1,0 +1,168 @@
+//! One-shot commands as transient units: run in the host's own namespaces, not in noded's sandbox.
+//!
+//! The unit is pinned (`AddRef`) until its exit status has been read, and collected afterwards whatever
+//! came of it; if noded dies in between, the manager drops the pin with the bus connection.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+
+use super::property::{Exec, Properties};
+use super::unit::MainExit;
+use super::{Systemd, SystemdError};
+
+/// At most this much of each output is kept, so that a runaway program cannot fill memory.
+const OUTPUT_LIMIT: u64 = 1 << 20;
+
+/// A program to run once.
+#[derive(Debug)]
+pub struct Command {
+    /// What the unit is called: `skerry-run-<label>-<number>.service`.
+    pub label: String,
+    /// The program and its arguments; the first word is an absolute path.
+    pub argv: Vec<String>,
+    /// Bytes for its standard input.
+    pub stdin: Vec<u8>,
+    /// It is killed after this time.
+    pub deadline: Duration,
+}
+
+impl Command {
+    /// A program with a deadline of 30 s and empty input. `label` is a word of letters, digits and `-`.
+    pub fn new<S: Into<String>>(label: &str, argv: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            label: label.to_owned(),
+            argv: argv.into_iter().map(Into::into).collect(),
+            stdin: Vec::new(),
+            deadline: Duration::from_secs(30),
+        }
+    }
+
+    /// Gives it bytes to read.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Sets another deadline.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+}
+
+/// What became of a command that could be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandOutput {
+    /// Exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// Signal, if it was killed.
+    pub signal: Option<i32>,
+    /// Standard output, up to 1 MiB.
+    pub stdout: Vec<u8>,
+    /// Standard error output, up to 1 MiB.
+    pub stderr: Vec<u8>,
+}
+
+impl CommandOutput {
+    /// It ended by itself with code 0.
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// Distinguishes the units of this process; the process id distinguishes them from an earlier one's.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+impl Systemd {
+    /// Runs a program in the host's namespaces and waits for its end.
+    pub async fn run(&self, command: Command) -> Result<CommandOutput, SystemdError> {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let unit = format!("skerry-run-{}-{}-{number}.service", command.label, std::process::id());
+        let broken = |source: std::io::Error| SystemdError::Pipe { unit: unit.clone(), source };
+        let (input_end, input) = pipe_pair().map_err(broken)?;
+        let (output, output_end) = pipe_pair().map_err(broken)?;
+        let (errors, errors_end) = pipe_pair().map_err(broken)?;
+        let input = pipe::Sender::from_owned_fd(input).map_err(broken)?;
+        let output = pipe::Receiver::from_owned_fd(output).map_err(broken)?;
+        let errors = pipe::Receiver::from_owned_fd(errors).map_err(broken)?;
+
+        let micros = u64::try_from(command.deadline.as_micros()).unwrap_or(u64::MAX);
+        let properties = Properties::new()
+            .text("Description", &format!("Skerry: {}", command.label))
+            .text("Type", "oneshot")
+            .text("CollectMode", "inactive-or-failed")
+            .flag("AddRef", true)
+            .number("TimeoutStartUSec", micros)
+            .number("TimeoutStopUSec", 5_000_000)
+            .file("StandardInputFileDescriptor", input_end)
+            .file("StandardOutputFileDescriptor", output_end)
+            .file("StandardErrorFileDescriptor", errors_end)
+            .exec("ExecStart", [Exec::new(command.argv)]);
+
+        let feed = feed(input, command.stdin);
+        let slack = command.deadline + Duration::from_secs(10);
+        let work = async {
+            let started = self.start_transient(&unit, &properties, slack).await;
+            // Our ends of the pipes go with the properties; only then do the readers see the end.
+            drop(properties);
+            started
+        };
+        let all = async { tokio::join!(work, feed, collect(output), collect(errors)) };
+        // A program that leaves a process behind keeps the pipes open after its own end.
+        let output = match tokio::time::timeout(slack + Duration::from_secs(5), all).await {
+            Ok((started, (), stdout, stderr)) => self.outcome(&unit, started, stdout, stderr).await,
+            Err(_) => Err(SystemdError::Deadline { unit: unit.clone(), deadline: slack }),
+        };
+        // Best effort: the pin goes with the connection anyway.
+        let _: Result<(), _> = self.manager("UnrefUnit", &unit, &(unit.as_str(),)).await;
+        output
+    }
+
+    /// Reads how the program ended. A failed job with a known exit is an answer, not an error.
+    async fn outcome(
+        &self,
+        unit: &str,
+        started: Result<(), SystemdError>,
+        stdout: Vec<u8>,
+        stderr: Vec<u8>,
+    ) -> Result<CommandOutput, SystemdError> {
+        if let Err(error) = &started
+            && !matches!(error, SystemdError::Job { .. })
+        {
+            started?;
+            return Err(SystemdError::Lost { unit: unit.to_owned() });
+        }
+        let exit = self.status(unit).await?.and_then(|status| status.main_exit);
+        let (code, signal) = match (exit, started) {
+            (Some(MainExit::Code(code)), _) => (Some(code), None),
+            (Some(MainExit::Signal(signal)), _) => (None, Some(signal)),
+            (None, Ok(())) => (Some(0), None),
+            (None, Err(error)) => return Err(error),
+        };
+        Ok(CommandOutput { code, signal, stdout, stderr })
+    }
+}
+
+/// A pipe; both ends close on exec.
+fn pipe_pair() -> std::io::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(std::io::Error::from)
+}
+
+/// Writes all bytes and closes. A program that reads no input is no error.
+async fn feed(mut input: pipe::Sender, bytes: Vec<u8>) {
+    let _ = input.write_all(&bytes).await;
+}
+
+/// Reads up to the limit, then reads on and throws away so that the program does not stall.
+async fn collect(mut output: pipe::Receiver) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let _ = (&mut output).take(OUTPUT_LIMIT).read_to_end(&mut bytes).await;
+    let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
+    bytes
+}
