@@ -177,7 +177,7 @@ pub struct ServiceObserved {
 }
 
 /// The packet rules as one whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
     /// Made from the text; the loaded rules carry it, so that they can be recognised.
     pub mark: String,
