@@ -1,0 +1,41 @@
+//! Resources for this crate's own tests.
+
+use skerry_model::{Document, Id, Job, JobSpec, Meta, Name, NewResource, Owner, Phase, Timestamp};
+use uuid::Uuid;
+
+pub fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+pub fn id(n: u64) -> Id<Job> {
+    Id::new(Uuid::from_u128(u128::from(n)))
+}
+
+pub fn name(n: u64) -> Name {
+    Name::new(format!("job-{n}")).unwrap()
+}
+
+pub fn spec(operation: &str) -> JobSpec {
+    JobSpec { operation: operation.to_owned(), subject: None, deadline_s: 60, abort: false }
+}
+
+pub fn new(n: u64, operation: &str) -> NewResource<Job> {
+    NewResource::new(id(n), name(n), spec(operation))
+}
+
+pub fn document(n: u64, revision: u64) -> Document {
+    let metadata = Meta {
+        id: id(n).uuid(),
+        name: name(n),
+        labels: Default::default(),
+        generation: 1,
+        revision,
+        owner: Owner::Local,
+        phase: Phase::Present,
+        finalizers: Vec::new(),
+        created: now(),
+        updated: now(),
+    };
+    let spec = serde_json::to_value(spec(&format!("operation-{n}-"))).unwrap();
+    Document { kind: skerry_model::Kind::Job, metadata, spec, status: serde_json::json!({}) }
+}
