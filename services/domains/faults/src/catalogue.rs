@@ -1,0 +1,119 @@
+//! Every alarm of the node, one row each.
+
+use skerry_model::Severity;
+
+/// How an alarm ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clearing {
+    /// The node notices that the condition is over.
+    Automatic,
+    /// Somebody says so.
+    Manual,
+}
+
+/// What an alarm means.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    /// Key, stable for ever.
+    pub key: &'static str,
+    /// Severity it is raised with.
+    pub severity: Severity,
+    /// Probable cause, a code of O-RAN O2ims (WG6, infrastructure monitoring, standard probable causes).
+    pub cause: &'static str,
+    /// How it ends.
+    pub clearing: Clearing,
+    /// What it says, in one sentence.
+    pub text: &'static str,
+    /// What to do.
+    pub repair: &'static str,
+}
+
+/// All alarms, ordered by key.
+pub const CATALOGUE: &[Definition] = &[
+    Definition {
+        key: "CONTROLLER_FAULT",
+        severity: Severity::Major,
+        cause: "HOST_OS_ERROR",
+        clearing: Clearing::Automatic,
+        text: "A part of the node keeps failing and needs attention.",
+        repair: "Read the message with `skerry explain`; if it names nothing to change, send the node's log to support.",
+    },
+    Definition {
+        key: "IMAGE_DAMAGED",
+        severity: Severity::Major,
+        cause: "STORAGE_BIT_ERROR",
+        clearing: Clearing::Automatic,
+        text: "The bytes of an image are not those that were recorded.",
+        repair: "Delete and import the image again; for a built-in image, install the system image again.",
+    },
+    Definition {
+        key: "KVM_UNUSABLE",
+        severity: Severity::Warning,
+        cause: "CPU_CONFIGURATION",
+        clearing: Clearing::Automatic,
+        text: "Virtual machines run by emulation, because the processor's virtualisation cannot be used.",
+        repair: "Enable virtualisation (VT-x or AMD-V) in the firmware setup.",
+    },
+    Definition {
+        key: "POD_CRASH_LOOP",
+        severity: Severity::Major,
+        cause: "HOST_OS_ERROR",
+        clearing: Clearing::Automatic,
+        text: "A pod's container keeps ending and is started again ever more slowly.",
+        repair: "Read its log; correct its image or command, or stop it.",
+    },
+    Definition {
+        key: "STATE_ON_TEMPORARY_MEMORY",
+        severity: Severity::Critical,
+        cause: "STORAGE_PHYSICAL_DISK_STATE",
+        clearing: Clearing::Automatic,
+        text: "The state partition could not be mounted: what is changed now is lost at the next restart.",
+        repair: "Look at the disk; restart the node; if that does not help, install again and import a checkpoint.",
+    },
+    Definition {
+        key: "STORE_RECOVERED",
+        severity: Severity::Major,
+        cause: "STORAGE_BLOCK_ERROR",
+        clearing: Clearing::Manual,
+        text: "The store was damaged and has been brought back by the recovery ladder.",
+        repair: "Compare the node's resources with what you expect, then clear the alarm; look at the disk's health.",
+    },
+    Definition {
+        key: "STORE_UNWRITABLE",
+        severity: Severity::Critical,
+        cause: "STORAGE_CAPACITY",
+        clearing: Clearing::Automatic,
+        text: "The store cannot be written: changes are refused, workloads run on.",
+        repair: "Look at the state partition's space and health; restart the node.",
+    },
+    Definition {
+        key: "VM_CRASH_LOOP",
+        severity: Severity::Major,
+        cause: "HOST_OS_ERROR",
+        clearing: Clearing::Automatic,
+        text: "A virtual machine keeps crashing and is started again ever more slowly.",
+        repair: "Read its serial output; correct its image, or stop it.",
+    },
+];
+
+/// The row with this key.
+pub fn definition(key: &str) -> Option<&'static Definition> {
+    CATALOGUE.iter().find(|row| row.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_ordered_unique_and_rows_are_complete() {
+        assert!(CATALOGUE.windows(2).all(|pair| pair[0].key < pair[1].key));
+        for row in CATALOGUE {
+            assert!(row.key.chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{}", row.key);
+            assert!(row.text.ends_with('.') && row.repair.ends_with('.'), "{}", row.key);
+            assert!(!row.cause.is_empty());
+        }
+        assert!(definition("STORE_RECOVERED").is_some());
+        assert!(definition("NOPE").is_none());
+    }
+}
