@@ -65,7 +65,8 @@ impl Layout {
     /// # Errors
     /// When the file cannot be read, does not parse, or contradicts itself.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("{} is wrong", path.display()))
     }
 
@@ -88,15 +89,28 @@ impl Layout {
             ensure!(labels.insert(label), "label {label} is used twice");
             match (partition.size_mib, partition.minimum_mib) {
                 (Some(_), None) => {}
-                (None, Some(_)) => ensure!(index + 1 == self.partitions.len(), "{label} takes the rest of the disk but is not the last partition"),
+                (None, Some(_)) => ensure!(
+                    index + 1 == self.partitions.len(),
+                    "{label} takes the rest of the disk but is not the last partition"
+                ),
                 _ => bail!("{label} needs size_mib or minimum_mib, and only one of them"),
             }
-            ensure!(!first_boot || partition.made == Made::FirstBoot, "{label} is part of the image but comes after a partition made at first boot");
+            ensure!(
+                !first_boot || partition.made == Made::FirstBoot,
+                "{label} is part of the image but comes after a partition made at first boot"
+            );
             first_boot |= partition.made == Made::FirstBoot;
-            ensure!(partition.made == Made::Image || partition.format.is_some(), "{label} is made at first boot but has no format");
+            ensure!(
+                partition.made == Made::Image || partition.format.is_some(),
+                "{label} is made at first boot but has no format"
+            );
         }
         let needed = self.used_mib();
-        ensure!(needed <= self.minimum_disk_mib, "the partitions need {needed} MiB but minimum_disk_mib is {}", self.minimum_disk_mib);
+        ensure!(
+            needed <= self.minimum_disk_mib,
+            "the partitions need {needed} MiB but minimum_disk_mib is {}",
+            self.minimum_disk_mib
+        );
         Ok(())
     }
 
@@ -109,30 +123,39 @@ impl Layout {
     /// Definitions for the build: the partitions of the image, filled for slot A only.
     #[must_use]
     pub fn image_definitions(&self) -> Vec<(String, String)> {
-        self.render(|p| p.made == Made::Image, |p, text| {
-            if let Some(format) = &p.format {
-                let _ = writeln!(text, "Format={format}");
-                let _ = writeln!(text, "CopyFiles={}", if p.kind == "esp" { "/efi:/" } else { "/root:/" });
-            }
-            match p.label.as_str() {
-                "root-a" => text.push_str("Verity=data\nVerityMatchKey=a\n"),
-                "verity-a" => text.push_str("Verity=hash\nVerityMatchKey=a\n"),
-                _ => {}
-            }
-        })
+        self.render(
+            |p| p.made == Made::Image,
+            |p, text| {
+                if let Some(format) = &p.format {
+                    let _ = writeln!(text, "Format={format}\nCopyFiles=/:/");
+                }
+                match p.label.as_str() {
+                    "root-a" => text.push_str("Verity=data\nVerityMatchKey=a\n"),
+                    "verity-a" => text.push_str("Verity=hash\nVerityMatchKey=a\n"),
+                    _ => {}
+                }
+            },
+        )
     }
 
     /// Definitions for the running node: the partitions of the image so that they are recognised, and those to make.
     #[must_use]
     pub fn node_definitions(&self) -> Vec<(String, String)> {
-        self.render(|_| true, |p, text| {
-            if let (Made::FirstBoot, Some(format)) = (p.made, &p.format) {
-                let _ = writeln!(text, "Format={format}");
-            }
-        })
+        self.render(
+            |_| true,
+            |p, text| {
+                if let (Made::FirstBoot, Some(format)) = (p.made, &p.format) {
+                    let _ = writeln!(text, "Format={format}");
+                }
+            },
+        )
     }
 
-    fn render(&self, wanted: impl Fn(&Partition) -> bool, extra: impl Fn(&Partition, &mut String)) -> Vec<(String, String)> {
+    fn render(
+        &self,
+        wanted: impl Fn(&Partition) -> bool,
+        extra: impl Fn(&Partition, &mut String),
+    ) -> Vec<(String, String)> {
         let mut files = Vec::new();
         for (index, partition) in self.partitions.iter().enumerate().filter(|(_, p)| wanted(p)) {
             let mut text = String::from("# Made from image/layout.toml.\n[Partition]\n");
@@ -167,26 +190,36 @@ mod tests {
     #[test]
     fn only_slot_a_is_filled() {
         let files = real().image_definitions();
-        let filled: Vec<&str> = files.iter().filter(|(_, text)| text.contains("CopyFiles=")).map(|(name, _)| name.as_str()).collect();
+        let filled: Vec<&str> = files
+            .iter()
+            .filter(|(_, text)| text.contains("CopyFiles="))
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(filled, ["10-esp.conf", "20-root-a.conf"]);
     }
 
     #[test]
     fn the_node_makes_state_and_data_and_nothing_else() {
         let files = real().node_definitions();
-        let made: Vec<&str> = files.iter().filter(|(_, text)| text.contains("Format=")).map(|(name, _)| name.as_str()).collect();
+        let made: Vec<&str> = files
+            .iter()
+            .filter(|(_, text)| text.contains("Format="))
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(made, ["60-state.conf", "70-data.conf"]);
     }
 
     #[test]
     fn an_unknown_key_is_refused() {
-        let text = include_str!("../../layout.toml").replace("minimum_disk_mib", "minimum_disc_mib");
+        let text =
+            include_str!("../../layout.toml").replace("minimum_disk_mib", "minimum_disc_mib");
         assert!(Layout::parse(&text).is_err());
     }
 
     #[test]
     fn partitions_larger_than_the_smallest_disk_are_refused() {
-        let text = include_str!("../../layout.toml").replace("minimum_mib = 2048", "minimum_mib = 9000");
+        let text =
+            include_str!("../../layout.toml").replace("minimum_mib = 2048", "minimum_mib = 9000");
         let error = Layout::parse(&text).unwrap_err();
         assert!(error.to_string().contains("minimum_disk_mib"), "{error}");
     }

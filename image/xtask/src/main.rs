@@ -1,3 +1,61 @@
-//! Builds, runs and checks the image.
+//! `cargo xtask`: everything that is done to build, run and check a node. See `cargo xtask help`.
+#![allow(clippy::print_stderr, reason = "this is a program for the terminal")]
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::image::{Compression, Options};
+use xtask::paths::Paths;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, runs and checks Skerry")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what this machine needs for everything below
+    Setup,
+    /// Make the builder root
+    Builder,
+    /// Build the image
+    Image {
+        /// Board to build for
+        #[arg(long, default_value = "qemu-q35")]
+        board: String,
+        /// Compression inside the root file system
+        #[arg(long, value_enum, default_value = "none")]
+        compression: Compression,
+        /// Also make the compressed image, checksums and the list of parts
+        #[arg(long)]
+        publish: bool,
+        /// Take the programs of the last build instead of building them
+        #[arg(long)]
+        no_programs: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform() {
+        Ok(()) => ExitCode::SUCCESS,
+        // The causes in one line; a backtrace of a build tool helps nobody.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform() -> Result<()> {
+    let paths = Paths::find();
+    match Arguments::parse().command {
+        Task::Setup => xtask::host::setup(),
+        Task::Builder => xtask::builder::Builder::ensure(&paths).map(drop),
+        Task::Image { board, compression, publish, no_programs } => {
+            xtask::image::build(&paths, &Options { board, compression, publish, programs: !no_programs }).map(drop)
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The builder root: a small Debian in `target/builder` that holds every tool the image needs, so that the host
+//! needs almost none.
+//!
+//! It is made by mmdebstrap and made anew when its definition changes. Programs run in it through bubblewrap, which
+//! enters it with `pivot_root`: mkosi's own sandbox fails in a plain chroot.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::command;
+use crate::paths::Paths;
+
+/// Where packages come from, for the builder root and for the image.
+pub const MIRROR: &str = "http://deb.debian.org/debian";
+/// Where security updates come from.
+pub const SECURITY_MIRROR: &str = "http://deb.debian.org/debian-security";
+/// The Debian release of builder root and image.
+pub const RELEASE: &str = "trixie";
+
+const PACKAGES: &[&str] = &[
+    // Assembling the image
+    "mkosi",
+    "systemd-repart",
+    "systemd-ukify",
+    "systemd-boot-efi",
+    "systemd-container",
+    "apt",
+    "ca-certificates",
+    "debian-archive-keyring",
+    "erofs-utils",
+    "xfsprogs",
+    "e2fsprogs",
+    "dosfstools",
+    "mtools",
+    "cryptsetup-bin",
+    "kmod",
+    "cpio",
+    "zstd",
+    "xz-utils",
+    "util-linux",
+    "busybox-static",
+    "dmsetup",
+    "systemd",
+    // Starting it
+    "qemu-system-x86",
+    "qemu-utils",
+    "ovmf",
+    "swtpm",
+    // Tests of registries and container images
+    "skopeo",
+    "umoci",
+    "docker-registry",
+];
+
+/// The builder root, ready to run programs.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    root: PathBuf,
+    repo: PathBuf,
+    target: PathBuf,
+}
+
+impl Builder {
+    /// Makes the builder root if it is missing or its definition has changed.
+    ///
+    /// # Errors
+    /// When packages cannot be fetched or installed.
+    pub fn ensure(paths: &Paths) -> Result<Self> {
+        let dir = paths.builder();
+        let root = dir.join("root");
+        let stamp = dir.join("definition.sha256");
+        let wanted = definition();
+        let builder =
+            Self { root: root.clone(), repo: paths.repo.clone(), target: paths.target.clone() };
+        if root.join("usr/bin/mkosi").exists()
+            && std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted)
+        {
+            return Ok(builder);
+        }
+        println!("Making the builder root in {} (about half a minute, 650 MB)", root.display());
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        if root.exists() {
+            command::run(command::as_root("rm").args(["-rf", "--one-file-system"]).arg(&root))?;
+        }
+        command::run_logged(mmdebstrap(&root).args(sources()), &dir.join("mmdebstrap.log"))?;
+        std::fs::write(&stamp, wanted)
+            .with_context(|| format!("cannot write {}", stamp.display()))?;
+        Ok(builder)
+    }
+
+    /// The builder root that must already be there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn existing(paths: &Paths) -> Result<Self> {
+        let root = paths.builder().join("root");
+        ensure!(
+            root.join("usr/bin/mkosi").exists(),
+            "there is no builder root in {}; run `cargo xtask builder`",
+            root.display()
+        );
+        Ok(Self { root, repo: paths.repo.clone(), target: paths.target.clone() })
+    }
+
+    /// Where the builder root is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A program in the builder root with the powers of root: for assembling images. Repository and `target/` are at
+    /// their own paths.
+    #[must_use]
+    pub fn root_command(&self, program: &str) -> Command {
+        let mut command = command::as_root("bwrap");
+        self.enter(&mut command);
+        command.args(["--bind", "/sys", "/sys", "--cap-add", "ALL"]);
+        command.args([
+            "--clearenv",
+            "--setenv",
+            "PATH",
+            "/usr/sbin:/usr/bin",
+            "--setenv",
+            "HOME",
+            "/root",
+            "--setenv",
+            "LC_ALL",
+            "C.UTF-8",
+        ]);
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// A program in the builder root with the powers of the caller: for QEMU.
+    #[must_use]
+    pub fn user_command(&self, program: &str) -> Command {
+        let mut command = Command::new("bwrap");
+        self.enter(&mut command);
+        command.args([
+            "--clearenv",
+            "--setenv",
+            "PATH",
+            "/usr/sbin:/usr/bin",
+            "--setenv",
+            "HOME",
+            "/tmp",
+        ]);
+        command.arg("--").arg(program);
+        command
+    }
+
+    fn enter(&self, command: &mut Command) {
+        command.arg("--bind").arg(&self.root).arg("/");
+        command.args([
+            "--dev-bind",
+            "/dev",
+            "/dev",
+            "--proc",
+            "/proc",
+            "--tmpfs", "/run", "--perms", "1777", "--tmpfs", "/tmp",
+        ]);
+        command.args(["--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"]);
+        command.arg("--bind").arg(&self.repo).arg(&self.repo);
+        if !self.target.starts_with(&self.repo) {
+            command.arg("--bind").arg(&self.target).arg(&self.target);
+        }
+        command.args(["--unshare-pid", "--die-with-parent"]);
+    }
+}
+
+fn mmdebstrap(root: &Path) -> Command {
+    let mut command = command::as_root("mmdebstrap");
+    command.args([
+        "--mode=root",
+        "--variant=minbase",
+        "--aptopt=APT::Install-Recommends \"false\"",
+    ]);
+    command.arg("--keyring=/usr/share/keyrings/debian-archive-keyring.gpg");
+    command.arg(format!("--include={}", PACKAGES.join(",")));
+    command.arg(RELEASE).arg(root);
+    command
+}
+
+fn sources() -> [String; 3] {
+    [
+        format!("deb {MIRROR} {RELEASE} main"),
+        format!("deb {MIRROR} {RELEASE}-updates main"),
+        format!("deb {SECURITY_MIRROR} {RELEASE}-security main"),
+    ]
+}
+
+fn definition() -> String {
+    let mut hash = Sha256::new();
+    for word in PACKAGES.iter().map(|p| (*p).to_owned()).chain(sources()) {
+        hash.update(word.as_bytes());
+        hash.update([0]);
+    }
+    hex::encode(hash.finalize())
+}
