@@ -1,1 +1,30 @@
-//! Pods of OCI containers: life cycle, plans and the runtime port.
+//! Pods of OCI containers: the life cycle, the plan and the port to the runtime.
+//!
+//! The rules live here: when a container is started again, what must be there before the first process,
+//! in which order a pod is taken down, what a pod is charged. The crate touches no machine: it speaks to one
+//! through [`ContainerRuntime`], which adapters implement.
+//!
+//! One pass over a pod is `observe -> decide -> plan -> apply`, repeated until the plan is empty.
+
+mod admission;
+mod backoff;
+mod desired;
+mod lifecycle;
+mod observed;
+mod plan;
+mod runtime;
+mod step;
+
+pub use admission::{MemoryLedger, Shortage, memory_charge_mib};
+pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
+pub use desired::{ContainerDesired, ImageArchive, PodNetwork, PodWanted, Want};
+pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
+pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};
+pub use plan::plan;
+pub use runtime::{
+    ContainerRuntime, LogLines, LogRequest, RuntimeError, RuntimeEvent, RuntimeFault,
+};
+pub use step::PodStep;
+
+/// The name of the finalizer that keeps a pod's record until its parts are gone.
+pub const FINALIZER: &str = "containers";

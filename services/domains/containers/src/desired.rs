@@ -1,0 +1,157 @@
+//! What is wanted of a pod, in the form in which plans and adapters take it.
+
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use skerry_model::{Container, EnvVar, Id, Name, Pod};
+
+/// The archive that a container's image lies in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct ImageArchive {
+    /// The image's name, for people.
+    pub name: Name,
+    /// Where the archive lies.
+    pub path: String,
+    /// SHA-256 of the archive, 64 lower-case hex digits; this is the image's identity.
+    pub sha256: String,
+}
+
+/// The network that a pod's containers share. It is wired before the first of them starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PodNetwork {
+    /// Name of the namespace, below `/run/netns`.
+    pub namespace: String,
+    /// The pod's host name.
+    pub hostname: String,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// The network's gateway, which is also its name server.
+    pub gateway: Ipv4Addr,
+}
+
+/// What is wanted of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerDesired {
+    /// Unique within the pod.
+    pub name: Name,
+    /// What it starts from.
+    pub image: ImageArchive,
+    /// Program and leading arguments; the image's entry point if empty.
+    pub command: Vec<String>,
+    /// Arguments; the image's own if this and `command` are empty.
+    pub args: Vec<String>,
+    /// Added to the image's environment.
+    pub env: Vec<EnvVar>,
+    /// Hard memory limit in MiB.
+    pub memory_mib: u64,
+    /// Processor limit in thousandths of a CPU.
+    pub cpu_limit_m: Option<u32>,
+    /// Most processes at once.
+    pub pids: u32,
+    /// Seconds between the stop signal and the kill.
+    pub stop_timeout_s: u32,
+    /// The network to join.
+    pub network: PodNetwork,
+    /// Names the container's definition and image. The writable layer lives as long as this.
+    pub layer: String,
+    /// Names all that the bundle is made from: the above and the network.
+    pub bundle: String,
+}
+
+impl ContainerDesired {
+    /// Puts together what a specification says with what its image and port turned out to be.
+    pub fn new(
+        spec: &Container,
+        image: ImageArchive,
+        network: PodNetwork,
+        stop_timeout_s: u32,
+    ) -> Self {
+        let layer = fingerprint(&(spec, &image.sha256));
+        let bundle = fingerprint(&(&layer, &network, stop_timeout_s));
+        Self {
+            name: spec.name.clone(),
+            image,
+            command: spec.command.clone(),
+            args: spec.args.clone(),
+            env: spec.env.clone(),
+            memory_mib: spec.memory_mib,
+            cpu_limit_m: spec.cpu_limit_m,
+            pids: spec.pids,
+            stop_timeout_s,
+            network,
+            layer,
+            bundle,
+        }
+    }
+}
+
+/// A short text that differs when the value differs.
+fn fingerprint(value: &impl Serialize) -> String {
+    // These types hold only texts, numbers and lists, which JSON can always write.
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    let digest = Sha256::digest(text);
+    hex::encode(digest.get(..16).unwrap_or_default())
+}
+
+/// Where a container should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// Up, as described.
+    Run(Box<ContainerDesired>),
+    /// As it is: it ended and waits, or something that it needs is missing.
+    Hold,
+    /// Down, with everything but the writable layer gone. `kill`: at once.
+    Down {
+        /// Do not wait for it to end by itself.
+        kill: bool,
+    },
+    /// Down, and nothing of it left.
+    Gone {
+        /// Do not wait for it to end by itself.
+        kill: bool,
+    },
+}
+
+/// What is wanted of a pod at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodWanted {
+    /// The pod.
+    pub pod: Id<Pod>,
+    /// Its containers, in the order in which they start. A container that is there but not listed here is
+    /// to be gone.
+    pub containers: Vec<(Name, Want)>,
+    /// The pod itself is to be gone, once all its containers are.
+    pub gone: bool,
+    /// Containers that are not listed are killed instead of stopped.
+    pub kill_strays: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::testing::{desired, network};
+
+    #[test]
+    fn the_layer_outlives_a_new_address_but_not_a_new_definition() {
+        let first = desired("web");
+        let mut moved = network();
+        moved.address = Ipv4Addr::new(10, 0, 0, 99);
+        let spec = Container {
+            name: first.name.clone(),
+            image: first.image.name.clone(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            memory_mib: 64,
+            cpu_limit_m: None,
+            pids: 1024,
+        };
+        let again = ContainerDesired::new(&spec, first.image.clone(), moved, 30);
+        assert_eq!(again.layer, first.layer);
+        assert_ne!(again.bundle, first.bundle);
+        let changed = Container { memory_mib: 65, ..spec };
+        let changed = ContainerDesired::new(&changed, first.image.clone(), network(), 30);
+        assert_ne!(changed.layer, first.layer);
+    }
+}

@@ -1,0 +1,175 @@
+//! The plan of a pod: a pure function of what is wanted and what is there.
+//!
+//! Order: first what must go, top-down (process, mount, bundle, layer), then what must come, bottom-up
+//! (image, layer, bundle, mount, process). A container whose process is still there keeps everything below
+//! it: the next plan, made after the process has ended, goes on. Equal wanted and observed give no steps.
+
+use skerry_model::{Id, Name, Pod};
+
+use crate::{ContainerDesired, ContainerObserved, PodObserved, PodStep, PodWanted, Run, Want};
+
+/// What to do next.
+pub fn plan(wanted: &PodWanted, observed: &PodObserved) -> Vec<PodStep> {
+    let mut steps = Vec::new();
+    let pod = wanted.pod;
+    let listed = |name: &Name| wanted.containers.iter().any(|(other, _)| other == name);
+    for (name, found) in observed.containers.iter().filter(|(name, _)| !listed(name)) {
+        take_down(pod, name, found, wanted.kill_strays, true, &mut steps);
+    }
+    // Stopped in the reverse of the order in which they start.
+    for (name, want) in wanted.containers.iter().rev() {
+        let found = observed.container(name);
+        match want {
+            Want::Down { kill } => take_down(pod, name, &found, *kill, false, &mut steps),
+            Want::Gone { kill } => take_down(pod, name, &found, *kill, true, &mut steps),
+            Want::Run(_) | Want::Hold => {}
+        }
+    }
+    for (name, want) in &wanted.containers {
+        if let Want::Run(desired) = want {
+            let found = observed.container(name);
+            import(desired, observed, &mut steps);
+            bring_up(pod, desired, &found, &mut steps);
+        }
+    }
+    let left = observed.containers.values().any(ContainerObserved::is_there);
+    if wanted.gone && observed.folders && !left {
+        steps.push(PodStep::RemoveFolders { pod });
+    }
+    steps
+}
+
+fn take_down(
+    pod: Id<Pod>,
+    name: &Name,
+    found: &ContainerObserved,
+    kill: bool,
+    layer_too: bool,
+    steps: &mut Vec<PodStep>,
+) {
+    let container = name.clone();
+    match (&found.run, kill) {
+        (Run::Starting | Run::Running { .. } | Run::Stopping, true) => {
+            return steps.push(PodStep::Kill { pod, container });
+        }
+        (Run::Starting | Run::Running { .. }, false) => {
+            return steps.push(PodStep::Stop { pod, container });
+        }
+        (Run::Stopping, false) => return,
+        (Run::Ended { .. }, _) => steps.push(PodStep::Forget { pod, container }),
+        (Run::Absent, _) => {}
+    }
+    remove_bundle(pod, name, found, steps);
+    if layer_too && found.layer.is_there() {
+        steps.push(PodStep::RemoveLayer { pod, container: name.clone() });
+    }
+}
+
+fn remove_bundle(pod: Id<Pod>, name: &Name, found: &ContainerObserved, steps: &mut Vec<PodStep>) {
+    if found.mounted {
+        steps.push(PodStep::UnmountRoot { pod, container: name.clone() });
+    }
+    if found.bundle.is_there() {
+        steps.push(PodStep::RemoveBundle { pod, container: name.clone() });
+    }
+}
+
+fn import(desired: &ContainerDesired, observed: &PodObserved, steps: &mut Vec<PodStep>) {
+    let image = &desired.image;
+    let queued = steps.iter().any(|step| {
+        matches!(step, PodStep::ImportImage { image: other } if other.sha256 == image.sha256)
+    });
+    if !queued && !observed.images.contains(&image.sha256) {
+        steps.push(PodStep::ImportImage { image: image.clone() });
+    }
+}
+
+fn bring_up(
+    pod: Id<Pod>,
+    desired: &ContainerDesired,
+    found: &ContainerObserved,
+    steps: &mut Vec<PodStep>,
+) {
+    if found.run.is_live() {
+        return;
+    }
+    let container = &desired.name;
+    if let Run::Ended { .. } = found.run {
+        steps.push(PodStep::Forget { pod, container: container.clone() });
+    }
+    let layer_fits = found.layer.is(&desired.layer);
+    let bundle_fits = found.bundle.is(&desired.bundle) && layer_fits;
+    if !bundle_fits {
+        remove_bundle(pod, container, found, steps);
+    }
+    if !layer_fits {
+        if found.layer.is_there() {
+            steps.push(PodStep::RemoveLayer { pod, container: container.clone() });
+        }
+        steps.push(PodStep::MakeLayer {
+            pod,
+            container: container.clone(),
+            layer: desired.layer.clone(),
+        });
+    }
+    let boxed = || Box::new(desired.clone());
+    if !bundle_fits {
+        steps.push(PodStep::WriteBundle { pod, container: boxed() });
+    }
+    if !bundle_fits || !found.mounted {
+        steps.push(PodStep::MountRoot { pod, container: boxed() });
+    }
+    steps.push(PodStep::Start { pod, container: boxed() });
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Values for the tests of this crate.
+    use super::*;
+    use crate::{ImageArchive, PodNetwork};
+    use skerry_model::Container;
+    use std::net::Ipv4Addr;
+
+    pub(crate) fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    pub(crate) fn pod() -> Id<Pod> {
+        "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c".parse().unwrap()
+    }
+
+    pub(crate) fn network() -> PodNetwork {
+        PodNetwork {
+            namespace: "skerry-pod-0b6d1a52".to_owned(),
+            hostname: "web".to_owned(),
+            address: Ipv4Addr::new(10, 0, 0, 5),
+            gateway: Ipv4Addr::new(10, 0, 0, 1),
+        }
+    }
+
+    pub(crate) fn image() -> ImageArchive {
+        ImageArchive {
+            name: name("tiny"),
+            path: "/usr/share/skerry/images/tiny-oci.tar".to_owned(),
+            sha256: "a".repeat(64),
+        }
+    }
+
+    pub(crate) fn desired(container: &str) -> ContainerDesired {
+        let spec = Container {
+            name: name(container),
+            image: name("tiny"),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            memory_mib: 64,
+            cpu_limit_m: None,
+            pids: 1024,
+        };
+        ContainerDesired::new(&spec, image(), network(), 30)
+    }
+}

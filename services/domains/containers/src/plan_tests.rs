@@ -1,0 +1,277 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::testing::{desired, image, name, pod};
+use super::*;
+use crate::{Exit, Part};
+
+/// A machine in memory: applies steps as an adapter would.
+#[derive(Debug, Clone, Default)]
+struct Machine {
+    observed: PodObserved,
+    runs: u32,
+}
+
+impl Machine {
+    fn at(&mut self, container: &Name) -> &mut ContainerObserved {
+        self.observed.containers.entry(container.clone()).or_default()
+    }
+
+    /// Applies a step and checks that what it needs is there.
+    fn apply(&mut self, step: &PodStep) {
+        match step {
+            PodStep::ImportImage { image } => {
+                self.observed.images.insert(image.sha256.clone());
+            }
+            PodStep::MakeLayer { container, layer, .. } => {
+                self.observed.folders = true;
+                assert!(!self.at(container).layer.is_there());
+                self.at(container).layer = Part::Made(layer.clone());
+            }
+            PodStep::WriteBundle { container, .. } => {
+                self.observed.folders = true;
+                assert!(!self.at(&container.name).mounted);
+                self.at(&container.name).bundle = Part::Made(container.bundle.clone());
+            }
+            PodStep::MountRoot { container, .. } => {
+                assert!(self.observed.images.contains(&container.image.sha256));
+                let found = self.at(&container.name);
+                assert!(found.bundle.is(&container.bundle) && found.layer.is(&container.layer));
+                found.mounted = true;
+            }
+            PodStep::Start { container, .. } => {
+                self.runs += 1;
+                let run = self.runs.to_string();
+                let found = self.at(&container.name);
+                assert!(found.mounted && found.run == Run::Absent);
+                assert!(found.bundle.is(&container.bundle));
+                found.run = Run::Running { run, pid: Some(1), started_at: None };
+            }
+            PodStep::Stop { container, .. } => self.at(container).run = Run::Stopping,
+            PodStep::Kill { container, .. } => self.at(container).run = Run::Absent,
+            PodStep::Forget { container, .. } => {
+                assert!(!self.at(container).run.is_live());
+                self.at(container).run = Run::Absent;
+            }
+            PodStep::UnmountRoot { container, .. } => {
+                assert!(!self.at(container).run.is_live());
+                self.at(container).mounted = false;
+            }
+            PodStep::RemoveBundle { container, .. } => {
+                assert!(!self.at(container).mounted);
+                self.at(container).bundle = Part::Absent;
+            }
+            PodStep::RemoveLayer { container, .. } => {
+                assert!(!self.at(container).mounted);
+                self.at(container).layer = Part::Absent;
+            }
+            PodStep::RemoveFolders { .. } => {
+                assert!(!self.observed.containers.values().any(ContainerObserved::is_there));
+                self.observed.folders = false;
+            }
+        }
+    }
+
+    /// Plans and applies until nothing is left to do; stopping processes end in between.
+    fn settle(&mut self, wanted: &PodWanted) -> usize {
+        for round in 0..10 {
+            let steps = plan(wanted, &self.observed);
+            if steps.is_empty()
+                && !self.observed.containers.values().any(|c| c.run == Run::Stopping)
+            {
+                return round;
+            }
+            for step in steps {
+                self.apply(&step);
+            }
+            for found in self.observed.containers.values_mut() {
+                if found.run == Run::Stopping {
+                    found.run = Run::Absent;
+                }
+            }
+        }
+        panic!("not settled: {:?}", self.observed);
+    }
+}
+
+fn wanted(containers: Vec<(&str, Want)>) -> PodWanted {
+    let containers = containers.into_iter().map(|(text, want)| (name(text), want)).collect();
+    PodWanted { pod: pod(), containers, gone: false, kill_strays: false }
+}
+
+fn run(container: &str) -> Want {
+    Want::Run(Box::new(desired(container)))
+}
+
+fn words(steps: &[PodStep]) -> Vec<String> {
+    steps.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_new_pod_comes_up_bottom_up_and_its_image_is_unpacked_once() {
+    let steps = plan(&wanted(vec![("a", run("a")), ("b", run("b"))]), &PodObserved::default());
+    assert_eq!(
+        words(&steps),
+        [
+            "import_image tiny",
+            "make_layer a",
+            "write_bundle a",
+            "mount_root a",
+            "start a",
+            "make_layer b",
+            "write_bundle b",
+            "mount_root b",
+            "start b",
+        ]
+    );
+}
+
+#[test]
+fn what_runs_as_wanted_is_left_alone() {
+    let mut machine = Machine::default();
+    let pod = wanted(vec![("a", run("a"))]);
+    machine.settle(&pod);
+    assert_eq!(plan(&pod, &machine.observed), []);
+}
+
+#[test]
+fn removal_goes_top_down_and_waits_for_the_process() {
+    let mut machine = Machine::default();
+    machine.settle(&wanted(vec![("a", run("a")), ("b", run("b"))]));
+    let gone = PodWanted { gone: true, ..wanted(vec![]) };
+    assert_eq!(words(&plan(&gone, &machine.observed)), ["stop a", "stop b"]);
+    machine.at(&name("a")).run = Run::Stopping;
+    machine.at(&name("b")).run = Run::Absent;
+    assert_eq!(
+        words(&plan(&gone, &machine.observed)),
+        ["unmount_root b", "remove_bundle b", "remove_layer b"]
+    );
+    let kill = PodWanted { kill_strays: true, ..gone };
+    assert_eq!(words(&plan(&kill, &machine.observed))[0], "kill a");
+    machine.settle(&kill);
+    assert!(machine.observed.is_empty());
+    assert!(!machine.observed.images.is_empty(), "images belong to all pods");
+}
+
+#[test]
+fn containers_stop_in_reverse_order() {
+    let mut machine = Machine::default();
+    machine.settle(&wanted(vec![("a", run("a")), ("b", run("b"))]));
+    let down = Want::Down { kill: false };
+    let steps = plan(&wanted(vec![("a", down.clone()), ("b", down)]), &machine.observed);
+    assert_eq!(words(&steps), ["stop b", "stop a"]);
+}
+
+#[test]
+fn an_ended_container_starts_again_in_its_old_layer() {
+    let mut machine = Machine::default();
+    let pod = wanted(vec![("a", run("a"))]);
+    machine.settle(&pod);
+    let ended = Run::Ended { run: "1".into(), exit: Exit::Code(1), ran_for: Duration::ZERO };
+    machine.at(&name("a")).run = ended;
+    assert_eq!(words(&plan(&pod, &machine.observed)), ["forget a", "start a"]);
+}
+
+#[test]
+fn after_a_power_cut_the_layer_is_kept_and_the_rest_is_remade() {
+    let mut machine = Machine::default();
+    let pod = wanted(vec![("a", run("a"))]);
+    machine.settle(&pod);
+    let found = machine.at(&name("a"));
+    (found.bundle, found.mounted, found.run) = (Part::Absent, false, Run::Absent);
+    assert_eq!(
+        words(&plan(&pod, &machine.observed)),
+        ["write_bundle a", "mount_root a", "start a"]
+    );
+}
+
+#[test]
+fn a_half_made_layer_is_thrown_away() {
+    let mut machine = Machine::default();
+    machine.at(&name("a")).layer = Part::Broken;
+    machine.observed.images = BTreeSet::from([image().sha256]);
+    let steps = plan(&wanted(vec![("a", run("a"))]), &machine.observed);
+    assert_eq!(words(&steps)[..2], ["remove_layer a", "make_layer a"]);
+}
+
+#[test]
+fn holding_changes_nothing() {
+    let mut machine = Machine::default();
+    machine.settle(&wanted(vec![("a", run("a"))]));
+    assert_eq!(plan(&wanted(vec![("a", Want::Hold)]), &machine.observed), []);
+    assert_eq!(plan(&wanted(vec![("a", Want::Hold)]), &PodObserved::default()), []);
+}
+
+fn any_part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        Just(Part::Absent),
+        Just(Part::Broken),
+        Just(Part::Made(desired("a").layer)),
+        Just(Part::Made(desired("a").bundle)),
+        Just(Part::Made("other".to_owned())),
+    ]
+}
+
+fn any_run() -> impl Strategy<Value = Run> {
+    prop_oneof![
+        Just(Run::Absent),
+        Just(Run::Starting),
+        Just(Run::Running { run: "r".into(), pid: None, started_at: None }),
+        Just(Run::Stopping),
+        Just(Run::Ended { run: "r".into(), exit: Exit::Code(3), ran_for: Duration::ZERO }),
+    ]
+}
+
+fn any_container() -> impl Strategy<Value = ContainerObserved> {
+    (any_part(), any_part(), any::<bool>(), any_run())
+        .prop_map(|(layer, bundle, mounted, run)| ContainerObserved { layer, bundle, mounted, run })
+}
+
+fn any_observed() -> impl Strategy<Value = PodObserved> {
+    let name = prop_oneof![Just("a"), Just("b"), Just("stray")].prop_map(name);
+    let containers = proptest::collection::btree_map(name, any_container(), 0..3);
+    (containers, any::<bool>()).prop_map(|(containers, known)| PodObserved {
+        folders: !containers.is_empty(),
+        containers,
+        images: known.then(|| image().sha256).into_iter().collect(),
+    })
+}
+
+fn any_want(container: &'static str) -> impl Strategy<Value = Want> {
+    prop_oneof![
+        Just(run(container)),
+        any::<bool>().prop_map(|kill| Want::Down { kill }),
+        any::<bool>().prop_map(|kill| Want::Gone { kill }),
+    ]
+}
+
+proptest! {
+    /// Whatever is found, in whatever half-made state, the plan leads to what is wanted, without a step
+    /// whose ground is missing (the machine asserts that), and then to rest.
+    #[test]
+    fn every_machine_is_brought_to_rest(
+        observed in any_observed(), a in any_want("a"), b in any_want("b"), gone in any::<bool>(),
+    ) {
+        let mut machine = Machine { observed, runs: 0 };
+        let containers = if gone { vec![] } else { vec![("a", a.clone()), ("b", b.clone())] };
+        let goal = PodWanted { gone, ..wanted(containers) };
+        machine.settle(&goal);
+        prop_assert_eq!(plan(&goal, &machine.observed), vec![]);
+        if gone {
+            prop_assert!(machine.observed.is_empty());
+        } else {
+            for (text, want) in [("a", a), ("b", b)] {
+                let found = machine.observed.container(&name(text));
+                match want {
+                    Want::Run(_) => prop_assert!(found.run.is_live()),
+                    Want::Down { .. } => prop_assert!(!found.run.is_live() && !found.mounted),
+                    Want::Gone { .. } => prop_assert!(!found.is_there()),
+                    Want::Hold => {}
+                }
+            }
+            prop_assert!(!machine.observed.container(&name("stray")).is_there());
+        }
+    }
+}
