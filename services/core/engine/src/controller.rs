@@ -22,7 +22,8 @@ pub enum Outcome {
 }
 
 /// What kind of trouble a failure is, and thereby when to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// May heal by itself: tried again after 1 s, 2 s, … 5 min, with jitter.
     Retry,
@@ -78,7 +79,8 @@ pub trait Controller: Send + Sync + 'static {
     /// Name in logs and in the graph.
     fn name(&self) -> &'static str;
 
-    /// Kinds whose changes wake it.
+    /// Kinds whose changes wake it. A change of nothing but the status of a kind that it writes
+    /// itself does not: it wrote that.
     fn watches(&self) -> &'static [Kind];
 
     /// Kinds whose status it writes. The engine refuses two writers of one kind.

@@ -4,6 +4,18 @@
 //! changes, driver events and timers into keys, runs one pass per key at a time, and acts on the
 //! [`Outcome`] or [`Failure`]. It must not know any resource's rules and never touches the machine.
 
+mod backoff;
 mod controller;
+mod engine;
+mod error;
+mod handle;
+mod plan;
+mod queue;
+mod report;
 
 pub use controller::{Controller, ErrorClass, Failure, Key, Outcome};
+pub use engine::{Engine, EngineBuilder};
+pub use error::BuildError;
+pub use handle::EngineHandle;
+pub use plan::planned;
+pub use report::{PassEnd, PassReport};
