@@ -5,9 +5,18 @@
 //! use what postcard cannot carry (defaults, tagged enums, optional keys). This crate must not know any
 //! resource's rules; it moves requests and answers.
 
+mod client;
+mod codec;
+mod connection;
+mod error;
 mod protocol;
+mod server;
 
+pub use client::Client;
+pub use codec::{FrameError, MAX_FRAME_BYTES, decode, encode};
+pub use error::{BindError, CallError, ConnectError};
 pub use protocol::{
     Action, Answer, Auth, ClientFrame, Hello, HelloReply, Json, ListQuery, LogQuery, PeerRole,
     PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
 };
+pub use server::{Handler, Reply, Roles, Server};

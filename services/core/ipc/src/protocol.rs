@@ -6,6 +6,9 @@
 use serde::{Deserialize, Serialize};
 use skerry_model::{Kind, Role, Violation};
 
+/// Items of a stream for which there is room when it opens.
+pub(crate) const STREAM_WINDOW: usize = 32;
+
 /// JSON text of a resource or report, passed through unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Json(pub String);
@@ -26,6 +29,8 @@ pub struct HelloReply {
     pub build: String,
     /// What the peer's credentials allow; `None` means the connection is refused.
     pub role: Option<PeerRole>,
+    /// Why it is refused.
+    pub refused: Option<String>,
 }
 
 /// What a process may do by virtue of the user it runs as.
@@ -67,6 +72,14 @@ pub enum ClientFrame {
     Cancel {
         /// The request.
         id: u32,
+    },
+    /// Makes room for more items of a stream. The server sends at most as many as there is room for,
+    /// so a stream that is read slowly neither fills memory nor holds up other answers.
+    More {
+        /// The request.
+        id: u32,
+        /// How many items were taken.
+        items: u32,
     },
 }
 
