@@ -89,7 +89,8 @@ async fn converse(
         return Ok(());
     };
     let (frames, queue) = mpsc::channel(WAITING_FRAMES);
-    let session = Session { role, service, frames, open: HashMap::new(), tasks: JoinSet::new() };
+    let (open, tasks, requests) = (HashMap::new(), JoinSet::new(), HashMap::new());
+    let session = Session { role, service, frames, open, tasks, requests };
     let mut writing = std::pin::pin!(write_all(writer, queue));
     // Whichever ends first ends the other: without a writer no answer goes out, without a reader
     // nobody listens.
