@@ -1,0 +1,103 @@
+// Requests to the node. The session is a cookie that scripts cannot read; writes carry a header that other
+// sites cannot send (the node refuses a write by cookie without it).
+
+import { Refused, Unreachable, refusalFrom } from "./problem";
+import type { Health, List, Pod, PodSpec, Principal, Summary, Vm, VmSpec } from "./types";
+
+const base = "/api/v1";
+/** Longer than a busy node under emulation takes for its slowest answer. */
+const patience_ms = 15_000;
+
+export type WorkloadKind = "vms" | "pods";
+export type Action = "start" | "stop" | "force_stop" | "restart";
+
+interface Call {
+  method?: "GET" | "POST" | "DELETE";
+  body?: unknown;
+  signal?: AbortSignal;
+  query?: Record<string, string | number | boolean | undefined>;
+}
+
+export function pathOf(path: string, query: Call["query"] = {}): string {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined);
+  const text = new URLSearchParams(given.map(([key, value]) => [key, String(value)])).toString();
+  return text ? `${base}${path}?${text}` : `${base}${path}`;
+}
+
+/** Sends a request and gives the good response; everything else is thrown. */
+export async function send(path: string, call: Call = {}): Promise<Response> {
+  const method = call.method ?? "GET";
+  const headers: Record<string, string> = { accept: "application/json" };
+  if (method !== "GET") headers["x-skerry-request"] = "1";
+  if (call.body !== undefined) headers["content-type"] = "application/json";
+  let response: Response;
+  try {
+    response = await fetch(pathOf(path, call.query), {
+      method,
+      headers,
+      body: call.body === undefined ? undefined : JSON.stringify(call.body),
+      credentials: "same-origin",
+      cache: "no-store",
+      redirect: "error",
+      signal: call.signal ?? AbortSignal.timeout(patience_ms),
+    });
+  } catch (cause) {
+    throw new Unreachable(cause);
+  }
+  if (!response.ok) throw await refusalFrom(response);
+  return response;
+}
+
+async function read<T>(path: string, call: Call = {}): Promise<T> {
+  const response = await send(path, call);
+  try {
+    return (await response.json()) as T;
+  } catch (cause) {
+    // Cut off in the middle, or not the node that answered.
+    throw new Unreachable(cause);
+  }
+}
+
+/** All resources of a kind, however many pages that takes. */
+export async function listAll<R>(kind: string): Promise<List<R>> {
+  const items: R[] = [];
+  let revision: number | null = null;
+  let next: string | undefined;
+  do {
+    const page: List<R> = await read(`/${kind}`, { query: { limit: 500, continue: next } });
+    items.push(...page.items);
+    // The first page's revision: a watch from there cannot miss what changed while the others were read.
+    revision ??= page.revision;
+    next = page.next ?? undefined;
+  } while (next);
+  return { items, revision };
+}
+
+const at = (kind: WorkloadKind, name: string) => `/${kind}/${encodeURIComponent(name)}`;
+
+export const api = {
+  health: () => read<Health>("/health"),
+  session: () => read<Principal>("/session"),
+  claim: (code: string, username: string, password: string) =>
+    read<Principal>("/claim", { method: "POST", body: { code, username, password } }),
+  login: (username: string, password: string) =>
+    read<Principal>("/login", { method: "POST", body: { username, password, purpose: "page" } }),
+  logout: () => send("/logout", { method: "POST" }),
+  summary: () => read<Summary>("/summary"),
+  list: listAll,
+  createVm: (name: string, spec: Partial<VmSpec>) =>
+    read<Vm>("/vms", { method: "POST", body: { metadata: { name }, spec } }),
+  createPod: (name: string, spec: unknown) =>
+    read<Pod>("/pods", { method: "POST", body: { metadata: { name }, spec: spec as Partial<PodSpec> } }),
+  act: (kind: WorkloadKind, name: string, action: Action) =>
+    send(`${at(kind, name)}/actions/${action}`, { method: "POST" }),
+  remove: (kind: WorkloadKind, name: string) => send(at(kind, name), { method: "DELETE" }),
+  power: (action: "restart" | "power_off") => send(`/node/actions/${action}`, { method: "POST" }),
+  /** Path of a workload's output: serial console of a VM, logs of a pod. */
+  outputPath: (kind: WorkloadKind, name: string) => `${at(kind, name)}/${kind === "vms" ? "serial" : "logs"}`,
+};
+
+export type Api = typeof api;
+
+/** True if the session is not, or no longer, good. */
+export const isUnauthenticated = (error: unknown) => error instanceof Refused && error.status === 401;

@@ -1,0 +1,41 @@
+// Chooses among the images of the right form that the node can use.
+
+import { FormSelect, FormSelectOption } from "../patternfly";
+import type { Image, ImageSpec } from "../api/types";
+import { FieldFrame } from "./Field";
+
+interface Props {
+  images: Image[];
+  value: string;
+  fault?: string | undefined;
+  onValue: (image: string) => void;
+}
+
+/** The images that a kind of workload can start from, usable ones only. */
+export function usableImages(images: Image[], format: ImageSpec["format"]): Image[] {
+  return images.filter((image) => image.spec.format === format && image.status?.state === "available");
+}
+
+export function ImageSelect({ images, value, fault, onValue }: Props) {
+  const rule = images.length === 0 ? "This node has no usable image of this kind; see Images." : undefined;
+  return (
+    <FieldFrame id="create-image" label="Image" required fault={fault} rule={rule}>
+      <FormSelect
+        id="create-image"
+        value={value}
+        validated={fault ? "error" : "default"}
+        onChange={(_event, image) => onValue(image)}
+        aria-describedby={fault || rule ? "create-image-help" : undefined}
+      >
+        <FormSelectOption value="" label="Choose an image" isPlaceholder />
+        {images.map(({ metadata, spec }) => (
+          <FormSelectOption
+            key={metadata.id}
+            value={metadata.name}
+            label={spec.description ? `${metadata.name}: ${spec.description}` : metadata.name}
+          />
+        ))}
+      </FormSelect>
+    </FieldFrame>
+  );
+}

@@ -1,0 +1,61 @@
+// The less usual actions on a workload, behind one button.
+
+import { Divider, Dropdown, DropdownItem, DropdownList, MenuToggle } from "../patternfly";
+import EllipsisVIcon from "@patternfly/react-icons/dist/esm/icons/ellipsis-v-icon";
+import { useState } from "react";
+import type { Action } from "../api/client";
+import { go } from "../route";
+import type { Workload } from "../workload";
+
+interface Props {
+  workload: Workload;
+  mayChange: boolean;
+  onAct: (action: Action) => void;
+  onAsk: (question: Question) => void;
+}
+
+/** What is asked before it is done. */
+export type Question = "force_stop" | "remove";
+
+export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
+  const [open, setOpen] = useState(false);
+  const { kind, name, allowed } = workload;
+  return (
+    <Dropdown
+      isOpen={open}
+      onOpenChange={setOpen}
+      onSelect={() => setOpen(false)}
+      popperProps={{ position: "right" }}
+      shouldFocusToggleOnSelect
+      toggle={(ref) => (
+        <MenuToggle
+          ref={ref}
+          variant="plain"
+          aria-label={`More actions on ${name}`}
+          isExpanded={open}
+          onClick={() => setOpen(!open)}
+          icon={<EllipsisVIcon />}
+        />
+      )}
+    >
+      <DropdownList>
+        <DropdownItem onClick={() => go(kind, name)}>Details</DropdownItem>
+        <DropdownItem onClick={() => go(kind, name, "output")}>{kind === "vms" ? "Serial output" : "Log"}</DropdownItem>
+        {mayChange ? (
+          <>
+            <Divider component="li" />
+            <DropdownItem isDisabled={!allowed.restart} onClick={() => onAct("restart")}>
+              Restart
+            </DropdownItem>
+            <DropdownItem isDisabled={!allowed.forceStop} onClick={() => onAsk("force_stop")}>
+              Force off
+            </DropdownItem>
+            <DropdownItem isDanger isDisabled={!allowed.remove} onClick={() => onAsk("remove")}>
+              Delete
+            </DropdownItem>
+          </>
+        ) : null}
+      </DropdownList>
+    </Dropdown>
+  );
+}

@@ -1,0 +1,97 @@
+// The create forms of virtual machines and pods as data: what is typed, what is wrong with it, what is sent.
+
+import type { Protocol, RestartPolicy } from "../api/types";
+import { type Faults, type PublishDraft, checkName, checkNumber, checkPublish } from "./fields";
+
+export interface VmDraft {
+  name: string;
+  image: string;
+  vcpus: string;
+  memory_mib: string;
+  publish: PublishDraft[];
+}
+
+export interface PodDraft {
+  name: string;
+  image: string;
+  memory_mib: string;
+  /** In CPUs, such as `0.5`; no limit if empty. */
+  cpu: string;
+  restart: RestartPolicy;
+  publish: PublishDraft[];
+}
+
+export const newVm: VmDraft = { name: "", image: "", vcpus: "1", memory_mib: "256", publish: [] };
+export const newPod: PodDraft = { name: "", image: "", memory_mib: "64", cpu: "", restart: "always", publish: [] };
+
+interface SentPublish {
+  protocol: Protocol;
+  host_port: number;
+  workload_port: number;
+}
+
+export interface SentVm {
+  image: string;
+  vcpus: number;
+  memory_mib: number;
+  publish: SentPublish[];
+}
+
+export interface SentPod {
+  containers: { name: string; image: string; memory_mib: number; cpu_limit_m?: number }[];
+  restart: RestartPolicy;
+  publish: SentPublish[];
+}
+
+function checkImage(faults: Faults, field: string, image: string) {
+  if (!image) faults[field] = "Choose an image.";
+}
+
+export function checkVm(draft: VmDraft): { faults: Faults; spec: SentVm } {
+  const faults: Faults = {};
+  checkName(faults, "metadata.name", draft.name);
+  checkImage(faults, "spec.image", draft.image);
+  const spec = {
+    image: draft.image,
+    vcpus: checkNumber(faults, "spec.vcpus", draft.vcpus, 1, 64),
+    memory_mib: checkNumber(faults, "spec.memory_mib", draft.memory_mib, 32, 1_048_576),
+    publish: checkPublish(faults, draft.publish),
+  };
+  return { faults, spec };
+}
+
+export function checkPod(draft: PodDraft): { faults: Faults; spec: SentPod } {
+  const faults: Faults = {};
+  const at = "spec.containers[0]";
+  checkName(faults, "metadata.name", draft.name);
+  checkImage(faults, `${at}.image`, draft.image);
+  const memory_mib = checkNumber(faults, `${at}.memory_mib`, draft.memory_mib, 4, 1_048_576);
+  const cpu = draft.cpu.trim();
+  const cpu_limit_m = Math.round(Number(cpu) * 1000);
+  if (cpu && !(cpu_limit_m >= 10 && cpu_limit_m <= 1_024_000)) {
+    faults[`${at}.cpu_limit_m`] = "Must be 0.01 to 1024 CPUs, or empty for no limit.";
+  }
+  const container = { name: "main", image: draft.image, memory_mib, ...(cpu ? { cpu_limit_m } : {}) };
+  return {
+    faults,
+    spec: { containers: [container], restart: draft.restart, publish: checkPublish(faults, draft.publish) },
+  };
+}
+
+const publishField = /^spec\.publish\[(\d+)\]\.(host_port|workload_port)$/;
+
+/** Whether the form of a kind has a place to show what is wrong with a field. */
+export function formShows(fields: string[], publishCount: number) {
+  return (field: string) => {
+    const found = publishField.exec(field);
+    return found ? Number(found[1]) < publishCount : fields.includes(field);
+  };
+}
+
+export const vmFields = ["metadata.name", "spec.image", "spec.vcpus", "spec.memory_mib"];
+export const podFields = [
+  "metadata.name",
+  "spec.containers[0].image",
+  "spec.containers[0].memory_mib",
+  "spec.containers[0].cpu_limit_m",
+];

@@ -1,0 +1,47 @@
+// Where the page is, kept in the part of the address behind `#`, so that any file server can deliver it and
+// reload, back and bookmarks work.
+
+import { useSyncExternalStore } from "react";
+
+export const places = ["overview", "vms", "pods", "images", "alarms"] as const;
+export type Place = (typeof places)[number];
+export type DetailTab = "details" | "output";
+
+export interface Route {
+  place: Place;
+  /** The workload whose details are open. */
+  name: string | null;
+  tab: DetailTab;
+}
+
+export function parseRoute(hash: string): Route {
+  const [first, second, third] = hash.replace(/^#\/?/, "").split("/");
+  const place = places.find((known) => known === first) ?? "overview";
+  let name: string | null = null;
+  if (second && (place === "vms" || place === "pods")) {
+    try {
+      name = decodeURIComponent(second);
+    } catch {
+      name = null;
+    }
+  }
+  return { place, name, tab: third === "output" && name ? "output" : "details" };
+}
+
+export function routeHref(place: Place, name?: string | null, tab: DetailTab = "details"): string {
+  if (!name) return `#/${place}`;
+  return `#/${place}/${encodeURIComponent(name)}${tab === "output" ? "/output" : ""}`;
+}
+
+export function go(place: Place, name?: string | null, tab?: DetailTab) {
+  window.location.hash = routeHref(place, name, tab);
+}
+
+const subscribe = (changed: () => void) => {
+  window.addEventListener("hashchange", changed);
+  return () => window.removeEventListener("hashchange", changed);
+};
+
+export function useRoute(): Route {
+  return parseRoute(useSyncExternalStore(subscribe, () => window.location.hash));
+}

@@ -1,0 +1,188 @@
+// How a virtual machine or a pod is shown: one view for both, and what may be done with it in its state.
+
+import type { WorkloadKind } from "./api/client";
+import type { Condition, Pod, PodState, PodStatus, Publish, Vm, VmState, VmStatus } from "./api/types";
+
+export type Tone = "good" | "busy" | "off" | "warning" | "bad";
+
+export interface Allowed {
+  start: boolean;
+  stop: boolean;
+  forceStop: boolean;
+  restart: boolean;
+  remove: boolean;
+}
+
+export interface Workload {
+  kind: WorkloadKind;
+  id: string;
+  name: string;
+  label: string;
+  tone: Tone;
+  /** Why it is in this state, or nothing. */
+  reason: string;
+  image: string;
+  addresses: string[];
+  publish: Publish[];
+  network: string;
+  resources: string;
+  startedAt: string | null;
+  nextTry: string | null;
+  /** How often it was started (VM) or started again (pod). */
+  starts: { term: string; count: number };
+  conditions: Condition[];
+  emulated: boolean;
+  allowed: Allowed;
+  created: string;
+  owner: string;
+  containers: string[];
+}
+
+const vmStates: Record<VmState, [string, Tone]> = {
+  creating: ["Creating", "busy"],
+  stopped: ["Stopped", "off"],
+  starting: ["Starting", "busy"],
+  running: ["Running", "good"],
+  paused: ["Paused", "warning"],
+  stopping: ["Stopping", "busy"],
+  crashed: ["Crashed", "bad"],
+  backoff: ["Waiting to retry", "warning"],
+  failed: ["Failed", "bad"],
+  deleting: ["Deleting", "busy"],
+};
+
+const podStates: Record<PodState, [string, Tone]> = {
+  pending: ["Pending", "busy"],
+  starting: ["Starting", "busy"],
+  running: ["Running", "good"],
+  backoff: ["Waiting to retry", "warning"],
+  stopping: ["Stopping", "busy"],
+  stopped: ["Stopped", "off"],
+  succeeded: ["Finished", "off"],
+  failed: ["Failed", "bad"],
+  deleting: ["Deleting", "busy"],
+};
+
+/** A state of a newer node than this page is shown as it is called. */
+function shown(states: Record<string, [string, Tone]>, state: string): [string, Tone] {
+  return states[state] ?? [state, "warning"];
+}
+
+export function allowedIn(state: string, wanted: string, removing: boolean): Allowed {
+  if (removing || state === "deleting") {
+    return { start: false, stop: false, forceStop: false, restart: false, remove: false };
+  }
+  const up = ["running", "paused", "starting", "backoff", "crashed", "pending", "creating", "failed"].includes(state);
+  return {
+    start: wanted === "stopped" || ["stopped", "failed", "succeeded", "crashed"].includes(state),
+    stop: wanted === "running" && up,
+    forceStop: ["running", "paused", "starting", "stopping"].includes(state),
+    restart: wanted === "running" && ["running", "paused", "backoff", "failed", "crashed"].includes(state),
+    remove: true,
+  };
+}
+
+function reasonOf(status: { reason: string; conditions: Condition[] }, tone: Tone): string {
+  if (status.reason) return status.reason;
+  if (tone === "good" || tone === "off") return "";
+  const broken = status.conditions.find((condition) => condition.state === "false" && condition.message);
+  return broken?.message ?? "";
+}
+
+export function sizeText(mib: number): string {
+  return mib >= 1024 && mib % 512 === 0 ? `${mib / 1024} GiB` : `${mib} MiB`;
+}
+
+const noVmStatus: Pick<VmStatus, "state" | "reason" | "addresses" | "conditions"> = {
+  state: "creating",
+  reason: "",
+  addresses: [],
+  conditions: [],
+};
+
+export function vmWorkload(vm: Vm): Workload {
+  const status: Partial<VmStatus> & typeof noVmStatus = { ...noVmStatus, ...vm.status };
+  const removing = vm.metadata.phase === "removing";
+  const state = removing ? "deleting" : status.state;
+  const [label, tone] = shown(vmStates, state);
+  const { vcpus, memory_mib, publish, image, power, network } = vm.spec;
+  return {
+    kind: "vms",
+    id: vm.metadata.id,
+    name: vm.metadata.name,
+    label,
+    tone,
+    reason: reasonOf(status, tone),
+    image,
+    addresses: status.addresses,
+    publish,
+    network,
+    resources: `${vcpus} vCPU, ${sizeText(memory_mib)}`,
+    startedAt: state === "running" ? (status.started_at ?? null) : null,
+    nextTry: status.next_try ?? null,
+    starts: { term: "Starts", count: status.starts ?? 0 },
+    conditions: status.conditions,
+    emulated: status.accelerator === "emulation",
+    allowed: allowedIn(state, power, removing),
+    created: vm.metadata.created,
+    owner: vm.metadata.owner,
+    containers: [],
+  };
+}
+
+const noPodStatus: Pick<PodStatus, "state" | "reason" | "addresses" | "conditions" | "containers"> = {
+  state: "pending",
+  reason: "",
+  addresses: [],
+  conditions: [],
+  containers: [],
+};
+
+export function podWorkload(pod: Pod): Workload {
+  const status: Partial<PodStatus> & typeof noPodStatus = { ...noPodStatus, ...pod.status };
+  const removing = pod.metadata.phase === "removing";
+  const state = removing ? "deleting" : status.state;
+  const [label, tone] = shown(podStates, state);
+  const { containers, publish, power, network } = pod.spec;
+  const memory = containers.reduce((sum, container) => sum + container.memory_mib, 0);
+  const limits = containers.map((container) => container.cpu_limit_m ?? null);
+  const cpu = limits.every((limit) => limit !== null)
+    ? `${limits.reduce((sum, limit) => sum + limit, 0) / 1000} CPU, `
+    : "";
+  const starts = status.containers.flatMap((container) => container.started_at ?? []);
+  return {
+    kind: "pods",
+    id: pod.metadata.id,
+    name: pod.metadata.name,
+    label,
+    tone,
+    reason: reasonOf(status, tone) || exitText(status.containers, tone),
+    image: [...new Set(containers.map((container) => container.image))].join(", "),
+    addresses: status.addresses,
+    publish,
+    network,
+    resources: `${cpu}up to ${sizeText(memory)}`,
+    startedAt: state === "running" ? (starts.sort().at(0) ?? null) : null,
+    nextTry: status.next_try ?? null,
+    starts: { term: "Restarts", count: status.containers.reduce((sum, container) => sum + container.restarts, 0) },
+    conditions: status.conditions,
+    emulated: false,
+    allowed: allowedIn(state, power, removing),
+    created: pod.metadata.created,
+    owner: pod.metadata.owner,
+    containers: containers.map((container) => container.name),
+  };
+}
+
+function exitText(containers: PodStatus["containers"], tone: Tone): string {
+  if (tone === "good" || tone === "busy") return "";
+  const ended = containers.find((c) => c.state === "exited" && (c.exit_code !== 0 || c.exit_reason !== "exited"));
+  if (!ended) return "";
+  const code = ended.exit_code === null ? "" : ` with code ${ended.exit_code}`;
+  return `Container ${ended.name} ended${code}${ended.exit_reason ? ` (${ended.exit_reason})` : ""}.`;
+}
+
+/** `8081 → 8080/tcp`: port at the node, port at the workload. */
+export function publishText({ host_port, workload_port, protocol }: Publish): string {
+  return `${host_port} → ${workload_port}/${protocol}`;
+}
