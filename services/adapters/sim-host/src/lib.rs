@@ -1,1 +1,15 @@
-//! A simulated machine that implements every port, with faults and virtual time.
+//! A simulated machine: the product's second implementation of every port, held in memory.
+//!
+//! It keeps links, domains, containers and files, emits the same events as the real one, and can be told to
+//! fail a step, to answer slowly, or to lose power. Time is tokio's, so tests pause it. It touches nothing
+//! outside the process, and it decides nothing: what the rules want, it does.
+
+mod containers;
+mod faults;
+mod host;
+mod hypervisor;
+mod network;
+mod world;
+
+pub use faults::FaultPlan;
+pub use world::SimHost;

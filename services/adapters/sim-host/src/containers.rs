@@ -1,0 +1,167 @@
+//! The simulated container runtime. Its containers start at once, write a line, and end when they are told to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream;
+use skerry_containers::{
+    ContainerObserved, ContainerRuntime, Exit, LogLines, LogRequest, Part, PodObserved, PodStep,
+    Run, RuntimeError, RuntimeEvent, RuntimeFault,
+};
+use skerry_model::{Id, Name, Pod};
+use tokio::sync::broadcast;
+
+use crate::world::{SimHost, World};
+
+/// Pods as the machine has them.
+#[derive(Default)]
+pub(crate) struct SimContainers {
+    pods: BTreeMap<Id<Pod>, PodObserved>,
+    images: BTreeSet<String>,
+    logs: BTreeMap<(Id<Pod>, Name), Vec<String>>,
+    runs: u32,
+}
+
+impl SimContainers {
+    /// Layers and logs are on disk; processes, mounts and bundles are not.
+    pub(crate) fn power_cut(&mut self) {
+        for pod in self.pods.values_mut() {
+            for container in pod.containers.values_mut() {
+                container.run = Run::Absent;
+                container.mounted = false;
+                container.bundle = Part::Absent;
+            }
+        }
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        let containers = self.pods.values().flat_map(|pod| pod.containers.values());
+        containers.filter(|c| matches!(c.run, Run::Running { .. })).count()
+    }
+
+    fn container(&mut self, pod: Id<Pod>, name: &Name) -> &mut ContainerObserved {
+        let pod = self.pods.entry(pod).or_default();
+        pod.folders = true;
+        pod.containers.entry(name.clone()).or_default()
+    }
+
+    fn end(&mut self, pod: Id<Pod>, name: &Name, exit: Exit) {
+        let container = self.container(pod, name);
+        if let Run::Running { run, .. } = &container.run {
+            container.run = Run::Ended { run: run.clone(), exit, ran_for: Duration::from_secs(1) };
+        }
+    }
+}
+
+impl SimHost {
+    /// A container's process ends by itself.
+    pub fn end_container(&self, pod: Id<Pod>, container: &Name, exit: Exit) {
+        self.world().containers.end(pod, container, exit);
+        self.container_news(RuntimeEvent::Pod(pod));
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for SimHost {
+    async fn observe(&self, pod: Id<Pod>) -> Result<PodObserved, RuntimeError> {
+        let world = self.world();
+        let mut found = world.containers.pods.get(&pod).cloned().unwrap_or_default();
+        found.images.clone_from(&world.containers.images);
+        Ok(found)
+    }
+
+    async fn present(&self) -> Result<Vec<Id<Pod>>, RuntimeError> {
+        let world = self.world();
+        let there = world.containers.pods.iter().filter(|(_, pod)| !pod.is_empty());
+        Ok(there.map(|(id, _)| *id).collect())
+    }
+
+    async fn apply(&self, step: &PodStep) -> Result<(), RuntimeError> {
+        let failed = |message: String| RuntimeError::new(RuntimeFault::Passing, message);
+        self.step(step.word(), |world| take(world, step)).await.map_err(failed)?.map_err(failed)?;
+        self.container_news(RuntimeEvent::All);
+        Ok(())
+    }
+
+    async fn logs(&self, request: LogRequest) -> Result<LogLines, RuntimeError> {
+        let world = self.world();
+        let of_pod = world.containers.logs.iter().filter(|((pod, name), _)| {
+            *pod == request.pod && request.container.as_ref().is_none_or(|wanted| wanted == name)
+        });
+        let lines: Vec<_> = of_pod.flat_map(|(_, lines)| lines.clone()).collect();
+        let skip = lines.len().saturating_sub(usize::try_from(request.tail).unwrap_or(usize::MAX));
+        let present = stream::iter(lines.into_iter().skip(skip).map(Ok));
+        if request.follow {
+            return Ok(present.chain(stream::pending()).boxed());
+        }
+        Ok(present.boxed())
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.container_events()
+    }
+}
+
+fn take(world: &mut World, step: &PodStep) -> Result<(), String> {
+    let pid = world.pid();
+    let state = &mut world.containers;
+    match step {
+        PodStep::ImportImage { image } => {
+            state.images.insert(image.sha256.clone());
+        }
+        PodStep::MakeLayer { pod, container, layer } => {
+            state.container(*pod, container).layer = Part::Made(layer.clone());
+        }
+        PodStep::WriteBundle { pod, container } => {
+            let bundle = Part::Made(container.bundle.clone());
+            state.container(*pod, &container.name).bundle = bundle;
+        }
+        PodStep::MountRoot { pod, container } => {
+            let found = state.container(*pod, &container.name);
+            if !found.layer.is_there() {
+                return Err("there is no layer to mount".to_owned());
+            }
+            found.mounted = true;
+        }
+        PodStep::Start { pod, container } => start(state, *pod, &container.name, pid)?,
+        PodStep::Stop { pod, container } => state.end(*pod, container, Exit::Code(0)),
+        PodStep::Kill { pod, container } => state.end(*pod, container, Exit::Signal(9)),
+        PodStep::Forget { pod, container } => {
+            let found = state.container(*pod, container);
+            if !found.run.is_live() {
+                found.run = Run::Absent;
+            }
+        }
+        PodStep::UnmountRoot { pod, container } => {
+            state.container(*pod, container).mounted = false;
+        }
+        PodStep::RemoveBundle { pod, container } => {
+            state.container(*pod, container).bundle = Part::Absent;
+        }
+        PodStep::RemoveLayer { pod, container } => {
+            state.container(*pod, container).layer = Part::Absent;
+        }
+        PodStep::RemoveFolders { pod } => {
+            state.pods.remove(pod);
+            state.logs.retain(|(of, _), _| of != pod);
+        }
+    }
+    Ok(())
+}
+
+fn start(state: &mut SimContainers, pod: Id<Pod>, name: &Name, pid: u32) -> Result<(), String> {
+    state.runs = state.runs.saturating_add(1);
+    let run = format!("run-{}", state.runs);
+    let found = state.container(pod, name);
+    if !found.mounted || !found.bundle.is_there() {
+        return Err("root file system or bundle is missing".to_owned());
+    }
+    if !found.run.is_live() {
+        found.run = Run::Running { run, pid: Some(pid), started_at: None };
+        let line = "simulated container: up".to_owned();
+        state.logs.entry((pod, name.clone())).or_default().push(line);
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The simulated machine's own facts: a small server without virtualisation.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream;
+use sha2::{Digest, Sha256};
+use skerry_model::Name;
+use skerry_upkeep::{
+    FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, KvmUnusable,
+    MemoryUse, PowerAction,
+};
+
+use crate::world::SimHost;
+
+const GIB: u64 = 1 << 30;
+
+#[async_trait]
+impl Host for SimHost {
+    async fn facts(&self) -> HostFacts {
+        HostFacts {
+            uptime_s: self.uptime_s(),
+            memory: MemoryUse { total: 4 * GIB, available: 3 * GIB },
+            load: [0.1, 0.1, 0.1],
+            cpus: 4,
+            kernel: "simulated".to_owned(),
+            boot_id: "simulated".to_owned(),
+            hostname: self.world().hostname.clone(),
+        }
+    }
+
+    async fn inventory(&self) -> Inventory {
+        let mut inventory = Inventory::default();
+        inventory.system.vendor = Some("Skerry".to_owned());
+        inventory.system.product = Some("Simulated host".to_owned());
+        inventory
+    }
+
+    async fn power(&self, action: PowerAction) -> Result<(), HostError> {
+        self.world().power_orders.push(action);
+        Ok(())
+    }
+
+    async fn journal(&self, _query: JournalQuery) -> Result<JournalLines, HostError> {
+        let line = "the simulated machine keeps no journal".to_owned();
+        Ok(stream::iter([Ok(line)]).boxed())
+    }
+
+    async fn kvm_usable(&self) -> Result<(), KvmUnusable> {
+        Err(KvmUnusable::NoFlag)
+    }
+
+    async fn hash_file(&self, path: &Path) -> Result<FileDigest, HostError> {
+        let bytes = tokio::fs::read(path)
+            .await
+            .map_err(|source| HostError::Read { path: path.to_owned(), source })?;
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(FileDigest { sha256: hex::encode(Sha256::digest(&bytes)), size })
+    }
+
+    async fn set_hostname(&self, name: &Name) -> Result<(), HostError> {
+        name.as_str().clone_into(&mut self.world().hostname);
+        Ok(())
+    }
+}

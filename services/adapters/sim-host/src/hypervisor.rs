@@ -1,0 +1,137 @@
+//! The simulated hypervisor. Its guests boot at once, write two lines, and obey their power button.
+
+use async_trait::async_trait;
+use skerry_compute::{
+    DomainObserved, DomainPower, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts,
+    LogChunk, LogPosition, OffReason, VmStep,
+};
+use skerry_model::{Accelerator, Id, Vm};
+use tokio::sync::broadcast;
+
+use crate::world::{SimHost, World};
+
+impl SimHost {
+    /// The guest's process dies.
+    pub fn crash_guest(&self, vm: Id<Vm>) {
+        self.end_guest(vm, OffReason::Crashed);
+    }
+
+    /// The guest turns itself off.
+    pub fn guest_powers_off(&self, vm: Id<Vm>) {
+        self.end_guest(vm, OffReason::Shutdown);
+    }
+
+    fn end_guest(&self, vm: Id<Vm>, reason: OffReason) {
+        if let Some(domain) = self.world().domains.get_mut(&vm) {
+            switch_off(domain, reason);
+        }
+        self.hypervisor_news(HypervisorEvent::Changed(vm));
+    }
+}
+
+#[async_trait]
+impl Hypervisor for SimHost {
+    async fn facts(&self) -> Result<HypervisorFacts, HypervisorError> {
+        Ok(HypervisorFacts {
+            accelerator: Accelerator::Emulation,
+            machine: "pc-q35-10.0".to_owned(),
+            version: "simulated".to_owned(),
+        })
+    }
+
+    async fn observe(&self) -> Result<Vec<DomainObserved>, HypervisorError> {
+        Ok(self.world().domains.values().cloned().collect())
+    }
+
+    async fn apply(&self, step: &VmStep) -> Result<(), HypervisorError> {
+        let vm = step.vm();
+        let failed = |message| HypervisorError::Failed { call: step.name(), vm, message };
+        self.step(step.name(), |world| take(world, step)).await.map_err(failed)?.map_err(failed)?;
+        self.hypervisor_news(HypervisorEvent::Changed(vm));
+        Ok(())
+    }
+
+    async fn serial_log(
+        &self,
+        vm: Id<Vm>,
+        from: LogPosition,
+        limit: usize,
+    ) -> Result<LogChunk, HypervisorError> {
+        let world = self.world();
+        let all = world.serial.get(&vm).map_or(&[][..], Vec::as_slice);
+        let start = usize::try_from(from.offset).unwrap_or(usize::MAX).min(all.len());
+        let bytes: Vec<u8> = all.iter().skip(start).take(limit).copied().collect();
+        let offset = u64::try_from(start.saturating_add(bytes.len())).unwrap_or(u64::MAX);
+        Ok(LogChunk { bytes, next: LogPosition { file: 1, offset } })
+    }
+
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.hypervisor_events()
+    }
+}
+
+fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
+    match step {
+        VmStep::Define(definition) => {
+            let entry = world.domains.entry(definition.vm).or_insert_with(|| DomainObserved {
+                vm: definition.vm,
+                power: DomainPower::Off(OffReason::Unknown),
+                defined: None,
+                live: None,
+                pid: None,
+                files: true,
+            });
+            entry.defined = Some(definition.fingerprint());
+        }
+        VmStep::Start(vm) => start(world, *vm)?,
+        VmStep::Resume(vm) => domain(world, *vm)?.power = DomainPower::Running,
+        VmStep::Shutdown(vm) => {
+            if let Some(found) = world.domains.get_mut(vm) {
+                switch_off(found, OffReason::Shutdown);
+            }
+        }
+        VmStep::Destroy(vm) => {
+            if let Some(found) = world.domains.get_mut(vm) {
+                switch_off(found, OffReason::Destroyed);
+            }
+        }
+        VmStep::Undefine(vm) => {
+            if let Some(found) = world.domains.get_mut(vm) {
+                found.defined = None;
+            }
+        }
+        VmStep::Erase(vm) => {
+            world.domains.remove(vm);
+            world.serial.remove(vm);
+        }
+    }
+    Ok(())
+}
+
+fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
+    let pid = world.pid();
+    let found = domain(world, vm)?;
+    if found.defined.is_none() {
+        return Err("it is not defined".to_owned());
+    }
+    if !found.power.is_up() {
+        found.power = DomainPower::Running;
+        found.live.clone_from(&found.defined);
+        found.pid = Some(pid);
+        let log = world.serial.entry(vm).or_default();
+        log.extend_from_slice(b"simulated guest: booting\r\nsimulated guest: up\r\n");
+    }
+    Ok(())
+}
+
+fn domain(world: &mut World, vm: Id<Vm>) -> Result<&mut DomainObserved, String> {
+    world.domains.get_mut(&vm).ok_or_else(|| "there is no such domain".to_owned())
+}
+
+fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
+    if domain.power.is_up() {
+        domain.power = DomainPower::Off(reason);
+        domain.pid = None;
+        domain.live = None;
+    }
+}

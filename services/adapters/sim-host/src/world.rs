@@ -1,0 +1,160 @@
+//! What the simulated machine consists of, and what a power cut leaves of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skerry_compute::{DomainObserved, HypervisorEvent};
+use skerry_model::{Id, Vm};
+use skerry_network::NetworkObserved;
+use tokio::sync::{broadcast, watch};
+
+use crate::containers::SimContainers;
+use crate::faults::{Fate, FaultPlan};
+use crate::network;
+
+/// Everything there is.
+pub(crate) struct World {
+    pub network: NetworkObserved,
+    pub domains: BTreeMap<Id<Vm>, DomainObserved>,
+    /// What guests wrote; on disk, so it outlives power.
+    pub serial: BTreeMap<Id<Vm>, Vec<u8>>,
+    pub containers: SimContainers,
+    pub faults: FaultPlan,
+    /// Counts up, so that no process id is given twice.
+    pub last_pid: u32,
+    pub hostname: String,
+    /// Restart and power-off orders, for tests to see.
+    pub power_orders: Vec<skerry_upkeep::PowerAction>,
+}
+
+impl World {
+    pub(crate) fn pid(&mut self) -> u32 {
+        self.last_pid = self.last_pid.saturating_add(1);
+        self.last_pid
+    }
+}
+
+struct Shared {
+    world: Mutex<World>,
+    network_events: watch::Sender<u64>,
+    hypervisor_events: broadcast::Sender<HypervisorEvent>,
+    container_events: broadcast::Sender<skerry_containers::RuntimeEvent>,
+    started: tokio::time::Instant,
+}
+
+/// A simulated machine. Clones are the same machine; each port is implemented on it.
+#[derive(Clone)]
+pub struct SimHost {
+    shared: Arc<Shared>,
+}
+
+impl Default for SimHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SimHost {
+    /// A machine that has just been switched on for the first time.
+    pub fn new() -> Self {
+        let world = World {
+            network: network::at_power_on(),
+            domains: BTreeMap::new(),
+            serial: BTreeMap::new(),
+            containers: SimContainers::default(),
+            faults: FaultPlan::default(),
+            last_pid: 1000,
+            hostname: "localhost".to_owned(),
+            power_orders: Vec::new(),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                world: Mutex::new(world),
+                network_events: watch::Sender::new(0),
+                hypervisor_events: broadcast::Sender::new(256),
+                container_events: broadcast::Sender::new(256),
+                started: tokio::time::Instant::now(),
+            }),
+        }
+    }
+
+    /// Orders faults.
+    pub fn order_faults(&self, order: impl FnOnce(&mut FaultPlan)) {
+        order(&mut self.world().faults);
+    }
+
+    /// Takes the power away and gives it back: what ran is gone, what lay on disk is there.
+    pub fn power_cut(&self) {
+        let mut world = self.world();
+        world.network = network::at_power_on();
+        // Definitions live in memory on the real machine too: the node defines its guests anew after a boot.
+        world.domains.clear();
+        world.containers.power_cut();
+        world.faults = FaultPlan::default();
+    }
+
+    /// How many domains and containers run.
+    pub fn running(&self) -> (usize, usize) {
+        let world = self.world();
+        let domains = world.domains.values().filter(|d| d.power.is_up()).count();
+        (domains, world.containers.running())
+    }
+
+    /// Power orders given so far.
+    pub fn power_orders(&self) -> Vec<skerry_upkeep::PowerAction> {
+        self.world().power_orders.clone()
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        // A test that panicked while holding the lock leaves the world as it was; others may look on.
+        self.shared.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a step as the fault plan has it. A lost step's future never ends, as nothing does in the dark;
+    /// the test that ordered the cut drops it with the node.
+    pub(crate) async fn step<T>(
+        &self,
+        name: &'static str,
+        effect: impl FnOnce(&mut World) -> T,
+    ) -> Result<T, String> {
+        let delay = self.world().faults.delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let fate = self.world().faults.fate(name);
+        match fate {
+            Fate::Done => Ok(effect(&mut self.world())),
+            Fate::Fails => Err(format!("the simulated {name} fails as ordered")),
+            Fate::PowerLost => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn uptime_s(&self) -> u64 {
+        self.shared.started.elapsed().as_secs()
+    }
+
+    pub(crate) fn network_changed(&self) {
+        self.shared.network_events.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn network_events(&self) -> watch::Receiver<u64> {
+        self.shared.network_events.subscribe()
+    }
+
+    pub(crate) fn hypervisor_news(&self, event: HypervisorEvent) {
+        // Nobody listening is no fault.
+        let _ = self.shared.hypervisor_events.send(event);
+    }
+
+    pub(crate) fn hypervisor_events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.shared.hypervisor_events.subscribe()
+    }
+
+    pub(crate) fn container_news(&self, event: skerry_containers::RuntimeEvent) {
+        let _ = self.shared.container_events.send(event);
+    }
+
+    pub(crate) fn container_events(&self) -> broadcast::Receiver<skerry_containers::RuntimeEvent> {
+        self.shared.container_events.subscribe()
+    }
+}
