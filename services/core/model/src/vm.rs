@@ -137,6 +137,9 @@ pub struct VmStatus {
     pub addresses: Vec<IpAddr>,
     /// What runs its instructions.
     pub accelerator: Option<Accelerator>,
+    /// Versioned machine type, chosen at its first definition and kept, so that an update of the
+    /// hypervisor does not change the guest's hardware.
+    pub machine: Option<String>,
     /// When it last started.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub started_at: Option<Timestamp>,
@@ -144,7 +147,7 @@ pub struct VmStatus {
     pub starts: u32,
     /// Crashes in a row, for the waiting time before the next try.
     pub crashes: u32,
-    /// Monotonic-free marker of the next try, for people.
+    /// When the next try is due, for people; the wait itself follows monotonic time.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_try: Option<Timestamp>,
     /// Details.

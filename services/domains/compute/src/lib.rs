@@ -4,13 +4,33 @@
 //! and what the machine can hold. It knows nothing of libvirt, QEMU or Linux, and writes nothing but
 //! the status of virtual machines (and their wanted power, when the guest turned itself off).
 
+mod admission;
+mod backoff;
+mod controller;
+mod decide;
 mod definition;
 mod hypervisor;
+mod ledger;
 mod lifecycle;
+mod memory;
+mod pass;
+mod plan;
+mod report;
+#[cfg(test)]
+mod scenarios;
+mod sources;
+#[cfg(test)]
+mod testing;
 
+pub use admission::{
+    Capacity, Charge, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
+};
+pub use controller::{AdmissionError, FINALIZER, VmController};
+pub use decide::{Situation, VmRequest, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
 pub use hypervisor::{
     DomainObserved, DomainPower, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts,
     LogChunk, LogPosition, OffReason, VmStep,
 };
 pub use lifecycle::{Effect, Event, Refused, next};
+pub use plan::{Target, plan};

@@ -1,0 +1,290 @@
+//! Whether the machine can hold a workload, with the numbers.
+//!
+//! Pure: capacity, what is held already and the request come in; agreement or every shortage comes
+//! out. Callers ask when a workload is made or changed (against what is wanted to run) and again when
+//! it starts (against what does run).
+//!
+//! # The memory that a virtual machine costs
+//!
+//! A guest is charged its memory and an overhead for QEMU itself. Measured with QEMU 7.2, q35, no
+//! display, no disks, one virtio interface, emulation with a translation cache of 32 MiB: a resident
+//! set of 91 MiB beyond the guest's memory with one virtual processor, 92 MiB with two. The translation
+//! cache is part of that, so under KVM about 60 MiB remain. The usual allowance of 192 MiB + 1 % + 8 MiB
+//! a processor is meant for guests with disks, display and a gigabyte or more; on a node of 1 GiB it
+//! would turn away guests that fit. So the fixed part grows with the guest: 96 MiB and an eighth of its
+//! memory, at most 192 MiB in all. It stays half as much again above what was measured.
+
+use std::fmt;
+
+use skerry_model::{Accelerator, PodSpec, VmSpec};
+
+/// Translation cache that emulated guests get, in MiB. QEMU's own default is 1 GiB.
+pub const TRANSLATION_CACHE_MIB: u64 = 32;
+
+/// Virtual processors given out for each processor that is not kept for the node.
+const CPU_RATIO: u32 = 4;
+
+/// What the machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Memory in MiB, as the kernel counts it.
+    pub memory_mib: u64,
+    /// Logical processors.
+    pub cpus: u32,
+}
+
+impl Capacity {
+    /// Memory kept for the node itself: 512 MiB on machines of up to 4 GiB, 1 GiB on larger ones.
+    pub const fn reserve_mib(&self) -> u64 {
+        if self.memory_mib <= 4096 { 512 } else { 1024 }
+    }
+
+    /// Memory for workloads.
+    pub const fn workload_mib(&self) -> u64 {
+        self.memory_mib.saturating_sub(self.reserve_mib())
+    }
+
+    /// Virtual processors for workloads. One processor is kept for the node, if there is another.
+    pub fn workload_vcpus(&self) -> u32 {
+        self.cpus.saturating_sub(1).max(1).saturating_mul(CPU_RATIO)
+    }
+}
+
+/// What one workload costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// Memory of the workload itself, in MiB.
+    pub memory_mib: u64,
+    /// Memory of what runs it, in MiB.
+    pub overhead_mib: u64,
+    /// Virtual processors.
+    pub vcpus: u32,
+}
+
+impl Charge {
+    /// What a virtual machine costs.
+    pub fn of_vm(spec: &VmSpec, accelerator: Accelerator) -> Self {
+        Self {
+            memory_mib: spec.memory_mib,
+            overhead_mib: overhead_mib(spec.memory_mib, spec.vcpus, accelerator),
+            vcpus: spec.vcpus,
+        }
+    }
+
+    /// What a pod costs: the limits of its containers. Its processors are shared and not counted.
+    pub fn of_pod(spec: &PodSpec) -> Self {
+        let memory_mib = spec.containers.iter().map(|c| c.memory_mib).fold(0, u64::saturating_add);
+        Self { memory_mib, overhead_mib: 0, vcpus: 0 }
+    }
+
+    /// All the memory it costs.
+    pub const fn total_mib(&self) -> u64 {
+        self.memory_mib.saturating_add(self.overhead_mib)
+    }
+}
+
+/// What QEMU takes beside the guest's memory, in MiB.
+pub fn overhead_mib(memory_mib: u64, vcpus: u32, accelerator: Accelerator) -> u64 {
+    let fixed = 96_u64.saturating_add(memory_mib / 8).min(192);
+    let cache = match accelerator {
+        Accelerator::Kvm => 0,
+        Accelerator::Emulation => TRANSLATION_CACHE_MIB,
+    };
+    let share = memory_mib.div_ceil(100);
+    fixed + cache + share + 8 * u64::from(vcpus)
+}
+
+/// Something of which there is not enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// Of what: `memory`, `processors`, or `processors of one machine`.
+    pub resource: &'static str,
+    /// Unit of the numbers; empty for plain counts.
+    pub unit: &'static str,
+    /// Asked for, overhead included.
+    pub requested: u64,
+    /// Free for workloads.
+    pub free: u64,
+    /// In all for workloads.
+    pub total: u64,
+    /// The largest value of the workload's own setting that would fit now.
+    pub largest_possible: u64,
+}
+
+/// A workload that the machine cannot hold, with everything that is short.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct DoesNotFit {
+    /// Every shortage.
+    pub shortages: Vec<Shortage>,
+    /// The overhead that is part of the memory asked for, in MiB.
+    pub overhead_mib: u64,
+}
+
+impl fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("does not fit on this node")?;
+        for (index, short) in self.shortages.iter().enumerate() {
+            f.write_str(if index == 0 { ": " } else { "; " })?;
+            let unit =
+                if short.unit.is_empty() { String::new() } else { format!(" {}", short.unit) };
+            write!(f, "{}: {}{unit} needed", short.resource, short.requested)?;
+            if short.resource == "memory" && self.overhead_mib > 0 {
+                write!(f, " (of which {} MiB are overhead)", self.overhead_mib)?;
+            }
+            write!(f, ", {} of {}{unit} free", short.free, short.total)?;
+            write!(f, ", at most {}{unit} would fit", short.largest_possible)?;
+        }
+        f.write_str("; ask for less, or stop another workload")
+    }
+}
+
+/// Whether a workload fits beside what is held already.
+pub fn admit(capacity: &Capacity, held: &[Charge], request: &Charge) -> Result<(), DoesNotFit> {
+    let mut shortages = Vec::new();
+    let total = capacity.workload_mib();
+    let used = held.iter().map(Charge::total_mib).fold(0, u64::saturating_add);
+    let free = total.saturating_sub(used);
+    if request.total_mib() > free {
+        shortages.push(Shortage {
+            resource: "memory",
+            unit: "MiB",
+            requested: request.total_mib(),
+            free,
+            total,
+            largest_possible: largest_memory(free, request),
+        });
+    }
+    let total = capacity.workload_vcpus();
+    let used = held.iter().map(|charge| charge.vcpus).fold(0, u32::saturating_add);
+    let free = total.saturating_sub(used);
+    if request.vcpus > free {
+        shortages.push(Shortage {
+            resource: "processors",
+            unit: "",
+            requested: request.vcpus.into(),
+            free: free.into(),
+            total: total.into(),
+            largest_possible: free.min(capacity.cpus).into(),
+        });
+    }
+    if request.vcpus > capacity.cpus {
+        shortages.push(Shortage {
+            resource: "processors of one machine",
+            unit: "",
+            requested: request.vcpus.into(),
+            free: capacity.cpus.into(),
+            total: capacity.cpus.into(),
+            largest_possible: free.min(capacity.cpus).into(),
+        });
+    }
+    if shortages.is_empty() {
+        Ok(())
+    } else {
+        Err(DoesNotFit { shortages, overhead_mib: request.overhead_mib })
+    }
+}
+
+/// The most memory of its own that would fit. The overhead of a smaller workload is at most the one it
+/// has now, so this is a value that certainly fits.
+fn largest_memory(free: u64, request: &Charge) -> u64 {
+    free.saturating_sub(request.overhead_mib)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use skerry_model::Name;
+
+    fn vm(memory_mib: u64, vcpus: u32) -> VmSpec {
+        VmSpec {
+            image: Name::new("tiny").unwrap(),
+            vcpus,
+            memory_mib,
+            power: skerry_model::Power::Running,
+            network: Name::new("default").unwrap(),
+            publish: Vec::new(),
+            stop_timeout_s: 90,
+        }
+    }
+
+    /// What a kernel counts on a machine of 1 GiB with two processors.
+    const SMALL: Capacity = Capacity { memory_mib: 960, cpus: 2 };
+
+    #[test]
+    fn a_tiny_guest_fits_on_a_node_of_one_gibibyte_either_way() {
+        for accelerator in [Accelerator::Kvm, Accelerator::Emulation] {
+            for memory in [128, 256] {
+                let charge = Charge::of_vm(&vm(memory, 1), accelerator);
+                assert_eq!(admit(&SMALL, &[], &charge), Ok(()), "{memory} {accelerator:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_overhead_covers_what_was_measured_and_ends_at_the_usual_allowance() {
+        assert!(overhead_mib(128, 1, Accelerator::Emulation) > 91);
+        assert!(overhead_mib(256, 2, Accelerator::Emulation) > 92);
+        assert_eq!(overhead_mib(4096, 2, Accelerator::Kvm), 192 + 41 + 16);
+    }
+
+    #[test]
+    fn a_refusal_names_every_shortage_with_its_numbers() {
+        let held = [Charge { memory_mib: 200, overhead_mib: 100, vcpus: 3 }];
+        let request = Charge::of_vm(&vm(512, 4), Accelerator::Kvm);
+        let refused = admit(&SMALL, &held, &request).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "does not fit on this node: memory: 710 MiB needed (of which 198 MiB are overhead), \
+             148 of 448 MiB free, at most 0 MiB would fit; processors: 4 needed, 1 of 4 free, at \
+             most 1 would fit; processors of one machine: 4 needed, 2 of 2 free, at most 1 would \
+             fit; ask for less, or stop another workload"
+        );
+    }
+
+    #[test]
+    fn larger_machines_keep_more_for_the_node() {
+        assert_eq!(Capacity { memory_mib: 4096, cpus: 4 }.workload_mib(), 3584);
+        assert_eq!(Capacity { memory_mib: 65536, cpus: 4 }.workload_mib(), 64512);
+        assert_eq!(Capacity { memory_mib: 256, cpus: 1 }.workload_mib(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_said_to_be_possible_fits(
+            memory in 32_u64..65_536, vcpus in 1_u32..64, host in 512_u64..131_072,
+            cpus in 1_u32..128, used in 0_u64..65_536,
+        ) {
+            let capacity = Capacity { memory_mib: host, cpus };
+            let held = [Charge { memory_mib: used, overhead_mib: 0, vcpus: 0 }];
+            let request = Charge::of_vm(&vm(memory, vcpus), Accelerator::Kvm);
+            let Err(refused) = admit(&capacity, &held, &request) else { return Ok(()) };
+            let mut spec = vm(memory, vcpus);
+            for short in &refused.shortages {
+                match short.resource {
+                    "memory" => spec.memory_mib = short.largest_possible,
+                    _ => spec.vcpus = u32::try_from(short.largest_possible).unwrap(),
+                }
+            }
+            prop_assume!(spec.memory_mib > 0 && spec.vcpus > 0);
+            let smaller = Charge::of_vm(&spec, Accelerator::Kvm);
+            prop_assert_eq!(admit(&capacity, &held, &smaller), Ok(()));
+        }
+
+        #[test]
+        fn nothing_is_admitted_beyond_the_capacity(
+            sizes in prop::collection::vec((32_u64..4096, 1_u32..8), 1..40),
+        ) {
+            let capacity = Capacity { memory_mib: 16_384, cpus: 8 };
+            let mut held = Vec::new();
+            for (memory, vcpus) in sizes {
+                let charge = Charge::of_vm(&vm(memory, vcpus), Accelerator::Kvm);
+                if admit(&capacity, &held, &charge).is_ok() {
+                    held.push(charge);
+                }
+            }
+            let used: u64 = held.iter().map(Charge::total_mib).sum();
+            prop_assert!(used <= capacity.workload_mib());
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The controller of virtual machines: one pass brings one machine nearer to what is wanted.
+//!
+//! What is to be done is decided by [`crate::decide`], [`crate::next`] and [`crate::plan`]; here it is
+//! carried out and written down. A machine that runs is adopted, never restarted for the sake of order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skerry_engine::{Controller, Failure, Key, Outcome};
+use skerry_model::{Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Timestamp, Vm, VmSpec};
+use skerry_store::{Change, Store, StoreError};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::ledger::{Holding, charges};
+use crate::memory::{ASK_EVERY, Memory};
+use crate::pass::Pass;
+use crate::{
+    Capacity, Charge, DoesNotFit, Hypervisor, HypervisorError, HypervisorFacts, VmRequest, VmStep,
+    admit,
+};
+
+/// The name under which a machine's record is kept until its domain is gone.
+pub const FINALIZER: &str = "compute";
+
+/// Why a workload was not admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// The machine cannot hold it.
+    #[error(transparent)]
+    DoesNotFit(#[from] DoesNotFit),
+    /// What is held already could not be read.
+    #[error("what other workloads hold could not be read")]
+    Store(#[from] StoreError),
+    /// What runs guests is not known yet.
+    #[error("what the hypervisor can do is not known yet: try again")]
+    Hypervisor(#[from] HypervisorError),
+}
+
+/// Brings virtual machines to what their records want.
+pub struct VmController {
+    pub(crate) store: Store,
+    pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    pub(crate) capacity: Capacity,
+    pub(crate) clock: fn() -> Timestamp,
+    /// Held while a start is admitted and written down, so that two starts cannot both take the last
+    /// free memory.
+    pub(crate) admission: tokio::sync::Mutex<()>,
+    facts: OnceCell<HypervisorFacts>,
+    memory: Mutex<BTreeMap<Id<Vm>, Memory>>,
+    requests: Mutex<BTreeMap<Id<Vm>, VmRequest>>,
+    held: AtomicBool,
+}
+
+impl VmController {
+    /// A controller for the machines in this store.
+    pub fn new(
+        store: Store,
+        hypervisor: Arc<dyn Hypervisor>,
+        capacity: Capacity,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        Self {
+            store,
+            hypervisor,
+            capacity,
+            clock,
+            admission: tokio::sync::Mutex::new(()),
+            facts: OnceCell::new(),
+            memory: Mutex::default(),
+            requests: Mutex::default(),
+            held: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes what somebody asks of a machine beyond its wanted power, which the caller has committed
+    /// before. The caller wakes the machine's key afterwards. A newer request replaces an older one,
+    /// but nothing replaces a forced stop.
+    pub fn request(&self, vm: Id<Vm>, request: VmRequest) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = requests.entry(vm).or_insert(request);
+        if *entry != VmRequest::ForceStop {
+            *entry = request;
+        }
+    }
+
+    /// From now on nothing is judged, started or written: the host is going down, and what happens to
+    /// guests is not their own wish. There is no way back but a new start of the service.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Self::hold`] was called.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    /// Shuts every guest down because the host goes down: asks, waits, and after `budget` forces. What
+    /// is wanted of the machines stays as it is, so they run again after the next boot. Returns how
+    /// many had to be forced.
+    pub async fn stop_all_for_host(&self, budget: Duration) -> Result<usize, HypervisorError> {
+        self.hold();
+        let deadline = Instant::now() + budget;
+        let mut ask_at = Instant::now();
+        loop {
+            let up: Vec<_> =
+                self.hypervisor.observe().await?.into_iter().filter(|d| d.power.is_up()).collect();
+            let now = Instant::now();
+            if up.is_empty() {
+                return Ok(0);
+            }
+            if now >= deadline {
+                for domain in &up {
+                    self.hypervisor.apply(&VmStep::Destroy(domain.vm)).await?;
+                }
+                return Ok(up.len());
+            }
+            if now >= ask_at {
+                ask_at = now + ASK_EVERY;
+                for domain in &up {
+                    // A guest that cannot be asked is forced at the deadline.
+                    if let Err(error) = self.hypervisor.apply(&VmStep::Shutdown(domain.vm)).await {
+                        tracing::warn!(id = %domain.vm, %error, "a guest could not be asked to stop");
+                    }
+                }
+            }
+            tokio::time::sleep_until(deadline.min(now + Duration::from_millis(500))).await;
+        }
+    }
+
+    /// What the hypervisor can do; asked once.
+    pub async fn facts(&self) -> Result<&HypervisorFacts, HypervisorError> {
+        self.facts.get_or_try_init(|| self.hypervisor.facts()).await
+    }
+
+    /// Whether the machine could hold this virtual machine beside everything that is meant to run. For
+    /// a change of an existing one, `except` is that one.
+    pub async fn admit_vm(
+        &self,
+        spec: &VmSpec,
+        except: Option<Id<Vm>>,
+    ) -> Result<(), AdmissionError> {
+        let accelerator = self.facts().await?.accelerator;
+        let except = except.map(|vm| LocalRef { kind: Kind::Vm, id: vm.uuid() });
+        let held = charges(&self.store, accelerator, Holding::Wanted, except)?;
+        Ok(admit(&self.capacity, &held, &Charge::of_vm(spec, accelerator))?)
+    }
+
+    /// Whether the machine could hold this pod beside everything that is meant to run.
+    pub async fn admit_pod(
+        &self,
+        spec: &PodSpec,
+        except: Option<Id<Pod>>,
+    ) -> Result<(), AdmissionError> {
+        let accelerator = self.facts().await?.accelerator;
+        let except = except.map(|pod| LocalRef { kind: Kind::Pod, id: pod.uuid() });
+        let held = charges(&self.store, accelerator, Holding::Wanted, except)?;
+        Ok(admit(&self.capacity, &held, &Charge::of_pod(spec))?)
+    }
+
+    pub(crate) fn memory(&self, vm: Id<Vm>) -> Memory {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.get(&vm).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn remember(&self, vm: Id<Vm>, notes: Memory) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(vm, notes);
+    }
+
+    fn forget(&self, vm: Id<Vm>) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
+    }
+
+    pub(crate) fn pending_request(&self, vm: Id<Vm>) -> Option<VmRequest> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).get(&vm).copied()
+    }
+
+    /// Drops a request that has been dealt with, unless another one has come since.
+    pub(crate) fn finish_request(&self, vm: Id<Vm>, done: Option<VmRequest>) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.get(&vm).copied() == done {
+            requests.remove(&vm);
+        }
+    }
+
+    fn vms_of_image(&self, image: &str) -> Vec<Key> {
+        let vms = self.store.list::<Vm>().unwrap_or_default();
+        vms.iter().filter(|vm| vm.spec.image.as_str() == image).map(|vm| vm.local_ref()).collect()
+    }
+}
+
+/// A failure of the store, as the engine wants it.
+pub(crate) fn store_failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Stale { .. } | StoreError::Closed => {
+            Failure::retry("the record changed meanwhile; it is looked at again").because(error)
+        }
+        StoreError::Document(_) => {
+            Failure::bug("a record of the compute domain cannot be read").because(error)
+        }
+        _ => Failure::retry("the state of a virtual machine could not be saved").because(error),
+    }
+}
+
+#[async_trait]
+impl Controller for VmController {
+    fn name(&self) -> &'static str {
+        "compute"
+    }
+
+    fn watches(&self) -> &'static [Kind] {
+        &[Kind::Vm, Kind::Port, Kind::Image]
+    }
+
+    fn writes(&self) -> &'static [Kind] {
+        &[Kind::Vm]
+    }
+
+    fn keys(&self, change: &Change) -> Vec<Key> {
+        let document = change.after.as_ref().or(change.before.as_ref());
+        match change.subject.kind {
+            Kind::Vm => {
+                // Our own writes of the status are no news.
+                let mark =
+                    |d: &Arc<skerry_model::Document>| (d.metadata.generation, d.metadata.phase);
+                let changed = change.before.as_ref().map(mark) != change.after.as_ref().map(mark);
+                changed.then_some(change.subject).into_iter().collect()
+            }
+            Kind::Port => document
+                .and_then(|d| d.to_resource::<Port>().ok())
+                .map(|port| port.spec.workload)
+                .filter(|workload| workload.kind == Kind::Vm)
+                .into_iter()
+                .collect(),
+            Kind::Image => document
+                .and_then(|d| d.to_resource::<Image>().ok())
+                .map(|image| self.vms_of_image(image.meta.name.as_str()))
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn all_keys(&self) -> Vec<Key> {
+        let id = |d: Arc<skerry_model::Document>| LocalRef { kind: Kind::Vm, id: d.metadata.id };
+        self.store.documents(Kind::Vm).into_iter().map(id).collect()
+    }
+
+    async fn reconcile(&self, key: Key) -> Result<Outcome, Failure> {
+        if self.is_held() || key.kind != Kind::Vm {
+            return Ok(Outcome::Done);
+        }
+        let id = Id::new(key.id);
+        match self.store.get::<Vm>(id).map_err(store_failure)? {
+            Some(vm) => Pass::new(self, vm).run().await,
+            None => {
+                self.forget(id);
+                Ok(Outcome::Done)
+            }
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! One pass over one virtual machine.
+//!
+//! Looks, decides, writes down, acts, and looks again, until there is nothing left to do or something
+//! has to be waited for. What is about to be done is in the store before the hypervisor is touched.
+
+use std::time::Duration;
+
+use skerry_engine::{ErrorClass, Failure, Outcome};
+use skerry_model::{Id, Phase, Power, Resource, Vm, VmState, VmStatus};
+use skerry_store::Transaction;
+use tokio::time::Instant;
+
+use crate::controller::{FINALIZER, VmController, store_failure};
+use crate::ledger::{Holding, charges};
+use crate::memory::{ASK_EVERY, Memory, SETTLE};
+use crate::report::{Note, TRY_AGAIN, outcome, ready};
+use crate::sources::{Missing, Sources, gather};
+use crate::{
+    Charge, DoesNotFit, DomainDefinition, DomainObserved, DomainPower, Effect, Event,
+    HypervisorError, OffReason, Situation, Target, VmRequest, VmStep, admit, backoff, decide, next,
+    plan,
+};
+
+/// More events in a row than any path through the life cycle has.
+const MOST_EVENTS: usize = 16;
+
+/// Whether a pass goes on after an event.
+enum Flow {
+    GoOn,
+    Wait,
+}
+
+/// The pass: what is known, and what has come of it so far.
+pub struct Pass<'a> {
+    controller: &'a VmController,
+    vm: Resource<Vm>,
+    status: VmStatus,
+    memory: Memory,
+    request: Option<VmRequest>,
+    observed: Option<DomainObserved>,
+    definition: Result<DomainDefinition, Missing>,
+    define_error: Option<HypervisorError>,
+    note: Option<Note>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over this machine.
+    pub fn new(controller: &'a VmController, vm: Resource<Vm>) -> Self {
+        let id = vm.id();
+        let unknown = Missing { reason: "Creating", message: String::new(), on: None };
+        Self {
+            controller,
+            status: vm.status.clone(),
+            memory: controller.memory(id),
+            request: controller.pending_request(id),
+            vm,
+            observed: None,
+            definition: Err(unknown),
+            define_error: None,
+            note: None,
+        }
+    }
+
+    fn id(&self) -> Id<Vm> {
+        self.vm.id()
+    }
+
+    /// Does it, and writes down what came of it, also when it fails.
+    pub async fn run(mut self) -> Result<Outcome, Failure> {
+        let worked = match self.vm.meta.phase {
+            Phase::Present => self.work().await,
+            Phase::Removing => return self.remove().await,
+        };
+        if let Err(failure) = &worked {
+            self.note = Some(Note::broken_off(failure));
+        }
+        self.controller.remember(self.id(), self.memory);
+        if self.controller.is_held() {
+            return Ok(Outcome::Done);
+        }
+        self.commit().await?;
+        worked?;
+        self.controller.finish_request(self.id(), self.request);
+        // What has a deadline of its own must not wait for an operator.
+        let urgent = matches!(self.status.state, VmState::Stopping | VmState::Backoff);
+        if let Some(error) = self.define_error.take().filter(|_| !urgent) {
+            return Err(failure(error));
+        }
+        outcome(&self.status, &self.memory, self.vm.spec.power, self.note.as_ref())
+    }
+
+    async fn work(&mut self) -> Result<(), Failure> {
+        self.look().await?;
+        let facts = self.controller.facts().await.map_err(failure)?;
+        self.status.accelerator = Some(facts.accelerator);
+        let Sources { port, definition } =
+            gather(&self.controller.store, &self.vm, facts).map_err(store_failure)?;
+        if let Some(port) = port {
+            self.status.port = Some(port.id());
+            self.status.addresses = vec![port.spec.address.into()];
+        }
+        self.definition = definition;
+        self.take_up_waits();
+        for _ in 0..MOST_EVENTS {
+            if self.controller.is_held() {
+                return Ok(());
+            }
+            self.keep_defined().await?;
+            let flow = match decide(&self.situation()) {
+                Some(event) => self.take(event).await?,
+                None if self.start_is_open() => self.start().await?,
+                None => Flow::Wait,
+            };
+            if matches!(flow, Flow::Wait) {
+                self.come_to_rest();
+                return self.ask_again().await;
+            }
+        }
+        Err(Failure::bug(format!("the life cycle of {} does not come to rest", self.id())))
+    }
+
+    async fn look(&mut self) -> Result<(), Failure> {
+        let seen = self.controller.hypervisor.observe_one(self.id()).await.map_err(failure)?;
+        let up = seen.as_ref().is_some_and(|domain| domain.power.is_up());
+        self.status.pid = seen.as_ref().and_then(|domain| domain.pid);
+        self.observed = seen;
+        let now = Instant::now();
+        if up {
+            self.memory.seen_up = true;
+            self.memory.off_since = None;
+            self.memory.running_since.get_or_insert(now);
+        } else {
+            self.memory.running_since = None;
+            self.memory.off_since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    fn power(&self) -> DomainPower {
+        self.observed.as_ref().map_or(DomainPower::Off(OffReason::Unknown), |domain| domain.power)
+    }
+
+    fn situation(&self) -> Situation {
+        let changed = self.status.observed_generation != self.vm.meta.generation;
+        Situation {
+            state: self.status.state,
+            wanted: self.vm.spec.power,
+            defined: self.observed.as_ref().is_some_and(|domain| domain.defined.is_some()),
+            power: self.power(),
+            request: self.request,
+            seen_up: self.memory.seen_up,
+            due: changed || Memory::past(self.memory.next_try),
+            stop_expired: Memory::past(self.memory.stop_by),
+            settled: Memory::since(self.memory.off_since, SETTLE),
+        }
+    }
+
+    /// Waits that an earlier run of this service began.
+    fn take_up_waits(&mut self) {
+        let now = Instant::now();
+        match self.status.state {
+            VmState::Backoff | VmState::Failed => {
+                let whole = self.wait_after_failure(self.status.state);
+                let left =
+                    backoff::remaining(self.status.next_try, (self.controller.clock)(), whole);
+                self.memory.next_try.get_or_insert(now + left);
+            }
+            VmState::Stopping => {
+                self.memory.stop_by.get_or_insert(now + self.stop_timeout());
+            }
+            _ => {}
+        }
+    }
+
+    fn stop_timeout(&self) -> Duration {
+        Duration::from_secs(self.vm.spec.stop_timeout_s.into())
+    }
+
+    fn wait_after_failure(&self, state: VmState) -> Duration {
+        match state {
+            VmState::Failed => backoff::REJECTED,
+            _ => backoff::delay(self.status.crashes),
+        }
+    }
+
+    /// Defines the machine as it is wanted now, whether it runs or not.
+    async fn keep_defined(&mut self) -> Result<(), Failure> {
+        let Ok(definition) = &self.definition else { return Ok(()) };
+        if self.define_error.is_some() {
+            return Ok(());
+        }
+        let steps = plan(Target::Defined, Some(definition), self.observed.as_ref());
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.status.machine.get_or_insert_with(|| definition.machine.clone());
+        match self.apply(steps).await {
+            Ok(()) => {}
+            Err(
+                error @ (HypervisorError::Unavailable { .. } | HypervisorError::TimedOut { .. }),
+            ) => {
+                return Err(failure(error));
+            }
+            Err(error) => {
+                self.note = Some(Note::of("DefinitionRefused", &error));
+                self.define_error = Some(error);
+            }
+        }
+        self.look().await
+    }
+
+    /// Moves the life cycle by one event.
+    async fn take(&mut self, event: Event) -> Result<Flow, Failure> {
+        let from = self.status.state;
+        let (to, effects) =
+            next(from, event).map_err(|refused| Failure::bug(refused.to_string()))?;
+        if event == Event::Start {
+            return self.admit_start(to).await;
+        }
+        let mut want_stopped = false;
+        for effect in effects {
+            match effect {
+                Effect::CountStart => {
+                    self.status.starts = self.status.starts.saturating_add(1);
+                    self.status.started_at = Some((self.controller.clock)());
+                }
+                Effect::CountCrash => self.count_crash(to),
+                Effect::AskGuest => {
+                    self.memory.stop_by = Some(Instant::now() + self.stop_timeout());
+                    self.memory.asked_at = None;
+                }
+                Effect::ForceOff => self.reach(Target::Off).await?,
+                Effect::WantStopped => want_stopped = true,
+            }
+        }
+        self.settle_in(from, event, to);
+        if want_stopped {
+            self.commit_stopped_by_guest().await?
+        } else {
+            self.commit().await?
+        }
+        Ok(Flow::GoOn)
+    }
+
+    /// Takes over the new state and drops what only meant something in the old one.
+    fn settle_in(&mut self, from: VmState, event: Event, to: VmState) {
+        tracing::info!(kind = "Vm", id = %self.id(), ?from, %event, ?to, "virtual machine");
+        self.status.state = to;
+        if to != VmState::Stopping {
+            self.memory.stop_by = None;
+            self.memory.asked_at = None;
+        }
+        if !matches!(to, VmState::Backoff | VmState::Failed) {
+            self.memory.next_try = None;
+            self.status.next_try = None;
+        }
+        if !matches!(event, Event::StartFailed | Event::StartRejected) {
+            self.note = Note::after(from, event);
+        }
+        // A request has done its part once it has moved the machine.
+        let done = match self.request {
+            Some(VmRequest::Restart) => event == Event::Shutdown,
+            Some(VmRequest::StartNow) => to == VmState::Starting,
+            Some(VmRequest::ForceStop) => to == VmState::Stopped,
+            None => false,
+        };
+        if done {
+            self.controller.finish_request(self.id(), self.request);
+            self.request = None;
+        }
+    }
+
+    fn count_crash(&mut self, to: VmState) {
+        self.status.crashes = self.status.crashes.saturating_add(1);
+        let wait = self.wait_after_failure(to);
+        self.memory.next_try = Some(Instant::now() + wait);
+        self.status.next_try = (self.controller.clock)().checked_add(wait).ok();
+    }
+
+    /// Crashes are forgotten after a long enough run, and what is missing is named.
+    fn come_to_rest(&mut self) {
+        if let (VmState::Creating, Err(missing)) = (self.status.state, &self.definition) {
+            self.note = Some(Note::missing(missing));
+        }
+        let long = Memory::since(self.memory.running_since, backoff::FORGIVEN_AFTER);
+        if self.status.state == VmState::Running && long {
+            self.status.crashes = 0;
+        }
+    }
+
+    /// Asks for the machine's share of the host; with it, the start is written down.
+    async fn admit_start(&mut self, to: VmState) -> Result<Flow, Failure> {
+        if let Err(missing) = &self.definition {
+            self.note = Some(Note::missing(missing));
+            self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
+            return Ok(Flow::Wait);
+        }
+        let _turn = self.controller.admission.lock().await;
+        if let Err(refused) = self.fits()? {
+            self.note = Some(Note::refused(refused.to_string()));
+            self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
+            return Ok(Flow::Wait);
+        }
+        self.memory.seen_up = false;
+        self.settle_in(self.status.state, Event::Start, to);
+        self.commit().await?;
+        Ok(Flow::GoOn)
+    }
+
+    fn fits(&self) -> Result<Result<(), DoesNotFit>, Failure> {
+        let Some(accelerator) = self.status.accelerator else { return Ok(Ok(())) };
+        let own = Some(self.vm.local_ref());
+        let held = charges(&self.controller.store, accelerator, Holding::Running, own)
+            .map_err(store_failure)?;
+        let charge = Charge::of_vm(&self.vm.spec, accelerator);
+        Ok(admit(&self.controller.capacity, &held, &charge))
+    }
+
+    /// Whether a start has been written down and not yet been done.
+    fn start_is_open(&self) -> bool {
+        self.status.state == VmState::Starting && !self.power().is_up()
+    }
+
+    async fn start(&mut self) -> Result<Flow, Failure> {
+        if let Some(error) = &self.define_error {
+            let event = failed_start(error);
+            self.note = Some(Note::of("StartFailed", error));
+            return self.take(event).await;
+        }
+        let definition = match &self.definition {
+            Ok(definition) => definition,
+            Err(missing) => {
+                self.note = Some(Note::missing(missing));
+                return Ok(Flow::Wait);
+            }
+        };
+        let steps = plan(Target::On, Some(definition), self.observed.as_ref());
+        match self.apply(steps).await {
+            Ok(()) => {
+                self.look().await?;
+                self.memory.seen_up = true;
+                Ok(Flow::GoOn)
+            }
+            Err(
+                error @ (HypervisorError::Unavailable { .. } | HypervisorError::TimedOut { .. }),
+            ) => Err(failure(error)),
+            Err(error) => {
+                let event = failed_start(&error);
+                self.note = Some(Note::of("StartFailed", &error));
+                self.take(event).await
+            }
+        }
+    }
+
+    /// Presses the power button of a guest that should shut down, if it is time to.
+    async fn ask_again(&mut self) -> Result<(), Failure> {
+        let stopping = self.status.state == VmState::Stopping && self.power().is_up();
+        let asked = self.memory.asked_at.is_some_and(|at| at.elapsed() < ASK_EVERY);
+        if !stopping || asked {
+            return Ok(());
+        }
+        self.memory.asked_at = Some(Instant::now());
+        let steps = plan(Target::Asked, None, self.observed.as_ref());
+        match self.apply(steps).await {
+            Ok(()) => self.look().await,
+            Err(error @ HypervisorError::Unavailable { .. }) => Err(failure(error)),
+            Err(error) => {
+                // The guest is forced off when its time is over.
+                tracing::warn!(id = %self.id(), %error, "the guest could not be asked to shut down");
+                Ok(())
+            }
+        }
+    }
+
+    async fn reach(&mut self, target: Target) -> Result<(), Failure> {
+        let steps = plan(target, None, self.observed.as_ref());
+        self.apply(steps).await.map_err(failure)?;
+        self.look().await
+    }
+
+    async fn apply(&self, steps: Vec<VmStep>) -> Result<(), HypervisorError> {
+        for step in steps {
+            let begun = Instant::now();
+            let done = self.controller.hypervisor.apply(&step).await;
+            let took_ms = begun.elapsed().as_millis();
+            let (id, step) = (step.vm(), step.name());
+            match done {
+                Ok(()) => tracing::info!(kind = "Vm", %id, step, took_ms, "step done"),
+                Err(error) => {
+                    tracing::warn!(kind = "Vm", %id, step, took_ms, %error, "step failed");
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(mut self) -> Result<Outcome, Failure> {
+        if let Ok((to, _)) = next(self.status.state, Event::Delete) {
+            self.settle_in(self.status.state, Event::Delete, to);
+            self.commit().await?;
+        }
+        self.look().await?;
+        self.reach(Target::Gone).await?;
+        if self.observed.is_some() {
+            return Ok(Outcome::Again(Duration::from_secs(1)));
+        }
+        let mut tx = Transaction::new();
+        tx.drop_finalizer(self.id(), FINALIZER);
+        self.controller.store.commit(tx).await.map_err(store_failure)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Writes the status down. Nothing is written if nothing changed.
+    async fn commit(&mut self) -> Result<(), Failure> {
+        let mut tx = Transaction::new();
+        tx.put_status(self.id(), self.report());
+        self.controller.store.commit(tx).await.map(drop).map_err(store_failure)
+    }
+
+    /// Writes down, in one, that it is off and that this is what is wanted now.
+    async fn commit_stopped_by_guest(&mut self) -> Result<(), Failure> {
+        let fresh = self.controller.store.get::<Vm>(self.id()).map_err(store_failure)?;
+        let mut tx = Transaction::new();
+        if let Some(fresh) = fresh.filter(|fresh| fresh.spec.power == Power::Running) {
+            let mut spec = fresh.spec;
+            spec.power = Power::Stopped;
+            tx.put_spec(self.id(), Some(fresh.meta.revision), spec);
+        }
+        tx.put_status(self.id(), self.report());
+        self.controller.store.commit(tx).await.map_err(store_failure)?;
+        self.vm.spec.power = Power::Stopped;
+        Ok(())
+    }
+
+    /// The status as it stands, with the conditions that follow from it.
+    fn report(&mut self) -> VmStatus {
+        self.status.observed_generation = self.vm.meta.generation;
+        let live = self.observed.as_ref().and_then(|domain| domain.live.as_ref());
+        let pending = match (&self.definition, live) {
+            (Ok(wanted), Some(live)) => wanted.fingerprint() != *live,
+            _ => false,
+        };
+        let now = (self.controller.clock)();
+        ready(&mut self.status, self.vm.spec.power, self.note.as_ref(), pending, now);
+        self.status.clone()
+    }
+}
+
+fn failed_start(error: &HypervisorError) -> Event {
+    match error.class() {
+        ErrorClass::NeedsOperator => Event::StartRejected,
+        ErrorClass::Retry | ErrorClass::Bug => Event::StartFailed,
+    }
+}
+
+fn failure(error: HypervisorError) -> Failure {
+    Failure { class: error.class(), message: error.to_string(), source: Some(Box::new(error)) }
+}

@@ -1,0 +1,182 @@
+//! Which steps lead from what is to what is wanted.
+//!
+//! [`plan`] is pure: it compares and orders, and does nothing. When nothing differs it gives no steps,
+//! and after its steps have been done it gives none either; only asking a guest to shut down is worth
+//! repeating until the guest does.
+
+use crate::{DomainDefinition, DomainObserved, DomainPower, VmStep};
+
+/// What the steps should come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Defined as wanted; on or off as it is.
+    Defined,
+    /// Defined as wanted, and on.
+    On,
+    /// Off by the guest's own shutdown.
+    Asked,
+    /// Off at once.
+    Off,
+    /// No trace left.
+    Gone,
+}
+
+/// The steps to a target, in order.
+///
+/// Without a definition, because the image or the port is missing, nothing is defined anew and what is
+/// there is used. A running guest is never restarted for a new definition: it takes effect at its next
+/// start. A domain held by the hypervisor is left so, unless its guest is asked to shut down.
+pub fn plan(
+    target: Target,
+    definition: Option<&DomainDefinition>,
+    observed: Option<&DomainObserved>,
+) -> Vec<VmStep> {
+    if target == Target::Gone {
+        return observed.map(removal).unwrap_or_default();
+    }
+    let mut steps = Vec::new();
+    let defined = observed.and_then(|domain| domain.defined.as_ref());
+    if let Some(wanted) = definition
+        && defined != Some(&wanted.fingerprint())
+    {
+        steps.push(VmStep::Define(Box::new(wanted.clone())));
+    }
+    let up = observed.filter(|domain| domain.power.is_up());
+    match (target, up) {
+        (Target::On, None) => {
+            let vm = definition.map(|d| d.vm).or(observed.map(|o| o.vm));
+            if let Some(vm) = vm.filter(|_| definition.is_some() || defined.is_some()) {
+                steps.push(VmStep::Start(vm));
+            }
+        }
+        (Target::Asked, Some(domain)) => {
+            if domain.power == DomainPower::Paused {
+                steps.push(VmStep::Resume(domain.vm));
+            }
+            steps.push(VmStep::Shutdown(domain.vm));
+        }
+        (Target::Off, Some(domain)) => steps.push(VmStep::Destroy(domain.vm)),
+        _ => {}
+    }
+    steps
+}
+
+fn removal(domain: &DomainObserved) -> Vec<VmStep> {
+    let mut steps = Vec::new();
+    if domain.power.is_up() {
+        steps.push(VmStep::Destroy(domain.vm));
+    }
+    if domain.defined.is_some() {
+        steps.push(VmStep::Undefine(domain.vm));
+    }
+    if domain.files {
+        steps.push(VmStep::Erase(domain.vm));
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ModelHypervisor, definition};
+    use crate::{Fingerprint, OffReason};
+    use proptest::prelude::*;
+
+    fn names(steps: &[VmStep]) -> Vec<&'static str> {
+        steps.iter().map(VmStep::name).collect()
+    }
+
+    fn any_observed() -> impl Strategy<Value = Option<DomainObserved>> {
+        let power = prop_oneof![
+            Just(DomainPower::Running),
+            Just(DomainPower::Paused),
+            Just(DomainPower::Off(OffReason::Unknown)),
+            Just(DomainPower::Off(OffReason::Crashed)),
+        ];
+        let print = prop_oneof![
+            Just(None),
+            Just(Some(Fingerprint::recorded(""))),
+            Just(Some(definition(1).fingerprint())),
+        ];
+        (any::<bool>(), power, print, any::<bool>()).prop_map(|(there, power, defined, files)| {
+            let up = power.is_up();
+            // A domain that runs without a definition is one that was undefined under it.
+            there.then(|| DomainObserved {
+                vm: definition(1).vm,
+                power,
+                defined,
+                live: up.then(|| definition(1).fingerprint()),
+                pid: up.then_some(7),
+                files,
+            })
+        })
+    }
+
+    fn any_target() -> impl Strategy<Value = Target> {
+        prop_oneof![
+            Just(Target::Defined),
+            Just(Target::On),
+            Just(Target::Asked),
+            Just(Target::Off),
+            Just(Target::Gone),
+        ]
+    }
+
+    #[test]
+    fn a_new_machine_is_defined_then_started() {
+        let wanted = definition(1);
+        assert_eq!(names(&plan(Target::On, Some(&wanted), None)), ["define", "start"]);
+        assert_eq!(names(&plan(Target::Defined, Some(&wanted), None)), ["define"]);
+        assert!(plan(Target::On, None, None).is_empty(), "nothing to start without a definition");
+    }
+
+    #[test]
+    fn a_change_while_it_runs_only_redefines() {
+        let mut domain = DomainObserved {
+            vm: definition(1).vm,
+            power: DomainPower::Running,
+            defined: Some(definition(1).fingerprint()),
+            live: Some(definition(1).fingerprint()),
+            pid: Some(7),
+            files: true,
+        };
+        let mut wanted = definition(1);
+        wanted.generation = 9;
+        assert!(plan(Target::On, Some(&wanted), Some(&domain)).is_empty(), "generation alone");
+        wanted.memory_mib *= 2;
+        assert_eq!(names(&plan(Target::On, Some(&wanted), Some(&domain))), ["define"]);
+        domain.power = DomainPower::Off(OffReason::Shutdown);
+        assert_eq!(names(&plan(Target::On, Some(&wanted), Some(&domain))), ["define", "start"]);
+    }
+
+    #[test]
+    fn a_held_guest_is_let_go_before_it_is_asked() {
+        let domain = DomainObserved {
+            vm: definition(1).vm,
+            power: DomainPower::Paused,
+            defined: Some(definition(1).fingerprint()),
+            live: None,
+            pid: Some(7),
+            files: true,
+        };
+        assert_eq!(names(&plan(Target::Asked, None, Some(&domain))), ["resume", "shutdown"]);
+        let gone = ["destroy", "undefine", "erase"];
+        assert_eq!(names(&plan(Target::Gone, None, Some(&domain))), gone);
+    }
+
+    proptest! {
+        #[test]
+        fn after_its_steps_there_are_none_left(
+            target in any_target(), observed in any_observed(), with_definition in any::<bool>(),
+        ) {
+            let definition = with_definition.then(|| definition(1));
+            let mut hypervisor = ModelHypervisor::with(observed);
+            for step in plan(target, definition.as_ref(), hypervisor.look().as_ref()) {
+                hypervisor.apply(&step);
+            }
+            let seen = hypervisor.look();
+            prop_assert_eq!(plan(target, definition.as_ref(), seen.as_ref()), vec![]);
+            prop_assert!(hypervisor.wrong.is_empty(), "{:?}", hypervisor.wrong);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a pass tells the world: conditions for people and programs, and when to look again.
+
+use std::time::Duration;
+
+use skerry_engine::{Failure, Outcome};
+use skerry_model::{ConditionState, LocalRef, Power, Timestamp, VmState, VmStatus};
+use tokio::time::Instant;
+
+use crate::memory::{ASK_EVERY, Memory, SETTLE};
+use crate::sources::Missing;
+use crate::{Event, HypervisorError, backoff};
+
+/// How often a machine that did not fit, or of which something is missing, is tried again though
+/// nothing was heard.
+pub const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// Crashes in a row from which on it is called a loop.
+const CRASH_LOOP: u32 = 6;
+
+/// What a pass found worth saying beyond the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// One word for programs.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+    /// Whether the state is known at all.
+    pub known: bool,
+    /// Whose change would help.
+    pub on: Option<LocalRef>,
+}
+
+impl Note {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), known: true, on: None }
+    }
+
+    /// Something the hypervisor said.
+    pub fn of(reason: &'static str, error: &HypervisorError) -> Self {
+        Self::new(reason, error.to_string())
+    }
+
+    /// Something that has to come first.
+    pub fn missing(missing: &Missing) -> Self {
+        Self { on: missing.on, ..Self::new(missing.reason, missing.message.clone()) }
+    }
+
+    /// The machine cannot be held now.
+    pub fn refused(message: String) -> Self {
+        Self::new("DoesNotFit", message)
+    }
+
+    /// A pass that did not get to its end.
+    pub fn broken_off(failure: &Failure) -> Self {
+        let hypervisor = failure.source.as_ref().is_some_and(|s| s.is::<HypervisorError>());
+        let reason = if hypervisor { "HypervisorUnavailable" } else { "StateUnavailable" };
+        Self { known: false, ..Self::new(reason, failure.message.clone()) }
+    }
+
+    /// What an event means for people, where the state does not say it.
+    pub fn after(from: VmState, event: Event) -> Option<Self> {
+        match event {
+            Event::GuestOff if from != VmState::Stopping => {
+                Some(Self::new("StoppedByGuest", "the guest powered itself off, and stays off"))
+            }
+            Event::Crash => Some(Self::new(
+                "Crashed",
+                "its process ended though nobody asked for it, or the guest panicked: read its \
+                 serial log",
+            )),
+            Event::ForceOff => Some(Self::new("ForcedOff", "it was forced off")),
+            _ => None,
+        }
+    }
+}
+
+/// Sets the conditions and the sentence that follow from the state.
+pub fn ready(
+    status: &mut VmStatus,
+    wanted: Power,
+    note: Option<&Note>,
+    pending: bool,
+    now: Timestamp,
+) {
+    let (reason, message) = match note {
+        Some(note) => (note.reason, note.message.clone()),
+        None => standing(status, wanted),
+    };
+    let state = match (note, status.state) {
+        (Some(note), _) if !note.known => ConditionState::Unknown,
+        (_, VmState::Running) => ConditionState::True,
+        _ => ConditionState::False,
+    };
+    let conditions = &mut status.conditions;
+    conditions.set("Ready", state, reason, message.clone(), now);
+    status.reason = message;
+    if pending {
+        let message = "the definition was changed while it runs; it takes effect at its next start";
+        conditions.set("Pending", ConditionState::True, "ChangedWhileRunning", message, now);
+    } else {
+        conditions.clear("Pending");
+    }
+    if status.crashes >= CRASH_LOOP {
+        let message = format!("{} crashes in a row: read its serial log", status.crashes);
+        conditions.set("CrashLoop", ConditionState::True, "CrashedAgain", message, now);
+    } else {
+        conditions.clear("CrashLoop");
+    }
+}
+
+/// What the state itself says. The cause of a failure stays as it was told when it happened.
+fn standing(status: &VmStatus, wanted: Power) -> (&'static str, String) {
+    let kept = |reason: &'static str| {
+        let told = status.conditions.get("Ready").filter(|ready| ready.reason == reason);
+        told.map(|ready| (reason, ready.message.clone()))
+    };
+    let plain = match status.state {
+        VmState::Creating => "Creating",
+        VmState::Stopped if wanted == Power::Stopped => {
+            return kept("StoppedByGuest")
+                .or_else(|| kept("ForcedOff"))
+                .unwrap_or(("Stopped", String::new()));
+        }
+        VmState::Stopped => "Stopped",
+        VmState::Starting => "Starting",
+        VmState::Running => "Running",
+        VmState::Paused => return ("Paused", "the hypervisor holds the guest".into()),
+        VmState::Stopping => return ("Stopping", "the guest was asked to shut down".into()),
+        VmState::Crashed | VmState::Backoff => {
+            return kept("Crashed")
+                .or_else(|| kept("StartFailed"))
+                .unwrap_or(("Crashed", status.reason.clone()));
+        }
+        VmState::Failed => {
+            return kept("StartFailed").unwrap_or(("StartFailed", status.reason.clone()));
+        }
+        VmState::Deleting => "Removing",
+    };
+    (plain, String::new())
+}
+
+/// When to look again.
+pub fn outcome(
+    status: &VmStatus,
+    memory: &Memory,
+    wanted: Power,
+    note: Option<&Note>,
+) -> Result<Outcome, Failure> {
+    let left = |until: Option<Instant>| until.map(|at| at.duration_since(Instant::now()));
+    let again = |wait: Option<Duration>| Ok(wait.map_or(Outcome::Done, Outcome::Again));
+    match status.state {
+        VmState::Creating | VmState::Starting => waiting(note),
+        VmState::Stopped if wanted == Power::Running => waiting(note),
+        VmState::Stopped | VmState::Deleting => Ok(Outcome::Done),
+        VmState::Running | VmState::Paused if memory.running_since.is_none() => {
+            Ok(Outcome::Again(SETTLE))
+        }
+        VmState::Running | VmState::Paused => {
+            let forgiven = memory.running_since.map(|at| at + backoff::FORGIVEN_AFTER);
+            again(left(forgiven).filter(|_| status.crashes > 0))
+        }
+        VmState::Stopping => {
+            let ask = memory.asked_at.map(|at| at + ASK_EVERY);
+            again(left(memory.stop_by.into_iter().chain(ask).min()))
+        }
+        VmState::Failed => Err(Failure::needs_operator(status.reason.clone())),
+        VmState::Crashed | VmState::Backoff => again(left(memory.next_try)),
+    }
+}
+
+fn waiting(note: Option<&Note>) -> Result<Outcome, Failure> {
+    Ok(match note.and_then(|note| note.on) {
+        Some(on) => Outcome::Blocked(on),
+        None => Outcome::Again(TRY_AGAIN),
+    })
+}

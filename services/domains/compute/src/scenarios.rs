@@ -1,0 +1,483 @@
+//! The controller against a hypervisor in memory, with time that only moves when it is told to.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use skerry_engine::{Controller, ErrorClass, Outcome};
+use skerry_model::{ConditionState, Id, Kind, LocalRef, Power, Vm, VmState};
+use tokio::time::advance;
+
+use crate::testing::{Mood, Node};
+use crate::{OffReason, VmRequest};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+async fn running(node: &Node, number: u128) -> Id<Vm> {
+    let vm = node.create(number, 128).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+    node.fake.steps();
+    vm
+}
+
+fn reason(node: &Node, vm: Id<Vm>) -> String {
+    node.vm(vm).status.conditions.get("Ready").unwrap().reason.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_machine_waits_for_its_port_and_then_runs() {
+    let node = Node::new(2048).await;
+    let vm = node.create(1, 128).await;
+    node.set_port_ready(1, false).await;
+    let port = LocalRef { kind: Kind::Port, id: uuid::Uuid::from_u128(10_001) };
+    assert_eq!(node.pass(vm).await.unwrap(), Outcome::Blocked(port));
+    assert_eq!(node.vm(vm).status.state, VmState::Creating);
+    assert_eq!(reason(&node, vm), "WaitingForPort");
+
+    node.set_port_ready(1, true).await;
+    assert_eq!(node.pass(vm).await.unwrap(), Outcome::Done);
+    let status = node.vm(vm).status;
+    assert_eq!(node.fake.steps(), ["define", "start"]);
+    assert_eq!(status.state, VmState::Running);
+    assert!(status.conditions.holds("Ready"));
+    assert_eq!((status.starts, status.crashes, status.pid), (1, 0, Some(1001)));
+    assert_eq!(status.addresses.first().unwrap().to_string(), "10.88.0.2");
+    assert_eq!(status.machine.as_deref(), Some("pc-q35-10.0"));
+    assert_eq!(status.observed_generation, 1);
+
+    let revision = node.store.revision();
+    assert_eq!(node.pass(vm).await.unwrap(), Outcome::Done);
+    assert_eq!(node.fake.steps(), [""; 0]);
+    assert_eq!(node.store.revision(), revision, "nothing to do is nothing written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_machine_stays_stopped_and_starts_again_when_wanted() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.want(vm, Power::Stopped).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["shutdown"]);
+    assert_eq!(
+        (node.vm(vm).status.state, reason(&node, vm).as_str()),
+        (VmState::Stopped, "Stopped")
+    );
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), [""; 0]);
+    node.want(vm, Power::Running).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["start"]);
+    assert_eq!(node.vm(vm).status.starts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_does_not_hear_is_asked_again_and_then_forced() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.set(Mood::Deaf);
+    node.want(vm, Power::Stopped).await;
+    node.settle(vm, seconds(85)).await;
+    assert_eq!(node.fake.steps(), ["shutdown"; 9]);
+    assert_eq!(node.vm(vm).status.state, VmState::Stopping);
+    node.settle(vm, seconds(10)).await;
+    assert_eq!(node.fake.steps().last(), Some(&"destroy"));
+    assert_eq!(node.vm(vm).status.state, VmState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_powers_off_stays_off() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.with(vm, |domain| domain.end(OffReason::Shutdown));
+    assert_eq!(node.pass(vm).await.unwrap(), Outcome::Again(seconds(2)));
+    assert_eq!(node.vm(vm).spec.power, Power::Running, "not believed yet");
+    advance(seconds(2)).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).spec.power, Power::Stopped);
+    assert_eq!(reason(&node, vm), "StoppedByGuest");
+    node.settle(vm, MINUTE).await;
+    assert_eq!(reason(&node, vm), "StoppedByGuest", "a later pass keeps the reason");
+    assert_eq!(node.fake.steps(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn guests_that_end_while_the_host_goes_down_are_not_believed() {
+    let mut node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.with(vm, |domain| domain.end(OffReason::Shutdown));
+    node.pass(vm).await.unwrap();
+    node.controller.hold();
+    advance(seconds(5)).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).spec.power, Power::Running);
+    // The host is back, with the definitions forgotten.
+    node.fake.with(vm, |domain| domain.reboot(true));
+    node.restart();
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["define", "start"]);
+    assert_eq!((node.vm(vm).status.state, node.vm(vm).status.crashes), (VmState::Running, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_can_stop_all_guests_and_forces_the_deaf() {
+    let node = Node::new(4096).await;
+    let first = running(&node, 1).await;
+    let second = running(&node, 2).await;
+    assert_eq!(node.controller.stop_all_for_host(MINUTE).await.unwrap(), 0);
+    assert_eq!(node.fake.steps(), ["shutdown", "shutdown"]);
+    for vm in [first, second] {
+        assert_eq!(node.vm(vm).spec.power, Power::Running);
+    }
+    let node = Node::new(4096).await;
+    running(&node, 1).await;
+    node.fake.set(Mood::Deaf);
+    assert_eq!(node.controller.stop_all_for_host(seconds(25)).await.unwrap(), 1);
+    assert_eq!(node.fake.steps(), ["shutdown", "shutdown", "shutdown", "destroy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_machine_comes_back_with_growing_waits() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    for (crash, wait) in [(1, 0), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 300), (8, 300)]
+    {
+        node.fake.with(vm, |domain| domain.end(OffReason::Crashed));
+        let outcome = node.pass(vm).await.unwrap();
+        assert_eq!(node.vm(vm).status.crashes, crash);
+        if wait > 0 {
+            assert_eq!(outcome, Outcome::Again(seconds(wait)));
+            assert_eq!(
+                (node.vm(vm).status.state, reason(&node, vm).as_str()),
+                (VmState::Backoff, "Crashed")
+            );
+            advance(seconds(wait - 1)).await;
+            node.pass(vm).await.unwrap();
+            assert_eq!(node.fake.steps(), [""; 0], "too early");
+            assert_eq!(reason(&node, vm), "Crashed");
+            advance(seconds(1)).await;
+            node.pass(vm).await.unwrap();
+        }
+        assert_eq!(node.fake.steps(), ["start"]);
+        assert_eq!(node.vm(vm).status.state, VmState::Running);
+        assert_eq!(node.vm(vm).status.conditions.holds("CrashLoop"), crash >= 6);
+    }
+    assert_eq!(node.pass(vm).await.unwrap(), Outcome::Again(seconds(600)));
+    advance(seconds(600)).await;
+    assert_eq!(node.pass(vm).await.unwrap(), Outcome::Done);
+    assert_eq!(node.vm(vm).status.crashes, 0);
+    assert!(node.vm(vm).status.conditions.get("CrashLoop").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_when_a_user_asks_for_a_start_or_wants_it_off() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    for _ in 0..3 {
+        node.fake.with(vm, |domain| domain.end(OffReason::Crashed));
+        node.pass(vm).await.unwrap();
+    }
+    assert_eq!(node.vm(vm).status.state, VmState::Backoff);
+    node.fake.steps();
+    node.controller.request(vm, VmRequest::StartNow);
+    node.pass(vm).await.unwrap();
+    assert_eq!(node.fake.steps(), ["start"]);
+    node.fake.with(vm, |domain| domain.end(OffReason::Crashed));
+    node.pass(vm).await.unwrap();
+    node.want(vm, Power::Stopped).await;
+    assert_eq!(node.pass(vm).await.unwrap(), Outcome::Done);
+    assert_eq!((node.vm(vm).status.state, node.vm(vm).status.next_try), (VmState::Stopped, None));
+    assert_eq!(node.fake.steps(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_service_adopts_what_runs() {
+    let mut node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    let before = node.vm(vm);
+    node.restart();
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), [""; 0]);
+    assert_eq!(node.vm(vm), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_service_sees_what_happened_meanwhile() {
+    let mut node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.with(vm, |domain| domain.end(OffReason::Crashed));
+    node.restart();
+    node.settle(vm, MINUTE).await;
+    assert_eq!((node.vm(vm).status.crashes, node.vm(vm).status.starts), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_host_boot_only_what_should_run_is_started() {
+    let mut node = Node::new(4096).await;
+    let on = running(&node, 1).await;
+    let off = running(&node, 2).await;
+    node.want(off, Power::Stopped).await;
+    node.settle(off, MINUTE).await;
+    node.fake.steps();
+    for (vm, forget) in [(on, true), (off, false)] {
+        node.fake.with(vm, |domain| domain.reboot(forget));
+    }
+    node.restart();
+    node.settle(on, MINUTE).await;
+    node.settle(off, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["define", "start"]);
+    assert_eq!(node.vm(on).status.state, VmState::Running);
+    assert_eq!(node.vm(off).status.state, VmState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn restart_and_force_stop_do_what_they_say() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.controller.request(vm, VmRequest::Restart);
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["shutdown", "start"]);
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), [""; 0], "once");
+
+    node.fake.set(Mood::Deaf);
+    node.want(vm, Power::Stopped).await;
+    node.controller.request(vm, VmRequest::ForceStop);
+    node.pass(vm).await.unwrap();
+    assert_eq!(node.fake.steps(), ["destroy"]);
+    assert_eq!(
+        (node.vm(vm).status.state, reason(&node, vm).as_str()),
+        (VmState::Stopped, "ForcedOff")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_stop_cuts_a_shutdown_short() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.set(Mood::Deaf);
+    node.want(vm, Power::Stopped).await;
+    node.pass(vm).await.unwrap();
+    assert_eq!(node.vm(vm).status.state, VmState::Stopping);
+    node.controller.request(vm, VmRequest::ForceStop);
+    node.controller.request(vm, VmRequest::Restart);
+    node.pass(vm).await.unwrap();
+    assert_eq!(node.fake.steps(), ["shutdown", "destroy"]);
+    assert_eq!(node.vm(vm).status.state, VmState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_waits_until_it_does() {
+    // 1536 MiB for workloads.
+    let node = Node::new(2048).await;
+    let first = node.create(1, 512).await;
+    let second = node.create(2, 1024).await;
+    node.settle(first, MINUTE).await;
+    assert_eq!(node.pass(second).await.unwrap(), Outcome::Again(seconds(30)));
+    assert_eq!(
+        (node.vm(second).status.state, reason(&node, second).as_str()),
+        (VmState::Stopped, "DoesNotFit")
+    );
+    assert!(
+        node.vm(second).status.reason.contains("MiB free"),
+        "{}",
+        node.vm(second).status.reason
+    );
+    assert!(node.controller.admit_vm(&node.vm(second).spec, Some(second)).await.is_err());
+    node.want(first, Power::Stopped).await;
+    node.settle(first, MINUTE).await;
+    node.settle(second, MINUTE).await;
+    assert_eq!(node.vm(second).status.state, VmState::Running);
+    node.controller.admit_vm(&node.vm(second).spec, Some(second)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_definition_waits_for_an_operator_but_does_not_block_a_stop() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.set(Mood::DefineRefused);
+    let record = node.vm(vm);
+    let mut tx = skerry_store::Transaction::new();
+    tx.put_spec(vm, None, skerry_model::VmSpec { vcpus: 2, ..record.spec });
+    node.store.commit(tx).await.unwrap();
+    assert_eq!(node.pass(vm).await.unwrap_err().class, ErrorClass::NeedsOperator);
+    assert_eq!(node.vm(vm).status.state, VmState::Running, "left alone");
+    assert!(node.vm(vm).status.conditions.holds("Pending"));
+    node.want(vm, Power::Stopped).await;
+    node.settle(vm, seconds(11)).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Stopped);
+    node.want(vm, Power::Running).await;
+    assert_eq!(node.pass(vm).await.unwrap_err().class, ErrorClass::NeedsOperator);
+    assert_eq!(
+        (node.vm(vm).status.state, reason(&node, vm).as_str()),
+        (VmState::Failed, "StartFailed")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_is_tried_again_and_a_silent_hypervisor_changes_nothing() {
+    let node = Node::new(2048).await;
+    let vm = node.create(1, 128).await;
+    node.fake.set(Mood::StartFails);
+    node.settle(vm, seconds(25)).await;
+    let status = node.vm(vm).status;
+    assert_eq!((status.state, status.crashes), (VmState::Backoff, 3), "at 0, 0 and 10 s");
+    assert_eq!(reason(&node, vm), "StartFailed");
+    node.fake.set(Mood::Away);
+    assert_eq!(node.pass(vm).await.unwrap_err().class, ErrorClass::Retry);
+    let ready = node.vm(vm).status.conditions.get("Ready").cloned().unwrap();
+    assert_eq!(ready.state, ConditionState::Unknown);
+    assert_eq!(node.vm(vm).status.state, VmState::Backoff);
+    node.fake.set(Mood::Good);
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_machine_leaves_nothing() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.set(Mood::Away);
+    node.delete(vm).await;
+    assert!(node.pass(vm).await.is_err());
+    assert_eq!(node.vm(vm).status.state, VmState::Deleting);
+    node.fake.set(Mood::Good);
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["destroy", "undefine", "erase"]);
+    assert!(node.store.get(vm).unwrap().is_none());
+    assert_eq!(node.fake.with(vm, |domain| domain.look()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_changes_of_what_is_wanted_wake_a_machine() {
+    let node = Node::new(2048).await;
+    let mut watch = node.store.watch(None).unwrap();
+    let vm = node.create(1, 128).await;
+    node.settle(vm, MINUTE).await;
+    node.want(vm, Power::Stopped).await;
+    node.delete(vm).await;
+    let mut woken = Vec::new();
+    while let Some(change) = watch.ready().unwrap() {
+        woken.extend(
+            node.controller.keys(&change).into_iter().map(|key| (change.subject.kind, key.id)),
+        );
+    }
+    // Created; port made; port ready; power; removal.
+    let kinds: Vec<_> = woken.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Kind::Vm, Kind::Port, Kind::Port, Kind::Vm, Kind::Vm]);
+    assert!(woken.iter().all(|(_, id)| *id == vm.uuid()));
+}
+
+/// Something that happens to a node with one machine.
+#[derive(Debug, Clone)]
+enum Happening {
+    Want(Power),
+    Request(VmRequest),
+    End(OffReason),
+    Boot(bool),
+    RestartService,
+    Mood(Mood),
+    Port(bool),
+    Pass,
+    Time(u64),
+}
+
+fn any_happening() -> impl Strategy<Value = Happening> {
+    use prop::sample::select;
+    prop_oneof![
+        select(vec![Power::Running, Power::Stopped]).prop_map(Happening::Want),
+        select(vec![VmRequest::StartNow, VmRequest::ForceStop, VmRequest::Restart])
+            .prop_map(Happening::Request),
+        select(vec![
+            OffReason::Crashed,
+            OffReason::Shutdown,
+            OffReason::Destroyed,
+            OffReason::Unknown,
+        ])
+        .prop_map(Happening::End),
+        any::<bool>().prop_map(Happening::Boot),
+        Just(Happening::RestartService),
+        select(vec![Mood::Good, Mood::Deaf, Mood::StartFails, Mood::DefineRefused, Mood::Away])
+            .prop_map(Happening::Mood),
+        any::<bool>().prop_map(Happening::Port),
+        Just(Happening::Pass),
+        Just(Happening::Pass),
+        (0_u64..700).prop_map(Happening::Time),
+    ]
+}
+
+async fn happen(node: &mut Node, vm: Id<Vm>, happening: Happening) {
+    match happening {
+        Happening::Want(power) => node.want(vm, power).await,
+        Happening::Request(request) => {
+            if request == VmRequest::ForceStop {
+                node.want(vm, Power::Stopped).await;
+            }
+            node.controller.request(vm, request);
+        }
+        Happening::End(reason) => node.fake.with(vm, |domain| domain.end(reason)),
+        Happening::Boot(forget) => {
+            node.fake.with(vm, |domain| domain.reboot(forget));
+            node.restart();
+        }
+        Happening::RestartService => node.restart(),
+        Happening::Mood(mood) => node.fake.set(mood),
+        Happening::Port(ready) => node.set_port_ready(1, ready).await,
+        Happening::Pass => {
+            if let Err(failure) = node.pass(vm).await {
+                assert_ne!(failure.class, ErrorClass::Bug, "{failure}");
+            }
+        }
+        Happening::Time(time) => node.settle(vm, seconds(time)).await,
+    }
+}
+
+async fn after_everything(happenings: Vec<Happening>, delete: bool) -> Result<(), TestCaseError> {
+    let mut node = Node::new(2048).await;
+    let vm = node.create(1, 128).await;
+    for happening in happenings {
+        happen(&mut node, vm, happening).await;
+    }
+    // Peace returns; then things must be as they are wanted.
+    node.fake.set(Mood::Good);
+    node.set_port_ready(1, true).await;
+    if delete {
+        node.delete(vm).await;
+    }
+    node.settle(vm, seconds(1200)).await;
+    let (wrong, seen) = node.fake.with(vm, |domain| (domain.wrong.clone(), domain.look()));
+    prop_assert!(wrong.is_empty(), "{:?}", wrong);
+    if delete {
+        prop_assert!(node.store.get(vm).unwrap().is_none());
+        prop_assert_eq!(seen, None);
+        return Ok(());
+    }
+    let record = node.vm(vm);
+    let up = seen.is_some_and(|domain| domain.power.is_up());
+    prop_assert_eq!(up, record.spec.power == Power::Running, "{:?}", record.status);
+    let expected = if up { VmState::Running } else { VmState::Stopped };
+    prop_assert_eq!(record.status.state, expected);
+    node.fake.steps();
+    node.settle(vm, seconds(1200)).await;
+    prop_assert_eq!(node.fake.steps(), [""; 0], "at rest");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn whatever_happens_it_ends_as_wanted_and_is_never_started_twice(
+        happenings in prop::collection::vec(any_happening(), 0..25), delete in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(after_everything(happenings, delete))?;
+    }
+}

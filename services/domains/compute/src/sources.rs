@@ -1,0 +1,139 @@
+//! Gathers what a machine is made of: its record, its image and its port become one definition.
+//!
+//! Reads the store only. What is missing is named, with the resource to wait for if there is one.
+
+use skerry_model::{
+    Binding, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Port, Resource, Vm,
+};
+use skerry_store::{Store, StoreError};
+
+use crate::{DomainDefinition, HypervisorFacts, NicDefinition};
+
+/// Something without which a machine cannot be defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// One word for programs.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+    /// Whose change will help, if it exists.
+    pub on: Option<LocalRef>,
+}
+
+/// What was found for a machine.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Its port, if it has been made.
+    pub port: Option<Resource<Port>>,
+    /// The definition, or what is missing for it.
+    pub definition: Result<DomainDefinition, Missing>,
+}
+
+/// Looks everything up.
+pub fn gather(
+    store: &Store,
+    vm: &Resource<Vm>,
+    facts: &HypervisorFacts,
+) -> Result<Sources, StoreError> {
+    let port = port_of(store, vm.id())?;
+    let definition = match image_of(store, vm)? {
+        Err(missing) => Err(missing),
+        Ok(image) => define(vm, &image, port.as_ref(), facts),
+    };
+    Ok(Sources { port, definition })
+}
+
+/// The port that was made with a machine.
+fn port_of(store: &Store, vm: Id<Vm>) -> Result<Option<Resource<Port>>, StoreError> {
+    let workload = LocalRef { kind: Kind::Vm, id: vm.uuid() };
+    Ok(store.list::<Port>()?.into_iter().find(|port| port.spec.workload == workload))
+}
+
+fn image_of(
+    store: &Store,
+    vm: &Resource<Vm>,
+) -> Result<Result<Resource<Image>, Missing>, StoreError> {
+    let name = &vm.spec.image;
+    let Some(image) = store.find::<Image>(name)? else {
+        let message =
+            format!("there is no image `{name}` on this node: bring it in, or name another");
+        return Ok(Err(Missing { reason: "ImageMissing", message, on: None }));
+    };
+    if image.spec.format != ImageFormat::KernelInitrd {
+        let message =
+            format!("the image `{name}` is for containers: name one for virtual machines");
+        return Ok(Err(Missing { reason: "ImageUnfit", message, on: Some(image.local_ref()) }));
+    }
+    if image.status.state != ImageState::Available {
+        let message = format!("waits for the image `{name}` to be usable");
+        return Ok(Err(Missing {
+            reason: "WaitingForImage",
+            message,
+            on: Some(image.local_ref()),
+        }));
+    }
+    Ok(Ok(image))
+}
+
+fn define(
+    vm: &Resource<Vm>,
+    image: &Resource<Image>,
+    port: Option<&Resource<Port>>,
+    facts: &HypervisorFacts,
+) -> Result<DomainDefinition, Missing> {
+    let waiting =
+        |message: &str, on| Missing { reason: "WaitingForPort", message: message.to_owned(), on };
+    let port = port.ok_or_else(|| waiting("has no port yet", None))?;
+    if !port.status.conditions.holds("Ready") {
+        return Err(waiting("waits for its port to be ready", Some(port.local_ref())));
+    }
+    let Some(Binding::Tap { device, bridge }) = &port.status.binding else {
+        return Err(waiting("its port has no tap device", Some(port.local_ref())));
+    };
+    let file = |role: &str| {
+        image.spec.file(role).map(|file| file.path.clone().into()).ok_or_else(|| Missing {
+            reason: "ImageUnfit",
+            message: format!("the image `{}` has no {role}", image.meta.name),
+            on: Some(image.local_ref()),
+        })
+    };
+    Ok(DomainDefinition {
+        vm: vm.id(),
+        title: vm.meta.name.to_string(),
+        accelerator: facts.accelerator,
+        machine: vm.status.machine.clone().unwrap_or_else(|| facts.machine.clone()),
+        vcpus: vm.spec.vcpus,
+        memory_mib: vm.spec.memory_mib,
+        kernel: file("kernel")?,
+        initrd: file("initrd")?,
+        arguments: arguments(&image.spec.kernel_arguments),
+        nic: NicDefinition {
+            device: device.clone(),
+            bridge: bridge.clone(),
+            mac: port.spec.mac.clone(),
+        },
+        generation: vm.meta.generation,
+    })
+}
+
+/// The kernel's command line: the image's own, with the serial port as console unless it names one.
+fn arguments(own: &str) -> String {
+    let own = own.trim();
+    if own.split_whitespace().any(|word| word.starts_with("console=")) {
+        own.to_owned()
+    } else {
+        format!("console=ttyS0 {own}").trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_serial_port_is_the_console_unless_the_image_says_otherwise() {
+        assert_eq!(arguments(""), "console=ttyS0");
+        assert_eq!(arguments(" quiet "), "console=ttyS0 quiet");
+        assert_eq!(arguments("quiet console=hvc0"), "quiet console=hvc0");
+    }
+}

@@ -1,0 +1,372 @@
+//! A hypervisor in memory that notices what must never be done, and a node around it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skerry_engine::{Controller, Failure, Outcome};
+use skerry_model::{
+    Accelerator, Binding, ConditionState, Id, Image, ImageFile, ImageFormat, ImageSource,
+    ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, Port, PortSpec,
+    PortStatus, Power, Resource, Timestamp, Vm, VmSpec,
+};
+use skerry_store::{Store, Transaction};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    Capacity, DomainDefinition, DomainObserved, DomainPower, FINALIZER, Hypervisor,
+    HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, NicDefinition,
+    OffReason, VmController, VmStep,
+};
+
+/// A definition of the machine with this number.
+pub fn definition(number: u128) -> DomainDefinition {
+    DomainDefinition {
+        vm: Id::new(Uuid::from_u128(number)),
+        title: "web".into(),
+        accelerator: Accelerator::Emulation,
+        machine: "pc-q35-10.0".into(),
+        vcpus: 1,
+        memory_mib: 128,
+        kernel: "/images/kernel".into(),
+        initrd: "/images/initrd".into(),
+        arguments: "quiet".into(),
+        nic: NicDefinition {
+            device: "skt00000001".into(),
+            bridge: "skb00000001".into(),
+            mac: "02:00:00:00:00:01".into(),
+        },
+        generation: 1,
+    }
+}
+
+/// The machine as the hypervisor has it.
+#[derive(Debug, Default)]
+pub struct ModelHypervisor {
+    domain: Option<DomainObserved>,
+    /// Steps that an orderly caller never takes.
+    pub wrong: Vec<String>,
+    /// Successful starts.
+    pub starts: u32,
+}
+
+impl ModelHypervisor {
+    /// One in which things stand like this.
+    pub fn with(domain: Option<DomainObserved>) -> Self {
+        Self { domain, wrong: Vec::new(), starts: 0 }
+    }
+
+    /// What can be seen. A trace of nothing is nothing.
+    pub fn look(&self) -> Option<DomainObserved> {
+        let something = |d: &&DomainObserved| d.power.is_up() || d.defined.is_some() || d.files;
+        self.domain.as_ref().filter(something).cloned()
+    }
+
+    /// The machine ends by itself or by a person's hand.
+    pub fn end(&mut self, reason: OffReason) {
+        if let Some(domain) = self.domain.as_mut().filter(|d| d.power.is_up()) {
+            domain.power = DomainPower::Off(reason);
+            domain.live = None;
+            domain.pid = None;
+        }
+    }
+
+    /// The host is switched off and on: no process, and with `forget` no definition.
+    pub fn reboot(&mut self, forget: bool) {
+        if let Some(domain) = self.domain.as_mut() {
+            domain.power = DomainPower::Off(OffReason::Unknown);
+            domain.live = None;
+            domain.pid = None;
+            if forget {
+                domain.defined = None;
+            }
+        }
+    }
+
+    /// Does a step, and notes what is wrong about it.
+    pub fn apply(&mut self, step: &VmStep) {
+        let vm = step.vm();
+        let domain = self.domain.get_or_insert(DomainObserved {
+            vm,
+            power: DomainPower::Off(OffReason::Unknown),
+            defined: None,
+            live: None,
+            pid: None,
+            files: false,
+        });
+        match step {
+            VmStep::Define(wanted) => {
+                domain.defined = Some(wanted.fingerprint());
+                domain.files = true;
+            }
+            VmStep::Start(_) if domain.power.is_up() => self.wrong.push("started twice".into()),
+            VmStep::Start(_) if domain.defined.is_none() => {
+                self.wrong.push("started undefined".into());
+            }
+            VmStep::Start(_) => {
+                self.starts += 1;
+                domain.power = DomainPower::Running;
+                domain.live = domain.defined.clone();
+                domain.pid = Some(1000 + self.starts);
+            }
+            VmStep::Resume(_) => domain.power = DomainPower::Running,
+            VmStep::Shutdown(_) => self.end(OffReason::Shutdown),
+            VmStep::Destroy(_) => self.end(OffReason::Destroyed),
+            VmStep::Undefine(_) => domain.defined = None,
+            VmStep::Erase(_) => domain.files = false,
+        }
+    }
+}
+
+/// How the guests and the hypervisor behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    /// As they should.
+    #[default]
+    Good,
+    /// Guests do not hear the power button.
+    Deaf,
+    /// Starts fail and may work later.
+    StartFails,
+    /// Definitions are refused.
+    DefineRefused,
+    /// Nothing answers.
+    Away,
+}
+
+/// The port over [`ModelHypervisor`]s.
+pub struct Fake {
+    domains: Mutex<BTreeMap<Id<Vm>, ModelHypervisor>>,
+    mood: Mutex<Mood>,
+    steps: Mutex<Vec<&'static str>>,
+    events: broadcast::Sender<HypervisorEvent>,
+}
+
+impl Fake {
+    /// One without domains.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            domains: Mutex::default(),
+            mood: Mutex::default(),
+            steps: Mutex::default(),
+            events: broadcast::channel(4).0,
+        })
+    }
+
+    /// From now on things behave like this.
+    pub fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    /// Does something to a domain behind the controller's back.
+    pub fn with<T>(&self, vm: Id<Vm>, act: impl FnOnce(&mut ModelHypervisor) -> T) -> T {
+        act(self.domains.lock().unwrap().entry(vm).or_default())
+    }
+
+    /// Names of the steps since this was last asked.
+    pub fn steps(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.steps.lock().unwrap())
+    }
+
+    fn mood(&self) -> Mood {
+        *self.mood.lock().unwrap()
+    }
+
+    fn reachable(&self) -> Result<(), HypervisorError> {
+        match self.mood() {
+            Mood::Away => Err(HypervisorError::Unavailable { source: None }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Fake {
+    async fn facts(&self) -> Result<HypervisorFacts, HypervisorError> {
+        self.reachable()?;
+        Ok(HypervisorFacts {
+            accelerator: Accelerator::Emulation,
+            machine: "pc-q35-10.0".into(),
+            version: "model".into(),
+        })
+    }
+
+    async fn observe(&self) -> Result<Vec<DomainObserved>, HypervisorError> {
+        self.reachable()?;
+        Ok(self.domains.lock().unwrap().values().filter_map(ModelHypervisor::look).collect())
+    }
+
+    async fn apply(&self, step: &VmStep) -> Result<(), HypervisorError> {
+        self.reachable()?;
+        let vm = step.vm();
+        let call = step.name();
+        match (step, self.mood()) {
+            (VmStep::Start(_), Mood::StartFails) => {
+                return Err(HypervisorError::Failed { call, vm, message: "no luck".into() });
+            }
+            (VmStep::Define(_), Mood::DefineRefused) => {
+                return Err(HypervisorError::Refused { call, vm, message: "bad".into() });
+            }
+            (VmStep::Shutdown(_), Mood::Deaf) => {}
+            _ => self.with(vm, |domain| domain.apply(step)),
+        }
+        self.steps.lock().unwrap().push(call);
+        Ok(())
+    }
+
+    async fn serial_log(
+        &self,
+        _: Id<Vm>,
+        from: LogPosition,
+        _: usize,
+    ) -> Result<LogChunk, HypervisorError> {
+        Ok(LogChunk { bytes: Vec::new(), next: from })
+    }
+
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.events.subscribe()
+    }
+}
+
+/// A store, a hypervisor and a controller.
+pub struct Node {
+    /// The store.
+    pub store: Store,
+    /// The hypervisor.
+    pub fake: Arc<Fake>,
+    /// The controller; replaced when the service restarts.
+    pub controller: VmController,
+    capacity: Capacity,
+}
+
+fn clock() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+impl Node {
+    /// A node with so much memory and the image `tiny`.
+    pub async fn new(memory_mib: u64) -> Self {
+        let store = Store::in_memory();
+        let capacity = Capacity { memory_mib, cpus: 4 };
+        let file = |role: &str| ImageFile {
+            role: role.into(),
+            path: format!("/images/{role}"),
+            sha256: "0".repeat(64),
+            size: 1,
+        };
+        let spec = ImageSpec {
+            format: ImageFormat::KernelInitrd,
+            source: ImageSource::BuiltIn,
+            architecture: "x86_64".into(),
+            files: vec![file("kernel"), file("initrd")],
+            kernel_arguments: "quiet".into(),
+            description: String::new(),
+        };
+        let id = Id::new(Uuid::from_u128(900));
+        let mut tx = Transaction::new();
+        tx.create::<Image>(NewResource::new(id, Name::new("tiny").unwrap(), spec));
+        store.commit(tx).await.unwrap();
+        let mut tx = Transaction::new();
+        tx.put_status::<Image>(
+            id,
+            ImageStatus { state: ImageState::Available, ..ImageStatus::default() },
+        );
+        store.commit(tx).await.unwrap();
+        let fake = Fake::new();
+        let controller = VmController::new(store.clone(), fake.clone(), capacity, clock);
+        Self { store, fake, controller, capacity }
+    }
+
+    /// The service starts anew and has forgotten what it only remembered.
+    pub fn restart(&mut self) {
+        self.controller =
+            VmController::new(self.store.clone(), self.fake.clone(), self.capacity, clock);
+    }
+
+    /// Makes a machine and its port, which is ready.
+    pub async fn create(&self, number: u128, memory_mib: u64) -> Id<Vm> {
+        let vm = Id::new(Uuid::from_u128(number));
+        let name = Name::new(format!("vm-{number}")).unwrap();
+        let mut spec: VmSpec = serde_json::from_str(r#"{"image":"tiny"}"#).unwrap();
+        spec.memory_mib = memory_mib;
+        let mut new = NewResource::new(vm, name.clone(), spec);
+        new.finalizers = vec![FINALIZER.into()];
+        let port = PortSpec {
+            network: Id::new(Uuid::from_u128(1)),
+            workload: LocalRef { kind: Kind::Vm, id: vm.uuid() },
+            hostname: name.to_string(),
+            mac: "02:00:00:00:00:01".into(),
+            address: "10.88.0.2".parse().unwrap(),
+            publish: Vec::new(),
+        };
+        let mut tx = Transaction::new();
+        tx.create(new).create(NewResource::new(port_id(number), name, port));
+        self.store.commit(tx).await.unwrap();
+        self.set_port_ready(number, true).await;
+        vm
+    }
+
+    /// The network domain has, or has not yet, prepared the port.
+    pub async fn set_port_ready(&self, number: u128, ready: bool) {
+        let mut status = PortStatus {
+            binding: Some(Binding::Tap { device: "skt1".into(), bridge: "skb1".into() }),
+            ..PortStatus::default()
+        };
+        let state = if ready { ConditionState::True } else { ConditionState::False };
+        status.conditions.set("Ready", state, "Test", "", clock());
+        let mut tx = Transaction::new();
+        tx.put_status(port_id(number), status);
+        self.store.commit(tx).await.unwrap();
+    }
+
+    /// The record.
+    pub fn vm(&self, vm: Id<Vm>) -> Resource<Vm> {
+        self.store.get(vm).unwrap().unwrap()
+    }
+
+    /// A user changes the wanted power.
+    pub async fn want(&self, vm: Id<Vm>, power: Power) {
+        let Some(record) = self.store.get(vm).unwrap() else { return };
+        let mut tx = Transaction::new();
+        tx.put_spec(vm, None, VmSpec { power, ..record.spec });
+        self.store.commit(tx).await.unwrap();
+    }
+
+    /// A user deletes it.
+    pub async fn delete(&self, vm: Id<Vm>) {
+        let mut tx = Transaction::new();
+        tx.begin_removal(vm, None);
+        self.store.commit(tx).await.unwrap();
+    }
+
+    /// One pass.
+    pub async fn pass(&self, vm: Id<Vm>) -> Result<Outcome, Failure> {
+        self.controller.reconcile(LocalRef { kind: Kind::Vm, id: vm.uuid() }).await
+    }
+
+    /// Passes, with the waits between them that they ask for, until one asks for none or the time is
+    /// up. Failures are tried again after 5 s.
+    pub async fn settle(&self, vm: Id<Vm>, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let wait = match self.pass(vm).await {
+                Ok(Outcome::Again(wait)) => wait,
+                Ok(Outcome::Done | Outcome::Blocked(_)) => return,
+                Err(_) => Duration::from_secs(5),
+            };
+            if Instant::now() + wait > end {
+                tokio::time::advance(end.duration_since(Instant::now())).await;
+                return;
+            }
+            assert!(wait > Duration::ZERO, "a pass that asks for no wait would spin");
+            tokio::time::advance(wait).await;
+        }
+    }
+}
+
+fn port_id(number: u128) -> Id<Port> {
+    Id::new(Uuid::from_u128(10_000 + number))
+}
