@@ -1,1 +1,25 @@
-//! Links, addresses, bridges, namespaces, nftables, DHCP client and dnsmasq on Linux.
+//! The network of a Linux machine: implements [`skerry_network::NetworkHost`].
+//!
+//! Links, addresses and routes go through rtnetlink, packet rules through `nft`, DHCP and DNS for workloads
+//! through one dnsmasq unit per network, and addresses for the uplinks through a DHCP client of the process
+//! itself. It decides nothing: every step names its end state. Devices, rules, addresses and units that do
+//! not carry our names are never touched.
+
+mod bridge;
+mod error;
+mod files;
+mod host;
+mod monitor;
+mod namespace;
+mod netlink;
+mod nft;
+mod nics;
+mod pod;
+mod service;
+mod units;
+mod uplink;
+
+pub use error::NetError;
+pub use host::{LinuxNet, Settings};
+pub use nics::Cards;
+pub use units::{SystemdUnits, Units};

@@ -7,6 +7,7 @@
 
 mod allocate;
 mod apply;
+mod controller;
 mod desired;
 mod dnsmasq;
 mod host;
@@ -16,6 +17,7 @@ mod rules;
 mod status;
 
 pub use allocate::{AllocateError, PortRequest, allocate_port, collides};
+pub use controller::{FINALIZER, NetworkController, PASS};
 pub use desired::{Desired, Problem, UplinkPolicy, UplinkRule, desired};
 pub use dnsmasq::{
     DnsmasqInput, FOLDER as DNSMASQ_FOLDER, UPSTREAM as UPSTREAM_FILE, dnsmasq_files,

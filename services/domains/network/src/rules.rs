@@ -110,13 +110,15 @@ const NAT: &str = "\tchain publish {
 ";
 
 /// The host firewall. The page and the API are for the uplinks only: a workload never reaches the node's
-/// management, whatever address it tries.
+/// management, whatever address it tries. Nor may it speak IPv6 to the node: a router advertisement from a
+/// workload would become the node's own default route.
 const INPUT: &str = "\tchain input {
 \t\ttype filter hook input priority 0; policy drop;
 \t\tct state established,related accept
 \t\tct state invalid drop
 \t\tiifname \"lo\" accept
-\t\tmeta l4proto { icmp, ipv6-icmp } accept
+\t\ticmp type echo-request accept
+\t\tiifname @uplinks meta l4proto ipv6-icmp accept
 \t\tiifname @uplinks tcp dport 443 accept
 \t\tiifname @uplinks udp sport 67 udp dport 68 accept
 \t\tiifname @nat udp dport { 53, 67 } accept
