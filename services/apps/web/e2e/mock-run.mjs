@@ -92,8 +92,7 @@ async function byKeyboard(visitor) {
   await page.getByRole("tab", { name: "Details" }).waitFor();
   const inside = await page.evaluate(() => document.activeElement?.textContent ?? "");
   expect(inside.startsWith("web"), `the focus is in the details, not on "${inside}"`);
-  await page.keyboard.press("Tab");
-  await page.keyboard.press("Enter");
+  await page.keyboard.press("Escape");
   await page.getByRole("tab", { name: "Details" }).waitFor({ state: "detached" });
 }
 
@@ -140,8 +139,7 @@ try {
     }
     await visitor.page.emulateMedia({ colorScheme: "dark" });
     await visitor.page.goto(`${url}/#/overview`);
-    await overview(visitor, ["guest", "web"]);
-    if (shots) await visitor.page.screenshot({ path: `${shots}/overview-dark.png`, fullPage: true });
+    await overview(visitor, ["guest", "web"], "overview-dark");
     expect(visitor.faults.length === 0, `no faults, but:\n${visitor.faults.join("\n")}`);
     console.log("ok  dark");
   } catch (error) {

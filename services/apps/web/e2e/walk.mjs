@@ -45,13 +45,13 @@ export async function onOverview({ page }) {
   await page.getByRole("region", { name: "Workloads" }).waitFor();
 }
 
-export async function overview(visitor, names) {
+export async function overview(visitor, names, shot = "overview") {
   const { page } = visitor;
   for (const name of names)
     await page.getByRole("region", { name: "Workloads" }).getByRole("link", { name, exact: true }).waitFor();
   for (const word of ["Uptime", "Node id", "Certificate fingerprint", "Memory"])
     await page.getByText(word).first().waitFor();
-  await visitor.shot("overview");
+  await visitor.shot(shot);
 }
 
 export async function goTo({ page }, title) {

@@ -61,7 +61,7 @@ export function Shell({ children }: { children: ReactNode }) {
     if (mobile) setOpen(false);
   };
   const masthead = (
-    <Masthead display={{ default: "inline" }}>
+    <Masthead className="sk-masthead" display={{ default: "inline" }}>
       <MastheadMain>
         <MastheadToggle>
           <Button

@@ -15,7 +15,7 @@ import {
   Tabs,
   Title,
 } from "../patternfly";
-import { type ReactNode, useEffect, useRef } from "react";
+import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
 import { momentText } from "../format";
 import { type DetailTab, go } from "../route";
 import { type Workload, publishText } from "../workload";
@@ -26,21 +26,31 @@ import { Lines } from "./WorkloadTable";
 interface Props {
   workload: Workload;
   tab: DetailTab;
+  /** Start or stop, for who may. */
+  power: ReactNode;
 }
 
-export function WorkloadDetails({ workload, tab }: Props) {
+export function WorkloadDetails({ workload, tab, power }: Props) {
   const { kind, name, tone, label, containers } = workload;
   const heading = useRef<HTMLHeadingElement>(null);
   // Who opened the panel by keyboard goes on inside it.
   useEffect(() => heading.current?.focus(), [name]);
+  const closeOnEscape = (event: KeyboardEvent) => {
+    if (event.key === "Escape") go(kind);
+  };
   const output = kind === "vms" ? "Serial output" : "Log";
   return (
-    <DrawerPanelContent widths={{ default: "width_100", xl: "width_50" }} aria-label={`Details of ${name}`}>
+    <DrawerPanelContent
+      widths={{ default: "width_100", xl: "width_50" }}
+      aria-label={`Details of ${name}`}
+      onKeyDown={closeOnEscape}
+    >
       <DrawerHead>
         <Title headingLevel="h2" size="lg" ref={heading} tabIndex={-1} className="sk-panel-title">
           {name} <StateLabel tone={tone} label={label} />
         </Title>
         <DrawerActions>
+          {power}
           <DrawerCloseButton onClose={() => go(kind)} aria-label={`Close details of ${name}`} />
         </DrawerActions>
       </DrawerHead>

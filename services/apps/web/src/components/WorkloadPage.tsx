@@ -23,7 +23,7 @@ import { ConfirmDialog } from "./ConfirmDialog";
 import { Loading } from "./Loading";
 import { WorkloadDetails } from "./WorkloadDetails";
 import type { Question } from "./WorkloadMenu";
-import { WorkloadTable } from "./WorkloadTable";
+import { PowerButton, WorkloadTable } from "./WorkloadTable";
 import { useWorkloadActions } from "./useWorkloadActions";
 
 interface Props {
@@ -55,9 +55,15 @@ export function WorkloadPage({ title, one, empty, workloads, createForm }: Props
       Create {one}
     </Button>
   );
+  const power = (workload: Workload) => (
+    <PowerButton workload={workload} busy={busy.has(workload.id)} onAct={(action) => void act(workload, action)} />
+  );
+  const panel = opened ? (
+    <WorkloadDetails workload={opened} tab={route.tab} power={mayChange ? power(opened) : null} />
+  ) : null;
   return (
     <Drawer isExpanded={opened !== undefined} className="sk-drawer">
-      <DrawerContent panelContent={opened ? <WorkloadDetails workload={opened} tab={route.tab} /> : null}>
+      <DrawerContent panelContent={panel}>
         <DrawerContentBody>
           <PageSection>
             <Title headingLevel="h1">{title}</Title>

@@ -25,7 +25,7 @@ export function WorkloadTable({ title, workloads, mayChange, busy, onAct, onAsk 
           <Th>State</Th>
           <Th>Image</Th>
           <Th>Addresses</Th>
-          <Th>Published ports</Th>
+          <Th>Published</Th>
           <Th>Resources</Th>
           <Th screenReaderText="Actions" />
         </Tr>
@@ -43,7 +43,7 @@ export function WorkloadTable({ title, workloads, mayChange, busy, onAct, onAsk 
             <Td dataLabel="Addresses">
               <Lines lines={workload.addresses} />
             </Td>
-            <Td dataLabel="Published ports">
+            <Td dataLabel="Published">
               <Lines lines={workload.publish.map(publishText)} />
             </Td>
             <Td dataLabel="Resources">{workload.resources}</Td>

@@ -65,13 +65,15 @@ function AlarmRow({ alarm: { spec, status }, workloads }: { alarm: Alarm; worklo
   return (
     <Tr>
       <Td dataLabel="Severity">
-        <Label
-          isCompact
-          color={status?.cleared ? "grey" : looks.color}
-          variant={status?.cleared ? "outline" : "filled"}
-        >
-          {status?.cleared ? `${looks.label}, cleared` : looks.label}
-        </Label>
+        <div>
+          <Label
+            isCompact
+            color={status?.cleared ? "grey" : looks.color}
+            variant={status?.cleared ? "outline" : "filled"}
+          >
+            {status?.cleared ? `${looks.label}, cleared` : looks.label}
+          </Label>
+        </div>
       </Td>
       <Td dataLabel="Alarm" width={40}>
         <div className="sk-state">
