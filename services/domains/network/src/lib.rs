@@ -15,6 +15,8 @@ mod names;
 mod plan;
 mod rules;
 mod status;
+#[cfg(test)]
+mod test_machine;
 
 pub use allocate::{AllocateError, PortRequest, allocate_port, collides};
 pub use controller::{FINALIZER, NetworkController, PASS};

@@ -11,49 +11,8 @@ use skerry_model::{
 use uuid::Uuid;
 
 use super::*;
+use crate::test_machine::carry_out;
 use crate::{NicObserved, UplinkPolicy, desired};
-
-/// What a driver does to the machine, as far as a plan can see it.
-fn carry_out(observed: &mut NetworkObserved, step: &NetworkStep) {
-    match step {
-        NetworkStep::StopService { bridge } => drop(observed.services.remove(bridge)),
-        NetworkStep::RemoveAttachment { namespace } => {
-            if let Some(Some(gone)) = observed.attachments.remove(namespace) {
-                observed.veths.remove(&gone.device);
-            }
-        }
-        NetworkStep::RemoveVeth { device } => drop(observed.veths.remove(device)),
-        NetworkStep::RemoveBridge { bridge } => drop(observed.bridges.remove(bridge)),
-        NetworkStep::ReleaseUplink { device } => {
-            observed.nics.get_mut(device).unwrap().managed = false;
-        }
-        NetworkStep::LoadRules(rules) => observed.rules = Some(rules.mark.clone()),
-        NetworkStep::EnableForwarding => observed.forwarding = true,
-        NetworkStep::ManageUplink { device } => {
-            observed.nics.get_mut(device).unwrap().managed = true;
-        }
-        NetworkStep::EnsureBridge(bridge) => {
-            observed.bridges.insert(bridge.name.clone(), Some(bridge.clone()));
-        }
-        NetworkStep::EnsureAttachment(wired) => {
-            assert!(observed.bridges.contains_key(&wired.bridge), "the bridge must come first");
-            assert!(observed.rules.is_some(), "rules must come before anything reachable");
-            observed.veths.insert(wired.device.clone());
-            observed.attachments.insert(wired.namespace.clone(), Some(wired.clone()));
-        }
-        NetworkStep::StartService { bridge, files } => {
-            assert!(observed.bridges.contains_key(bridge), "the bridge must come first");
-            let service = ServiceObserved { running: true, files: files.clone() };
-            observed.services.insert(bridge.clone(), service);
-        }
-        NetworkStep::ReloadService { bridge, files } => {
-            let service = observed.services.get_mut(bridge).expect("only what runs is reloaded");
-            assert!(service.running);
-            assert_eq!(service.files.config, files.config, "a reload does not read this file");
-            service.files = files.clone();
-        }
-    }
-}
 
 fn meta(name: String, id: u128) -> Meta {
     Meta {
