@@ -160,7 +160,12 @@ impl Builder {
             "/dev",
             "--proc",
             "/proc",
-            "--tmpfs", "/run", "--perms", "1777", "--tmpfs", "/tmp",
+            "--tmpfs",
+            "/run",
+            "--perms",
+            "1777",
+            "--tmpfs",
+            "/tmp",
         ]);
         command.args(["--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"]);
         command.arg("--bind").arg(&self.repo).arg(&self.repo);

@@ -14,6 +14,8 @@ pub mod layout;
 pub mod legacy_boot;
 pub mod outputs;
 pub mod paths;
+pub mod qemu;
+pub mod run;
 pub mod sbom;
 pub mod tree;
 pub mod workloads;

@@ -36,6 +36,29 @@ enum Task {
         #[arg(long)]
         no_programs: bool,
     },
+    /// Start a node in QEMU with the terminal as its serial console
+    Run {
+        /// Memory in MiB
+        #[arg(long, default_value_t = 1024)]
+        memory: u32,
+        /// Forget the disk of the last run
+        #[arg(long)]
+        fresh: bool,
+        /// Cut the node off from everything but the forwarded ports
+        #[arg(long)]
+        cut_off: bool,
+    },
+    /// Boot a node without a terminal, run command lines in its debug shell, print what they say, switch it off
+    Probe {
+        /// Forget the disk of the last probe
+        #[arg(long)]
+        fresh: bool,
+        /// Memory in MiB
+        #[arg(long, default_value_t = 1024)]
+        memory: u32,
+        /// Command lines
+        commands: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -54,8 +77,16 @@ fn perform() -> Result<()> {
     match Arguments::parse().command {
         Task::Setup => xtask::host::setup(),
         Task::Builder => xtask::builder::Builder::ensure(&paths).map(drop),
-        Task::Image { board, compression, publish, no_programs } => {
-            xtask::image::build(&paths, &Options { board, compression, publish, programs: !no_programs }).map(drop)
+        Task::Image { board, compression, publish, no_programs } => xtask::image::build(
+            &paths,
+            &Options { board, compression, publish, programs: !no_programs },
+        )
+        .map(drop),
+        Task::Run { memory, fresh, cut_off } => {
+            xtask::run::run(&paths, &xtask::run::Options { memory_mib: memory, fresh, cut_off })
+        }
+        Task::Probe { fresh, memory, commands } => {
+            xtask::run::probe(&paths, fresh, memory, &commands)
         }
     }
 }

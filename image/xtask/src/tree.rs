@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use skerry_board_hal::Board;
 
 use crate::builder::{Builder, MIRROR, RELEASE, SECURITY_MIRROR};
-use crate::{command, initrd};
 use crate::layout::Layout;
 use crate::paths::Paths;
+use crate::{command, initrd};
 
 /// Programs of the node: name of the cargo package, name of the binary.
 pub const PROGRAMS: &[(&str, &str)] = &[
@@ -154,7 +154,11 @@ pub fn install(
     let root = work.join("tree/root");
     // The kernel is in the kernel image; a second copy would only fill the root.
     let kernels = initrd::Modules::read(&root)?.release;
-    command::run(command::as_root("rm").arg("-f").arg(root.join("usr/lib/modules").join(kernels).join("vmlinuz")))?;
+    command::run(
+        command::as_root("rm")
+            .arg("-f")
+            .arg(root.join("usr/lib/modules").join(kernels).join("vmlinuz")),
+    )?;
     Ok(Tree {
         root,
         kernel: work.join("tree/root.vmlinuz"),

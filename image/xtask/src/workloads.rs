@@ -136,7 +136,12 @@ fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> {
         return Ok(folder);
     }
     let folder = fresh(&folder)?;
-    command::run(builder.root_command("apt-get").args(["-q", "-o", "APT::Sandbox::User=root", "update"]))?;
+    command::run(builder.root_command("apt-get").args([
+        "-q",
+        "-o",
+        "APT::Sandbox::User=root",
+        "update",
+    ]))?;
     let depends = command::output(
         builder.root_command("apt-cache").args(["depends", "linux-image-cloud-amd64"]),
     )?;

@@ -1,0 +1,78 @@
+//! `cargo xtask run`: a node in QEMU whose serial console is the terminal.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::paths::Paths;
+use crate::qemu::{Forward, Machine, Terminal};
+
+/// Where the node's page is on this machine.
+pub const PAGE_PORT: u16 = 8443;
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Memory of the machine.
+    pub memory_mib: u32,
+    /// Forget the disk of the last run.
+    pub fresh: bool,
+    /// Cut the node off from everything but the forwarded ports.
+    pub cut_off: bool,
+}
+
+/// Starts the node and returns when it is off.
+///
+/// # Errors
+/// When QEMU cannot be started.
+pub fn run(paths: &Paths, options: &Options) -> Result<()> {
+    let mut machine = Machine::new(paths, &paths.run())?;
+    if options.fresh {
+        machine.forget()?;
+    }
+    machine.memory_mib = options.memory_mib;
+    machine.terminal = Terminal::User;
+    machine.restrict = options.cut_off;
+    machine.forwards.push(Forward { host: PAGE_PORT, guest: 443 });
+    // Ports that workloads may publish.
+    machine.forwards.extend((8080..8090).map(|guest| Forward { host: guest + 10_000, guest }));
+    println!(
+        "Starting the node; this terminal becomes its serial console.\n\
+         \x20 page    https://localhost:{PAGE_PORT}/ (certificate made by the node itself)\n\
+         \x20 claim   the code is shown on the console below when the node is up\n\
+         \x20 ports   18080 to 18089 here lead to 8080 to 8089 of the node\n\
+         \x20 disk    {} (kept; --fresh starts anew)\n\
+         \x20 leave   Ctrl-a x\n",
+        machine.disk().display()
+    );
+    machine.start()?.wait_end()?;
+    Ok(())
+}
+
+/// Boots a node of its own in `target/probe`, runs command lines in its debug shell and prints what they say.
+///
+/// # Errors
+/// When the node does not come up or a command does not end.
+pub fn probe(paths: &Paths, fresh: bool, memory_mib: u32, commands: &[String]) -> Result<()> {
+    let mut machine = Machine::new(paths, &paths.target.join("probe"))?;
+    if fresh {
+        machine.forget()?;
+    }
+    machine.memory_mib = memory_mib;
+    machine.debug_shell = true;
+    let started = std::time::Instant::now();
+    let mut vm = machine.start()?;
+    vm.shell("systemctl is-system-running --wait", Duration::from_secs(300))?;
+    println!("-- up after {} s", started.elapsed().as_secs());
+    for line in commands {
+        let (output, code) = vm.shell(line, Duration::from_secs(300))?;
+        println!("-- {line}\n{output}");
+        if code != 0 {
+            println!("-- ended with {code}");
+        }
+    }
+    // The power button rather than the plug, so that the next probe finds a clean disk.
+    vm.power_button()?;
+    vm.wait_off(Duration::from_secs(120))?;
+    Ok(())
+}
