@@ -1,0 +1,482 @@
+//! The words of the command line. A flat list: what each means is done in `verbs`.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use skerry_model::{Kind, Name, Protocol, Publish};
+
+/// Printed after the help text.
+const AFTER_HELP: &str = "\
+Which node: --node, else SKERRY_URL, else the local socket if this is the node, else the node
+of the last login. Who: SKERRY_TOKEN, else what `skerry login` stored in
+~/.config/skerry/nodes.toml (mode 0600) together with the node's certificate fingerprint.
+
+Exit codes:
+  0  done
+  1  the node refused, or what was waited for failed
+  2  wrong words on the command line
+  3  the node could not be reached
+  4  not logged in, not allowed, or the node's certificate is not the known one
+  5  the time given by --timeout ran out before what was waited for happened";
+
+/// Runs and looks after the workloads of a Skerry node.
+#[derive(Debug, Parser)]
+#[command(name = "skerry", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Address of the node, such as https://10.0.2.15
+    #[arg(long, global = true, value_name = "URL")]
+    pub node: Option<String>,
+    /// Talk to the node's local socket instead
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "node")]
+    pub socket: Option<PathBuf>,
+    /// The certificate fingerprint that the node's console shows
+    #[arg(long, global = true, value_name = "SHA256")]
+    pub fingerprint: Option<String>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Seconds that --wait waits at most
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Take possession of a new node: sets the first administrator
+    Claim {
+        /// The code that the node's console shows
+        #[arg(long)]
+        code: String,
+        /// The first administrator
+        #[command(flatten)]
+        account: Account,
+    },
+    /// Open a session and remember it
+    Login {
+        /// Whose session
+        #[command(flatten)]
+        account: Account,
+    },
+    /// End the session
+    Logout,
+    /// Whether the node is up, in a few lines
+    Status,
+    /// Everything on the node's first screen
+    Summary,
+    /// The machine's parts
+    Inventory,
+    /// Pods: containers that share a network address
+    #[command(subcommand)]
+    Pod(PodVerb),
+    /// Virtual machines
+    #[command(subcommand)]
+    Vm(VmVerb),
+    /// Networks
+    #[command(subcommand)]
+    Network(NetworkVerb),
+    /// Images that workloads start from
+    #[command(subcommand)]
+    Image(ReadVerb),
+    /// Attachments of workloads to networks
+    #[command(subcommand)]
+    Port(ReadVerb),
+    /// Conditions that want an operator
+    #[command(subcommand)]
+    Alarm(ReadVerb),
+    /// Long work
+    #[command(subcommand)]
+    Job(ReadVerb),
+    /// Local accounts
+    #[command(subcommand)]
+    User(ReadVerb),
+    /// Why a resource is as it is: plan, last error, what it waits for
+    Explain {
+        /// Kind, such as vm
+        kind: Kind,
+        /// Name or id
+        name: String,
+    },
+    /// Print changes as they happen
+    Watch {
+        /// Kinds of interest; all if none is given
+        kinds: Vec<Kind>,
+        /// Begin after this revision instead of now
+        #[arg(long, value_name = "REVISION")]
+        after: Option<u64>,
+    },
+    /// The machine itself
+    #[command(subcommand)]
+    Node(NodeVerb),
+    /// Write the node's whole state to a file (administrators only)
+    Export {
+        /// File to write; it must not exist
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Print the completion script of a shell
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// An account and its password.
+#[derive(Debug, Args)]
+pub struct Account {
+    /// Account name
+    #[arg(long, short, default_value = "admin")]
+    pub username: String,
+    /// Read the password from standard input instead of asking at the terminal
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Trust the certificate that the node shows now, without comparing it (only on a network you own)
+    #[arg(long)]
+    pub accept_new: bool,
+}
+
+/// Which of a kind.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
+    /// Only names that contain this
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Only with this label; may be repeated
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// Waits for the outcome.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Wait {
+    /// Wait until it is so, showing what happens
+    #[arg(long, short)]
+    pub wait: bool,
+}
+
+/// One resource, and whether to wait.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Name or id
+    pub name: String,
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Verbs for kinds that are only looked at.
+#[derive(Debug, Subcommand)]
+pub enum ReadVerb {
+    /// List them
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+}
+
+/// Verbs for networks.
+#[derive(Debug, Subcommand)]
+pub enum NetworkVerb {
+    /// List networks
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Make a network
+    Create {
+        /// Name of the new network
+        name: Name,
+        /// Its addresses, such as 10.90.0.0/24
+        #[arg(long, value_name = "NETWORK/PREFIX", value_parser = subnet)]
+        subnet: (Ipv4Addr, u8),
+        /// No way out and no way in
+        #[arg(long)]
+        isolated: bool,
+    },
+    /// Take a network down; no workload may be on it
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Verbs that pods and virtual machines share.
+#[derive(Debug, Subcommand)]
+pub enum WorkloadVerb {
+    /// List them
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Start; it is also started again after a power cut
+    Start {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Stop; it stays off after a power cut
+    Stop {
+        #[command(flatten)]
+        target: Target,
+        /// At once, without its own shutdown
+        #[arg(long)]
+        force: bool,
+    },
+    /// Stop and start
+    Restart {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Stop and remove for good
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// What pods and virtual machines have in common at creation.
+#[derive(Debug, Args)]
+pub struct NewWorkload {
+    /// Name; also its host name on the network
+    pub name: Name,
+    /// Image to start from; see `skerry image list`
+    #[arg(long, short)]
+    pub image: Name,
+    /// Make a port reachable at the node, such as 8080:80 or 5353:53/udp; may be repeated
+    #[arg(long, short, value_name = "HOST:WORKLOAD[/udp]", value_parser = publish)]
+    pub publish: Vec<Publish>,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
+    /// Network to attach to
+    #[arg(long, default_value = "default")]
+    pub network: Name,
+    /// Seconds for its own shutdown before it is forced off
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_timeout: Option<u32>,
+    /// Mark; may be repeated
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// Make it, but do not start it
+    #[arg(long)]
+    pub stopped: bool,
+    /// Only check whether the node would take it
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// When an ended container is started again.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Restart {
+    /// However it ended
+    Always,
+    /// Only after a failure
+    OnFailure,
+    /// Never
+    Never,
+}
+
+/// Verbs for pods.
+#[derive(Debug, Subcommand)]
+pub enum PodVerb {
+    #[command(flatten)]
+    Common(WorkloadVerb),
+    /// Make a pod of one container
+    Create {
+        #[command(flatten)]
+        new: NewWorkload,
+        /// Processor limit in thousandths of a CPU
+        #[arg(long, value_name = "MILLI")]
+        cpu_limit: Option<u32>,
+        /// Variable in its environment; may be repeated
+        #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+        env: Vec<(String, String)>,
+        /// When to start it again after it ended
+        #[arg(long, value_enum, default_value = "always")]
+        restart: Restart,
+        /// Program and arguments instead of the image's own, after --
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// What its containers print
+    Logs {
+        /// Name or id
+        name: String,
+        /// Which container, if it has several
+        #[arg(long, short)]
+        container: Option<String>,
+        #[command(flatten)]
+        tail: Tail,
+    },
+}
+
+/// Verbs for virtual machines.
+#[derive(Debug, Subcommand)]
+pub enum VmVerb {
+    #[command(flatten)]
+    Common(WorkloadVerb),
+    /// Make a virtual machine
+    Create {
+        #[command(flatten)]
+        new: NewWorkload,
+        /// Virtual processors
+        #[arg(long, value_name = "COUNT")]
+        vcpus: Option<u32>,
+    },
+    /// What it prints on its serial line
+    Serial {
+        /// Name or id
+        name: String,
+        #[command(flatten)]
+        tail: Tail,
+    },
+}
+
+/// Verbs for the machine.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// Show the node's record
+    Show,
+    /// The system's log
+    Log {
+        /// Only this unit, such as skerry-noded.service
+        #[arg(long, short)]
+        unit: Option<String>,
+        #[command(flatten)]
+        tail: Tail,
+    },
+    /// Restart the machine; workloads come back by themselves
+    Restart {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Power the machine off
+    PowerOff {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// How much of a log.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Tail {
+    /// The last so many lines
+    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub tail: u32,
+    /// Go on as lines come; ends with Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// `KEY=VALUE`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// `10.90.0.0/24`.
+fn subnet(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let wrong = || "write a network and its prefix length, such as 10.90.0.0/24".to_owned();
+    let (network, prefix) = text.split_once('/').ok_or_else(wrong)?;
+    Ok((network.parse().map_err(|_| wrong())?, prefix.parse().map_err(|_| wrong())?))
+}
+
+/// `8080:80`, `8080:80/tcp`, `53:53/udp`.
+fn publish(text: &str) -> Result<Publish, String> {
+    let wrong = || "write HOST:WORKLOAD, such as 8080:80, or 53:53/udp".to_owned();
+    let (ports, protocol) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.split('/').next().unwrap_or(text), Protocol::Tcp),
+        Some((ports, "udp")) => (ports, Protocol::Udp),
+        Some(_) => return Err(wrong()),
+    };
+    let (host, workload) = ports.split_once(':').ok_or_else(wrong)?;
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
+    Ok(Publish { protocol, host_port: port(host)?, workload_port: port(workload)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn published_ports_are_read() {
+        let udp = publish("53:5353/udp").unwrap();
+        assert_eq!((udp.protocol, udp.host_port, udp.workload_port), (Protocol::Udp, 53, 5353));
+        assert_eq!(publish("8080:80").unwrap(), publish("8080:80/tcp").unwrap());
+        for bad in ["", "80", "0:80", "80:0", "80:80/sctp", "70000:1", "a:b", "1:2:3", "80:80/"] {
+            assert!(publish(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn subnets_and_pairs_are_read() {
+        assert_eq!(subnet("10.90.0.0/24").unwrap(), (Ipv4Addr::new(10, 90, 0, 0), 24));
+        for bad in ["10.90.0.0", "10.90.0.0/x", "/24", "10.90.0/24", "10.90.0.0/300"] {
+            assert!(subnet(bad).is_err(), "{bad}");
+        }
+        assert_eq!(pair("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert!(pair("=x").is_err() && pair("x").is_err());
+    }
+
+    #[test]
+    fn every_verb_of_the_manual_is_understood() {
+        for line in [
+            "skerry pod create web --image tiny --publish 8080:8080",
+            "skerry vm create m --image tiny-vm --memory 128 --publish 8081:8080 --wait",
+            "skerry --json pod list",
+            "skerry pod create x -i tiny -- /bin/start -v",
+            "skerry vm stop m --force",
+            "skerry pod logs web --follow --tail 5",
+            "skerry node power-off --yes",
+            "skerry explain vm m",
+            "skerry watch vms pod",
+            "skerry completion bash",
+        ] {
+            Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+}

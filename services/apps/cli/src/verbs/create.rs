@@ -1,0 +1,124 @@
+//! Making pods, virtual machines and networks.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Map, Value, json};
+use skerry_ipc::{Json, Request};
+use skerry_model::{Kind, Name};
+
+use crate::args::{NewWorkload, Restart};
+use crate::shell::{Done, Shell};
+use crate::text;
+use crate::verbs::wait::{Goal, wait_for};
+
+/// Adds what pods and virtual machines have in common. Values that were not given stay out, so that the
+/// node's own defaults hold.
+fn common(new: &NewWorkload, spec: &mut Map<String, Value>) {
+    spec.insert("network".to_owned(), json!(new.network));
+    spec.insert("publish".to_owned(), json!(new.publish));
+    if new.stopped {
+        spec.insert("power".to_owned(), json!("stopped"));
+    }
+    insert_some(spec, "stop_timeout_s", new.stop_timeout);
+}
+
+fn insert_some(map: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        map.insert(key.to_owned(), value.into());
+    }
+}
+
+pub(super) fn pod(
+    new: &NewWorkload,
+    cpu_limit: Option<u32>,
+    env: Vec<(String, String)>,
+    restart: Restart,
+    command: Vec<String>,
+) -> Value {
+    let mut container = Map::new();
+    container.insert("name".to_owned(), json!("main"));
+    container.insert("image".to_owned(), json!(new.image));
+    insert_some(&mut container, "memory_mib", new.memory);
+    insert_some(&mut container, "cpu_limit_m", cpu_limit);
+    if !command.is_empty() {
+        container.insert("command".to_owned(), json!(command));
+    }
+    let env: Vec<Value> =
+        env.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    if !env.is_empty() {
+        container.insert("env".to_owned(), json!(env));
+    }
+    let mut spec = Map::new();
+    spec.insert("containers".to_owned(), json!([container]));
+    let restart = match restart {
+        Restart::Always => "always",
+        Restart::OnFailure => "on_failure",
+        Restart::Never => "never",
+    };
+    spec.insert("restart".to_owned(), json!(restart));
+    common(new, &mut spec);
+    Value::Object(spec)
+}
+
+pub(super) fn vm(new: &NewWorkload, vcpus: Option<u32>) -> Value {
+    let mut spec = Map::new();
+    spec.insert("image".to_owned(), json!(new.image));
+    insert_some(&mut spec, "memory_mib", new.memory);
+    insert_some(&mut spec, "vcpus", vcpus);
+    common(new, &mut spec);
+    Value::Object(spec)
+}
+
+pub(super) async fn workload(
+    shell: &mut Shell<'_, '_>,
+    kind: Kind,
+    new: &NewWorkload,
+    spec: Value,
+) -> Done {
+    let labels: Map<String, Value> =
+        new.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let document = json!({ "metadata": { "name": new.name, "labels": labels }, "spec": spec });
+    let made = create(shell, kind, &document, new.dry_run).await?;
+    let what = kind.name().to_lowercase();
+    if new.dry_run {
+        return report(shell, &made, &format!("The node would take {what} {}.", new.name));
+    }
+    if !new.wait.wait {
+        return report(shell, &made, &format!("Created {what} {}.", new.name));
+    }
+    let goal = if new.stopped { Goal::Stopped } else { Goal::Running };
+    let reached = wait_for(shell, kind, &made, goal).await?;
+    let address = text::cell(&reached, "/status/addresses/0");
+    let state = if new.stopped { "is stopped".to_owned() } else { format!("runs at {address}") };
+    report(shell, &reached, &format!("{} {state}.", new.name))
+}
+
+pub(super) async fn network(
+    shell: &mut Shell<'_, '_>,
+    name: &Name,
+    (network, prefix): (Ipv4Addr, u8),
+    isolated: bool,
+) -> Done {
+    let mode = if isolated { "isolated" } else { "nat" };
+    let document = json!({
+        "metadata": { "name": name },
+        "spec": { "mode": mode, "subnet": { "network": network, "prefix": prefix } },
+    });
+    let made = create(shell, Kind::Network, &document, false).await?;
+    report(shell, &made, &format!("Created network {name}."))
+}
+
+async fn create(
+    shell: &Shell<'_, '_>,
+    kind: Kind,
+    document: &Value,
+    dry_run: bool,
+) -> Result<Value, crate::shell::Failure> {
+    let document = Json(document.to_string());
+    shell.document(Request::Create { kind, document, dry_run }).await
+}
+
+/// Prints the document as JSON, or the sentence.
+pub(super) fn report(shell: &mut Shell<'_, '_>, document: &Value, sentence: &str) -> Done {
+    shell.show(document, |_| format!("{}\n", text::clean(sentence)))
+}

@@ -1,0 +1,100 @@
+//! The verbs: each turns words into requests and answers into text.
+
+mod create;
+mod machine;
+mod read;
+mod session;
+mod wait;
+mod workload;
+
+use skerry_ipc::{Action, LogQuery, Request};
+use skerry_model::Kind;
+
+use crate::args::{NetworkVerb, PodVerb, ReadVerb, Tail, Verb, VmVerb};
+use crate::shell::{Done, Shell};
+
+/// Does one verb.
+pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
+    match verb {
+        Verb::Claim { code, account } => session::claim(shell, code, account).await,
+        Verb::Login { account } => session::login(shell, account).await,
+        Verb::Logout => session::logout(shell).await,
+        Verb::Status => machine::status(shell).await,
+        Verb::Summary => machine::summary(shell).await,
+        Verb::Inventory => machine::inventory(shell).await,
+        Verb::Pod(verb) => pod(shell, verb).await,
+        Verb::Vm(verb) => vm(shell, verb).await,
+        Verb::Network(verb) => network(shell, verb).await,
+        Verb::Image(verb) => read(shell, Kind::Image, verb).await,
+        Verb::Port(verb) => read(shell, Kind::Port, verb).await,
+        Verb::Alarm(verb) => read(shell, Kind::Alarm, verb).await,
+        Verb::Job(verb) => read(shell, Kind::Job, verb).await,
+        Verb::User(verb) => read(shell, Kind::User, verb).await,
+        Verb::Explain { kind, name } => read::explain(shell, kind, name).await,
+        Verb::Watch { kinds, after } => read::watch(shell, kinds, after).await,
+        Verb::Node(verb) => machine::node(shell, verb).await,
+        Verb::Export { output } => machine::export(shell, &output).await,
+        Verb::Completion { shell: kind } => machine::completion(shell, kind),
+    }
+}
+
+async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
+    match verb {
+        PodVerb::Common(verb) => workload::run(shell, Kind::Pod, verb).await,
+        PodVerb::Create { new, cpu_limit, env, restart, command } => {
+            let spec = create::pod(&new, cpu_limit, env, restart, command);
+            create::workload(shell, Kind::Pod, &new, spec).await
+        }
+        PodVerb::Logs { name, container, tail } => {
+            logs(shell, log_query(Kind::Pod, name, container, tail)).await
+        }
+    }
+}
+
+async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
+    match verb {
+        VmVerb::Common(verb) => workload::run(shell, Kind::Vm, verb).await,
+        VmVerb::Create { new, vcpus } => {
+            let spec = create::vm(&new, vcpus);
+            create::workload(shell, Kind::Vm, &new, spec).await
+        }
+        VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, None, tail)).await,
+    }
+}
+
+async fn network(shell: &mut Shell<'_, '_>, verb: NetworkVerb) -> Done {
+    match verb {
+        NetworkVerb::List { selection } => read::list(shell, Kind::Network, selection).await,
+        NetworkVerb::Show { name } => read::show(shell, Kind::Network, name).await,
+        NetworkVerb::Create { name, subnet, isolated } => {
+            create::network(shell, &name, subnet, isolated).await
+        }
+        NetworkVerb::Delete { target } => workload::delete(shell, Kind::Network, target).await,
+    }
+}
+
+async fn read(shell: &mut Shell<'_, '_>, kind: Kind, verb: ReadVerb) -> Done {
+    match verb {
+        ReadVerb::List { selection } => read::list(shell, kind, selection).await,
+        ReadVerb::Show { name } => read::show(shell, kind, name).await,
+    }
+}
+
+fn log_query(kind: Kind, key: String, container: Option<String>, tail: Tail) -> LogQuery {
+    LogQuery { kind, key, container, tail: tail.tail, follow: tail.follow }
+}
+
+/// Prints a log as it comes.
+async fn logs(shell: &mut Shell<'_, '_>, query: LogQuery) -> Done {
+    use futures::StreamExt;
+    let mut items = shell.items(Request::Log(query)).await?;
+    while let Some(item) = items.next().await {
+        shell.item(&item?)?;
+    }
+    Ok(())
+}
+
+/// Asks for an action on a workload.
+fn act(kind: Kind, key: String, action: Action) -> Request {
+    Request::Act { kind, key, action }
+}
