@@ -28,6 +28,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use skerry_model::{
     Id, Image, ImageFile, ImageFormat, ImageSource, ImageSpec, Name, NewResource, Owner,
+    TomlTextError, read_toml,
 };
 use uuid::Uuid;
 
@@ -35,17 +36,8 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageListError {
     /// Not TOML, or not of the right shape.
-    #[error("{}:{line}: {key}{reason}", .file.display())]
-    Text {
-        /// The file.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key with a colon and a blank; empty if the text is not TOML at all.
-        key: String,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    Text(#[from] TomlTextError),
     /// Well formed, but a value cannot be.
     #[error("{}: {key}: {reason}", .file.display())]
     Value {
@@ -93,7 +85,7 @@ struct RawFile {
 ///
 /// Each gets a fresh id; an image that the store already knows by name keeps its own.
 pub fn builtin_images(text: &str, file: &Path) -> Result<Vec<NewResource<Image>>, ImageListError> {
-    let list = parse(text, file)?;
+    let list: RawList = read_toml(text, file)?;
     let wrong = |key: String, reason: &str| ImageListError::Value {
         file: file.to_owned(),
         key,
@@ -116,28 +108,6 @@ pub fn builtin_images(text: &str, file: &Path) -> Result<Vec<NewResource<Image>>
         images.push(image);
     }
     Ok(images)
-}
-
-fn parse(text: &str, file: &Path) -> Result<RawList, ImageListError> {
-    let text_error = |span: Option<std::ops::Range<usize>>, key: String, reason: &str| {
-        let start = span.map_or(0, |span| span.start);
-        let before = text.as_bytes().iter().take(start);
-        ImageListError::Text {
-            file: file.to_owned(),
-            line: 1_usize.saturating_add(before.filter(|byte| **byte == b'\n').count()),
-            key,
-            reason: reason.to_owned(),
-        }
-    };
-    let document = toml::Deserializer::parse(text)
-        .map_err(|error| text_error(error.span(), String::new(), error.message()))?;
-    serde_path_to_error::deserialize(document).map_err(|error| {
-        let key = match error.path().to_string() {
-            path if path == "." => String::new(),
-            path => format!("{path}: "),
-        };
-        text_error(error.inner().span(), key, error.inner().message())
-    })
 }
 
 fn resource(raw: RawImage, folder: &Path) -> Result<NewResource<Image>, (String, String)> {

@@ -5,6 +5,7 @@
 
 mod builtin;
 mod host;
+mod images;
 mod inventory;
 mod summary;
 
@@ -12,6 +13,7 @@ pub use builtin::{ImageListError, builtin_images};
 pub use host::{
     FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, KvmUnusable, PowerAction,
 };
+pub use images::ImageController;
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, HugePages, Inventory, MemoryInfo, MemoryModule, Nic, PciAccelerator,
     Processor, SystemInfo,
