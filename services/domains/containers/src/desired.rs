@@ -2,12 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use skerry_model::{Container, EnvVar, Id, Name, Pod};
 
 /// The archive that a container's image lies in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageArchive {
     /// The image's name, for people.
     pub name: Name,
@@ -18,7 +17,7 @@ pub struct ImageArchive {
 }
 
 /// The network that a pod's containers share. It is wired before the first of them starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodNetwork {
     /// Name of the namespace, below `/run/netns`.
     pub namespace: String,
@@ -67,8 +66,8 @@ impl ContainerDesired {
         network: PodNetwork,
         stop_timeout_s: u32,
     ) -> Self {
-        let layer = fingerprint(&(spec, &image.sha256));
-        let bundle = fingerprint(&(&layer, &network, stop_timeout_s));
+        let layer = layer_fingerprint(spec, &image);
+        let bundle = bundle_fingerprint(&layer, &network, stop_timeout_s);
         Self {
             name: spec.name.clone(),
             image,
@@ -86,12 +85,53 @@ impl ContainerDesired {
     }
 }
 
-/// A short text that differs when the value differs.
-fn fingerprint(value: &impl Serialize) -> String {
-    // These types hold only texts, numbers and lists, which JSON can always write.
-    let text = serde_json::to_vec(value).unwrap_or_default();
-    let digest = Sha256::digest(text);
-    hex::encode(digest.get(..16).unwrap_or_default())
+/// Names a container's definition and image.
+///
+/// Only what departs from the defaults goes in, each under its own key: a field that a later version adds
+/// must not change the name of what is already there, since that would throw its data away.
+fn layer_fingerprint(spec: &Container, image: &ImageArchive) -> String {
+    let mut print = Fingerprint::default();
+    print.add("image", &image.sha256);
+    spec.command.iter().for_each(|word| print.add("command", word));
+    spec.args.iter().for_each(|word| print.add("args", word));
+    for variable in &spec.env {
+        print.add("env", &format!("{}={}", variable.name, variable.value));
+    }
+    print.add("memory_mib", &spec.memory_mib.to_string());
+    if let Some(limit) = spec.cpu_limit_m {
+        print.add("cpu_limit_m", &limit.to_string());
+    }
+    print.add("pids", &spec.pids.to_string());
+    print.finish()
+}
+
+/// Names all that a bundle is made from.
+fn bundle_fingerprint(layer: &str, network: &PodNetwork, stop_timeout_s: u32) -> String {
+    let mut print = Fingerprint::default();
+    print.add("layer", layer);
+    print.add("namespace", &network.namespace);
+    print.add("hostname", &network.hostname);
+    print.add("address", &network.address.to_string());
+    print.add("gateway", &network.gateway.to_string());
+    print.add("stop_timeout_s", &stop_timeout_s.to_string());
+    print.finish()
+}
+
+/// A digest over keys and values, each with its length so that no two lists run together.
+#[derive(Default)]
+struct Fingerprint(Sha256);
+
+impl Fingerprint {
+    fn add(&mut self, key: &str, value: &str) {
+        for part in [key, value] {
+            self.0.update(part.len().to_le_bytes());
+            self.0.update(part.as_bytes());
+        }
+    }
+
+    fn finish(self) -> String {
+        hex::encode(self.0.finalize().get(..16).unwrap_or_default())
+    }
 }
 
 /// Where a container should be.
@@ -130,7 +170,7 @@ pub struct PodWanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::testing::{desired, network};
+    use crate::testing::{desired, network};
 
     #[test]
     fn the_layer_outlives_a_new_address_but_not_a_new_definition() {

@@ -8,15 +8,23 @@
 
 mod admission;
 mod backoff;
+mod controller;
+mod decide;
 mod desired;
+mod gather;
 mod lifecycle;
+mod memory;
 mod observed;
 mod plan;
 mod runtime;
+mod status;
 mod step;
+#[cfg(test)]
+mod testing;
 
 pub use admission::{MemoryLedger, Shortage, memory_charge_mib};
 pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
+pub use controller::PodController;
 pub use desired::{ContainerDesired, ImageArchive, PodNetwork, PodWanted, Want};
 pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
 pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};

@@ -3,98 +3,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::testing::{desired, image, name, pod};
 use super::*;
+use crate::testing::{Machine, desired, image, name, pod};
 use crate::{Exit, Part};
-
-/// A machine in memory: applies steps as an adapter would.
-#[derive(Debug, Clone, Default)]
-struct Machine {
-    observed: PodObserved,
-    runs: u32,
-}
-
-impl Machine {
-    fn at(&mut self, container: &Name) -> &mut ContainerObserved {
-        self.observed.containers.entry(container.clone()).or_default()
-    }
-
-    /// Applies a step and checks that what it needs is there.
-    fn apply(&mut self, step: &PodStep) {
-        match step {
-            PodStep::ImportImage { image } => {
-                self.observed.images.insert(image.sha256.clone());
-            }
-            PodStep::MakeLayer { container, layer, .. } => {
-                self.observed.folders = true;
-                assert!(!self.at(container).layer.is_there());
-                self.at(container).layer = Part::Made(layer.clone());
-            }
-            PodStep::WriteBundle { container, .. } => {
-                self.observed.folders = true;
-                assert!(!self.at(&container.name).mounted);
-                self.at(&container.name).bundle = Part::Made(container.bundle.clone());
-            }
-            PodStep::MountRoot { container, .. } => {
-                assert!(self.observed.images.contains(&container.image.sha256));
-                let found = self.at(&container.name);
-                assert!(found.bundle.is(&container.bundle) && found.layer.is(&container.layer));
-                found.mounted = true;
-            }
-            PodStep::Start { container, .. } => {
-                self.runs += 1;
-                let run = self.runs.to_string();
-                let found = self.at(&container.name);
-                assert!(found.mounted && found.run == Run::Absent);
-                assert!(found.bundle.is(&container.bundle));
-                found.run = Run::Running { run, pid: Some(1), started_at: None };
-            }
-            PodStep::Stop { container, .. } => self.at(container).run = Run::Stopping,
-            PodStep::Kill { container, .. } => self.at(container).run = Run::Absent,
-            PodStep::Forget { container, .. } => {
-                assert!(!self.at(container).run.is_live());
-                self.at(container).run = Run::Absent;
-            }
-            PodStep::UnmountRoot { container, .. } => {
-                assert!(!self.at(container).run.is_live());
-                self.at(container).mounted = false;
-            }
-            PodStep::RemoveBundle { container, .. } => {
-                assert!(!self.at(container).mounted);
-                self.at(container).bundle = Part::Absent;
-            }
-            PodStep::RemoveLayer { container, .. } => {
-                assert!(!self.at(container).mounted);
-                self.at(container).layer = Part::Absent;
-            }
-            PodStep::RemoveFolders { .. } => {
-                assert!(!self.observed.containers.values().any(ContainerObserved::is_there));
-                self.observed.folders = false;
-            }
-        }
-    }
-
-    /// Plans and applies until nothing is left to do; stopping processes end in between.
-    fn settle(&mut self, wanted: &PodWanted) -> usize {
-        for round in 0..10 {
-            let steps = plan(wanted, &self.observed);
-            if steps.is_empty()
-                && !self.observed.containers.values().any(|c| c.run == Run::Stopping)
-            {
-                return round;
-            }
-            for step in steps {
-                self.apply(&step);
-            }
-            for found in self.observed.containers.values_mut() {
-                if found.run == Run::Stopping {
-                    found.run = Run::Absent;
-                }
-            }
-        }
-        panic!("not settled: {:?}", self.observed);
-    }
-}
 
 fn wanted(containers: Vec<(&str, Want)>) -> PodWanted {
     let containers = containers.into_iter().map(|(text, want)| (name(text), want)).collect();

@@ -1,0 +1,312 @@
+//! The controller of pods: reads the store and the runtime, decides, plans, applies, writes status.
+//!
+//! It alone writes the status of pods. Rules live in `decide` and `plan`; this file only moves data between
+//! them, the store and the runtime.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skerry_engine::{Controller, Failure, Key, Outcome};
+use skerry_model::{Id, Kind, LocalRef, Phase, Pod, Resource, Timestamp};
+use skerry_store::{Change, Store, StoreError, Transaction};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::decide::{Decision, Facts, Missing, decide};
+use crate::gather::{Gathered, gather, pods_that_need};
+use crate::lifecycle::next;
+use crate::memory::{Clocks, PodMemory};
+use crate::status::{Report, status};
+use crate::{
+    ContainerRuntime, FINALIZER, PodEvent, PodObserved, PodStep, RuntimeError, RuntimeEvent,
+    RuntimeFault, plan,
+};
+
+/// Looks at a pod within one pass; more would only come of a runtime that never does what it says.
+const ROUNDS: usize = 12;
+/// How soon to look again while something is on its way up or down, should no event come.
+const POLL: Duration = Duration::from_secs(2);
+/// How soon to look again for something that has no record to wait for.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Requests of people that are not part of the wanted state.
+#[derive(Debug, Clone, Copy, Default)]
+struct Requests {
+    restart: bool,
+    kill: bool,
+}
+
+/// Brings pods to what is wanted of them.
+pub struct PodController {
+    store: Store,
+    runtime: Arc<dyn ContainerRuntime>,
+    clock: fn() -> Timestamp,
+    memory: Mutex<HashMap<Id<Pod>, PodMemory>>,
+    requests: Mutex<HashMap<Id<Pod>, Requests>>,
+}
+
+impl PodController {
+    /// The controller's name in logs, in the graph and for wake-ups.
+    pub const NAME: &'static str = "containers";
+
+    /// A controller over this store and runtime. `clock` is for timestamps only.
+    pub fn new(store: Store, runtime: Arc<dyn ContainerRuntime>, clock: fn() -> Timestamp) -> Self {
+        Self { store, runtime, clock, memory: Mutex::default(), requests: Mutex::default() }
+    }
+
+    /// Asks for a restart of all containers; also starts a finished pod again. The caller wakes the pod's key.
+    pub fn request_restart(&self, pod: Id<Pod>) {
+        lock(&self.requests).entry(pod).or_default().restart = true;
+    }
+
+    /// Asks that a pod which is to be down is not waited for. To be called after the wanted state is stored;
+    /// the caller wakes the pod's key.
+    pub fn request_kill(&self, pod: Id<Pod>) {
+        lock(&self.requests).entry(pod).or_default().kill = true;
+    }
+
+    /// The keys to wake when the runtime has news.
+    pub fn keys_for(&self, event: RuntimeEvent) -> Vec<Key> {
+        match event {
+            RuntimeEvent::Pod(pod) => vec![key_of(pod)],
+            RuntimeEvent::All => self.all_keys(),
+        }
+    }
+
+    fn take_memory(&self, pod: Id<Pod>) -> PodMemory {
+        let mut memory = lock(&self.memory).remove(&pod).unwrap_or_default();
+        if let Some(asked) = lock(&self.requests).remove(&pod) {
+            memory.restart |= asked.restart;
+            memory.kill |= asked.kill;
+        }
+        memory
+    }
+
+    async fn pass(&self, id: Id<Pod>, memory: &mut PodMemory) -> Result<Outcome, Failure> {
+        for _ in 0..ROUNDS {
+            let Some(pod) = self.store.get(id).map_err(store_failure)? else {
+                return Ok(Outcome::Done);
+            };
+            let observed = self.runtime.observe(id).await.map_err(|e| failure(&e, "observe"))?;
+            if pod.meta.phase == Phase::Removing && observed.is_empty() {
+                self.let_go(id).await?;
+                return Ok(Outcome::Done);
+            }
+            let gathered = gather(&self.store, &pod).map_err(store_failure)?;
+            let clocks = Clocks { now: Instant::now(), wall: (self.clock)() };
+            let facts = Facts { pod: &pod, ready: &gathered.ready, observed: &observed, clocks };
+            let decision = decide(&facts, memory);
+            self.settle(&facts, &gathered, &decision, memory).await?;
+            let steps = plan(&decision.wanted, &observed);
+            if steps.is_empty() {
+                return Ok(outcome(&decision, &gathered.ready, &observed, memory, clocks.now));
+            }
+            self.apply(&pod, &gathered, &decision, &steps, memory).await?;
+        }
+        Ok(Outcome::Again(POLL))
+    }
+
+    /// Moves the life cycle on and writes the status.
+    async fn settle(
+        &self,
+        facts: &Facts<'_>,
+        gathered: &Gathered,
+        decision: &Decision,
+        memory: &mut PodMemory,
+    ) -> Result<(), Failure> {
+        let before = facts.pod.status.state;
+        let (state, effects) =
+            next(before, decision.event).map_err(|refused| Failure::bug(refused.to_string()))?;
+        let stop_timeout = Duration::from_secs(facts.pod.spec.stop_timeout_s.into());
+        memory.apply(&effects, facts.clocks.now, stop_timeout);
+        // A pod whose last start failed keeps saying why while it is tried again.
+        if memory.broken && decision.event == PodEvent::Begin {
+            return Ok(());
+        }
+        memory.broken = false;
+        if state != before {
+            info!(kind = "Pod", id = %facts.pod.meta.id, name = %facts.pod.meta.name,
+                from = ?before, to = ?state, reason = %decision.reason, "pod changed state");
+        }
+        let report = Report {
+            state,
+            reason: &decision.reason,
+            port: gathered.port.as_ref(),
+            observed: facts.observed,
+            clocks: facts.clocks,
+        };
+        let status = status(facts.pod, &report, memory);
+        self.put_status(facts.pod, status).await
+    }
+
+    async fn put_status(
+        &self,
+        pod: &Resource<Pod>,
+        status: skerry_model::PodStatus,
+    ) -> Result<(), Failure> {
+        if status == pod.status {
+            return Ok(());
+        }
+        let mut tx = Transaction::new();
+        tx.put_status::<Pod>(pod.id(), status);
+        self.store.commit(tx).await.map_err(store_failure)?;
+        Ok(())
+    }
+
+    async fn apply(
+        &self,
+        pod: &Resource<Pod>,
+        gathered: &Gathered,
+        decision: &Decision,
+        steps: &[PodStep],
+        memory: &mut PodMemory,
+    ) -> Result<(), Failure> {
+        for step in steps {
+            let began = Instant::now();
+            let done = self.runtime.apply(step).await;
+            let took_ms = began.elapsed().as_millis();
+            let (id, name) = (pod.meta.id, &pod.meta.name);
+            let Err(error) = done else {
+                info!(kind = "Pod", %id, %name, %step, took_ms, "step done");
+                continue;
+            };
+            warn!(kind = "Pod", %id, %name, %step, took_ms, error = %error.chain(), "step failed");
+            if decision.event == PodEvent::Begin && error.fault != RuntimeFault::Passing {
+                self.mark_broken(pod.id(), gathered, &error, memory).await?;
+            }
+            return Err(failure(&error, step.word()));
+        }
+        Ok(())
+    }
+
+    /// Records why a pod does not start.
+    async fn mark_broken(
+        &self,
+        id: Id<Pod>,
+        gathered: &Gathered,
+        error: &RuntimeError,
+        memory: &mut PodMemory,
+    ) -> Result<(), Failure> {
+        let Some(pod) = self.store.get(id).map_err(store_failure)? else { return Ok(()) };
+        let event = match error.fault {
+            RuntimeFault::Refused => PodEvent::Broken,
+            _ => PodEvent::Waits,
+        };
+        let Ok((state, _)) = next(pod.status.state, event) else { return Ok(()) };
+        memory.broken = true;
+        let observed = self.runtime.observe(id).await.unwrap_or_default();
+        let report = Report {
+            state,
+            reason: &error.chain(),
+            port: gathered.port.as_ref(),
+            observed: &observed,
+            clocks: Clocks { now: Instant::now(), wall: (self.clock)() },
+        };
+        let status = status(&pod, &report, memory);
+        self.put_status(&pod, status).await
+    }
+
+    /// Nothing of the pod is left: its record may go.
+    async fn let_go(&self, id: Id<Pod>) -> Result<(), Failure> {
+        let mut tx = Transaction::new();
+        tx.drop_finalizer::<Pod>(id, FINALIZER);
+        self.store.commit(tx).await.map_err(store_failure)?;
+        Ok(())
+    }
+}
+
+/// When to look again after a pass that left nothing to do.
+fn outcome(
+    decision: &Decision,
+    ready: &Result<Vec<crate::ContainerDesired>, Missing>,
+    observed: &PodObserved,
+    memory: &PodMemory,
+    now: Instant,
+) -> Outcome {
+    let moment = memory.next_moment(now).map(|at| at.duration_since(now));
+    let moving = observed
+        .containers
+        .values()
+        .any(|container| matches!(container.run, crate::Run::Starting | crate::Run::Stopping));
+    let poll = (moving || decision.event == PodEvent::Remove).then_some(POLL);
+    if let Some(wait) = moment.into_iter().chain(poll).min() {
+        return Outcome::Again(wait);
+    }
+    match (decision.event, ready) {
+        (PodEvent::Waits, Err(Missing { on: Some(on), .. })) => Outcome::Blocked(*on),
+        (PodEvent::Waits, _) => Outcome::Again(ASK_AGAIN),
+        _ => Outcome::Done,
+    }
+}
+
+fn failure(error: &RuntimeError, step: &str) -> Failure {
+    let message = format!("{step}: {}", error.chain());
+    match error.fault {
+        RuntimeFault::Passing => Failure::retry(message),
+        RuntimeFault::Refused | RuntimeFault::NoSpace => Failure::needs_operator(message),
+        RuntimeFault::Broken => Failure::bug(message),
+    }
+}
+
+fn store_failure(error: StoreError) -> Failure {
+    Failure::retry("the store did not take or give a pod's record").because(error)
+}
+
+fn key_of(pod: Id<Pod>) -> Key {
+    LocalRef { kind: Kind::Pod, id: pod.uuid() }
+}
+
+/// The maps hold plain data that is whole at any moment, so a panic elsewhere does not spoil them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Controller for PodController {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn watches(&self) -> &'static [Kind] {
+        &[Kind::Pod, Kind::Port, Kind::Image, Kind::Network]
+    }
+
+    fn writes(&self) -> &'static [Kind] {
+        &[Kind::Pod]
+    }
+
+    fn keys(&self, change: &Change) -> Vec<Key> {
+        match change.subject.kind {
+            Kind::Pod => vec![change.subject],
+            _ => pods_that_need(&self.store, change),
+        }
+    }
+
+    fn all_keys(&self) -> Vec<Key> {
+        self.store
+            .documents(Kind::Pod)
+            .iter()
+            .map(|document| LocalRef { kind: Kind::Pod, id: document.metadata.id })
+            .collect()
+    }
+
+    fn resync(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn reconcile(&self, key: Key) -> Result<Outcome, Failure> {
+        let id = Id::new(key.id);
+        let mut memory = self.take_memory(id);
+        let result = self.pass(id, &mut memory).await;
+        if self.store.document(key).is_some() {
+            lock(&self.memory).insert(id, memory);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

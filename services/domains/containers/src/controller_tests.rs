@@ -1,0 +1,652 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+use skerry_model::{
+    Binding, ConditionState, ContainerState, Image, ImageState, ImageStatus, Network, NewResource,
+    PodSpec, PodState, PodStatus, Port, PortStatus, Power, RestartPolicy,
+};
+use tokio::sync::broadcast;
+
+use super::*;
+use crate::testing::{Machine, name};
+use crate::{Exit, LogLines, LogRequest, Run};
+
+/// A runtime in memory that can be told to fail.
+struct FakeRuntime {
+    machine: Mutex<Machine>,
+    fail_next: Mutex<Option<RuntimeFault>>,
+    port_ready: AtomicBool,
+    done: Mutex<Vec<String>>,
+    events: broadcast::Sender<RuntimeEvent>,
+}
+
+#[async_trait]
+impl ContainerRuntime for FakeRuntime {
+    async fn observe(&self, _pod: Id<Pod>) -> Result<PodObserved, RuntimeError> {
+        Ok(lock(&self.machine).observed.clone())
+    }
+
+    async fn present(&self) -> Result<Vec<Id<Pod>>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    async fn apply(&self, step: &PodStep) -> Result<(), RuntimeError> {
+        if let Some(fault) = lock(&self.fail_next).take() {
+            return Err(RuntimeError::new(fault, "told to fail"));
+        }
+        if let PodStep::Start { .. } = step {
+            assert!(self.port_ready.load(Ordering::Relaxed), "started without its port");
+        }
+        lock(&self.done).push(step.to_string());
+        lock(&self.machine).apply(step);
+        Ok(())
+    }
+
+    async fn logs(&self, _request: LogRequest) -> Result<LogLines, RuntimeError> {
+        Ok(Box::pin(futures::stream::empty()))
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.events.subscribe()
+    }
+}
+
+/// One pod `web` with its port, network and image, and the controller under test.
+struct World {
+    store: Store,
+    runtime: Arc<FakeRuntime>,
+    controller: PodController,
+    pod: Id<Pod>,
+    port: Id<Port>,
+    image: Id<Image>,
+}
+
+fn clock() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
+
+fn id<K>(number: u128) -> Id<K> {
+    Id::new(uuid::Uuid::from_u128(number))
+}
+
+async fn put(store: &Store, fill: impl FnOnce(&mut Transaction)) {
+    let mut tx = Transaction::new();
+    fill(&mut tx);
+    store.commit(tx).await.unwrap();
+}
+
+impl World {
+    async fn new(containers: &[&str], restart: &str) -> Self {
+        let store = Store::in_memory();
+        let containers: Vec<serde_json::Value> = containers
+            .iter()
+            .map(|name| serde_json::json!({"name": name, "image": "tiny"}))
+            .collect();
+        let spec = serde_json::json!({"containers": containers, "restart": restart});
+        let mut pod =
+            NewResource::<Pod>::new(id(1), name("web"), serde_json::from_value(spec).unwrap());
+        pod.finalizers = vec![FINALIZER.to_owned()];
+        let network = serde_json::json!({"mode": "nat",
+            "subnet": {"network": "10.1.0.0", "prefix": 24}});
+        let port = serde_json::json!({"network": uuid::Uuid::from_u128(3),
+            "workload": {"kind": "Pod", "id": uuid::Uuid::from_u128(1)},
+            "hostname": "web", "mac": "02:00:00:00:00:01", "address": "10.1.0.2"});
+        let image = serde_json::json!({"format": "oci_archive", "source": "built_in",
+            "architecture": "x86_64",
+            "files": [{"role": "archive", "path": "/x.tar", "sha256": "ab".repeat(32), "size": 1}]});
+        put(&store, |tx| {
+            let network = serde_json::from_value(network).unwrap();
+            tx.create(NewResource::<Network>::new(id(3), name("default"), network));
+            let port = serde_json::from_value(port).unwrap();
+            tx.create(NewResource::<Port>::new(id(2), name("web-pod"), port));
+            let image = serde_json::from_value(image).unwrap();
+            tx.create(NewResource::<Image>::new(id(4), name("tiny"), image));
+            tx.create(pod);
+        })
+        .await;
+        let runtime = Arc::new(FakeRuntime {
+            machine: Mutex::default(),
+            fail_next: Mutex::default(),
+            port_ready: AtomicBool::new(false),
+            done: Mutex::default(),
+            events: broadcast::channel(4).0,
+        });
+        let controller = PodController::new(store.clone(), runtime.clone(), clock);
+        Self { store, runtime, controller, pod: id(1), port: id(2), image: id(4) }
+    }
+
+    /// A world whose port and image are there.
+    async fn ready(containers: &[&str], restart: &str) -> Self {
+        let world = Self::new(containers, restart).await;
+        world.set_port(true).await;
+        world.set_image(true).await;
+        world
+    }
+
+    async fn set_port(&self, ready: bool) {
+        self.runtime.port_ready.store(ready, Ordering::Relaxed);
+        let mut status = PortStatus {
+            binding: Some(Binding::Veth {
+                namespace: "skerry-pod-x".into(),
+                device: "v".into(),
+                bridge: "b".into(),
+            }),
+            ..PortStatus::default()
+        };
+        let state = if ready { ConditionState::True } else { ConditionState::False };
+        status.conditions.set("Ready", state, "Test", "", clock());
+        put(&self.store, |tx| {
+            tx.put_status::<Port>(self.port, status);
+        })
+        .await;
+    }
+
+    async fn set_image(&self, available: bool) {
+        let state = if available { ImageState::Available } else { ImageState::Damaged };
+        let status = ImageStatus { state, ..ImageStatus::default() };
+        put(&self.store, |tx| {
+            tx.put_status::<Image>(self.image, status);
+        })
+        .await;
+    }
+
+    async fn change(&self, edit: impl FnOnce(&mut PodSpec)) {
+        let Some(pod) = self.store.get(self.pod).unwrap() else { return };
+        if pod.meta.phase == Phase::Removing {
+            return;
+        }
+        let mut spec = pod.spec;
+        edit(&mut spec);
+        put(&self.store, |tx| {
+            tx.put_spec::<Pod>(self.pod, None, spec);
+        })
+        .await;
+    }
+
+    async fn power(&self, power: Power) {
+        self.change(|spec| spec.power = power).await;
+    }
+
+    async fn remove(&self) {
+        if self.store.get(self.pod).unwrap().is_some() {
+            put(&self.store, |tx| {
+                tx.begin_removal::<Pod>(self.pod, None);
+            })
+            .await;
+        }
+    }
+
+    async fn pass(&self) -> Result<Outcome, Failure> {
+        self.controller.reconcile(key_of(self.pod)).await
+    }
+
+    fn status(&self) -> PodStatus {
+        self.store.get(self.pod).unwrap().unwrap().status
+    }
+
+    fn state(&self) -> PodState {
+        self.status().state
+    }
+
+    /// The steps done since the last call.
+    fn steps(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.runtime.done))
+    }
+
+    /// Ends a container that runs.
+    fn end(&self, container: &str, exit: Exit, ran_for: u64) {
+        let mut machine = lock(&self.runtime.machine);
+        let found = machine.at(&name(container));
+        if let Run::Running { run, .. } = &found.run {
+            let ran_for = Duration::from_secs(ran_for);
+            found.run = Run::Ended { run: run.clone(), exit, ran_for };
+        }
+    }
+
+    /// Lets containers that were told to stop do so.
+    fn finish_stops(&self) {
+        for found in lock(&self.runtime.machine).observed.containers.values_mut() {
+            if found.run == Run::Stopping {
+                found.run = Run::Absent;
+            }
+        }
+    }
+
+    /// What a power cut leaves: layers and images on disk, nothing in memory.
+    fn cut_power(&mut self) {
+        for found in lock(&self.runtime.machine).observed.containers.values_mut() {
+            let layer = std::mem::take(&mut found.layer);
+            *found = crate::ContainerObserved { layer, ..Default::default() };
+        }
+        self.restart_noded();
+    }
+
+    fn restart_noded(&mut self) {
+        self.controller = PodController::new(self.store.clone(), self.runtime.clone(), clock);
+    }
+
+    fn container(&self, container: &str) -> skerry_model::ContainerStatus {
+        let status = self.status();
+        status.containers.into_iter().find(|found| found.name == container).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_waits_for_its_port_then_its_image_then_runs() {
+    let world = World::new(&["a"], "always").await;
+    let port = LocalRef { kind: Kind::Port, id: world.port.uuid() };
+    assert_eq!(world.pass().await.unwrap(), Outcome::Blocked(port));
+    assert_eq!(world.state(), PodState::Pending);
+    assert!(world.status().reason.contains("port `web-pod`"));
+    world.set_port(true).await;
+    let image = LocalRef { kind: Kind::Image, id: world.image.uuid() };
+    assert_eq!(world.pass().await.unwrap(), Outcome::Blocked(image));
+    world.set_image(true).await;
+    assert_eq!(world.pass().await.unwrap(), Outcome::Done);
+    let status = world.status();
+    assert_eq!(status.state, PodState::Running);
+    assert_eq!(status.addresses, ["10.1.0.2".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(status.port, Some(world.port));
+    assert!(status.conditions.holds("Ready"));
+    assert_eq!(world.container("a").pid, Some(1));
+    assert_eq!(
+        world.steps(),
+        ["import_image tiny", "make_layer a", "write_bundle a", "mount_root a", "start a"]
+    );
+    let revision = world.store.revision();
+    assert_eq!(world.pass().await.unwrap(), Outcome::Done);
+    assert_eq!((world.steps(), world.store.revision()), (vec![], revision), "rest means no write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_noded_adopts_what_runs() {
+    let mut world = World::ready(&["a", "b"], "always").await;
+    world.pass().await.unwrap();
+    world.steps();
+    let before = world.status();
+    world.restart_noded();
+    // Even if the port's record says otherwise for a while, a running pod is left alone.
+    world.set_port(false).await;
+    world.pass().await.unwrap();
+    assert_eq!((world.steps(), world.status()), (vec![], before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn exits_are_counted_and_waits_follow_the_curve() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    for (round, wait) in [0, 10, 20, 40, 80, 160, 300, 300].into_iter().enumerate() {
+        world.end("a", Exit::Code(2), 1);
+        let outcome = world.pass().await.unwrap();
+        if wait == 0 {
+            assert_eq!(outcome, Outcome::Done);
+        } else {
+            let expected = Duration::from_secs(wait);
+            assert_eq!(outcome, Outcome::Again(expected), "round {round}");
+            assert_eq!(world.state(), PodState::Backoff);
+            assert!(world.status().next_try.is_some());
+            tokio::time::advance(expected).await;
+            world.pass().await.unwrap();
+        }
+        assert_eq!(world.state(), PodState::Running, "round {round}");
+        assert_eq!(world.container("a").restarts as usize, round + 1);
+    }
+    assert_eq!(world.status().next_try, None);
+    // A good run ends the series.
+    world.end("a", Exit::OutOfMemory, 600);
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Running);
+    assert_eq!(world.container("a").exit_reason, "oom");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_exits_are_called_a_crash_loop_until_they_are_past() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    for _ in 0..6 {
+        assert!(!world.status().conditions.holds("CrashLoop"));
+        world.end("a", Exit::Signal(11), 1);
+        if let Outcome::Again(wait) = world.pass().await.unwrap() {
+            tokio::time::advance(wait).await;
+            world.pass().await.unwrap();
+        }
+    }
+    assert!(world.status().conditions.holds("CrashLoop"));
+    assert_eq!(world.container("a").exit_reason, "signal 11");
+    tokio::time::advance(Duration::from_secs(601)).await;
+    world.pass().await.unwrap();
+    assert!(world.status().conditions.get("CrashLoop").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn policies_decide_about_ended_containers() {
+    for (policy, exit, state) in [
+        ("never", Exit::Code(0), PodState::Succeeded),
+        ("never", Exit::Code(1), PodState::Failed),
+        ("on_failure", Exit::Code(0), PodState::Succeeded),
+        ("on_failure", Exit::Code(1), PodState::Running),
+        ("always", Exit::Code(0), PodState::Running),
+    ] {
+        let mut world = World::ready(&["a"], policy).await;
+        world.pass().await.unwrap();
+        world.end("a", exit.clone(), 1);
+        world.pass().await.unwrap();
+        assert_eq!(world.state(), state, "{policy} {exit:?}");
+        if state == PodState::Running {
+            continue;
+        }
+        // Neither a restart of noded nor a power cut runs a finished task again; a person does.
+        world.restart_noded();
+        world.pass().await.unwrap();
+        assert_eq!(world.state(), state);
+        world.cut_power();
+        world.steps();
+        world.pass().await.unwrap();
+        assert_eq!((world.state(), world.steps()), (state, vec![]));
+        assert_eq!(world.container("a").state, ContainerState::Exited);
+        world.controller.request_restart(world.pod);
+        world.pass().await.unwrap();
+        assert_eq!(world.state(), PodState::Running);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_waits_for_the_stop_time_and_then_kills() {
+    let world = World::ready(&["a", "b"], "always").await;
+    world.pass().await.unwrap();
+    world.steps();
+    world.power(Power::Stopped).await;
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["stop b", "stop a"]);
+    assert_eq!(world.state(), PodState::Stopping);
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert_eq!(world.pass().await.unwrap(), Outcome::Again(Duration::from_secs(1)));
+    assert_eq!(world.steps(), Vec::<String>::new());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.pass().await.unwrap();
+    let steps = world.steps();
+    assert_eq!(steps[..2], ["kill b", "kill a"]);
+    assert!(!steps.contains(&"remove_layer a".to_owned()), "data outlives a stop");
+    assert_eq!(world.state(), PodState::Stopped);
+    assert_eq!(world.container("a").restarts, 0, "a wanted end is no failure");
+    world.power(Power::Running).await;
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_stop_does_not_wait() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.steps();
+    world.power(Power::Stopped).await;
+    world.controller.request_kill(world.pod);
+    world.pass().await.unwrap();
+    assert_eq!(world.steps()[0], "kill a");
+    assert_eq!(world.state(), PodState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_takes_all_containers_down_and_up() {
+    let world = World::ready(&["a"], "never").await;
+    world.pass().await.unwrap();
+    world.steps();
+    world.controller.request_restart(world.pod);
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["stop a"]);
+    let ended = Run::Ended { run: "1".into(), exit: Exit::Signal(15), ran_for: Duration::ZERO };
+    lock(&world.runtime.machine).at(&name("a")).run = ended;
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["forget a", "start a"]);
+    assert_eq!(world.state(), PodState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_container_is_replaced_and_its_layer_dropped() {
+    let world = World::ready(&["a", "b"], "always").await;
+    world.pass().await.unwrap();
+    world.steps();
+    world.change(|spec| spec.containers[0].memory_mib = 128).await;
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["stop a"]);
+    world.finish_stops();
+    world.pass().await.unwrap();
+    assert_eq!(
+        world.steps(),
+        [
+            "unmount_root a",
+            "remove_bundle a",
+            "remove_layer a",
+            "make_layer a",
+            "write_bundle a",
+            "mount_root a",
+            "start a"
+        ]
+    );
+    world.change(|spec| drop(spec.containers.remove(1))).await;
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["stop b"]);
+    world.finish_stops();
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["unmount_root b", "remove_bundle b", "remove_layer b"]);
+    assert_eq!(world.state(), PodState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_power_cut_everything_is_remade_over_the_old_layer() {
+    let mut world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.cut_power();
+    world.steps();
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["write_bundle a", "mount_root a", "start a"]);
+    assert_eq!((world.state(), world.container("a").restarts), (PodState::Running, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_work_is_failed_with_its_reason_and_healed_when_it_can() {
+    let world = World::ready(&["a"], "always").await;
+    *lock(&world.runtime.fail_next) = Some(RuntimeFault::Refused);
+    let failure = world.pass().await.unwrap_err();
+    assert_eq!(failure.class, skerry_engine::ErrorClass::NeedsOperator);
+    assert_eq!((world.state(), world.status().reason.as_str()), (PodState::Failed, "told to fail"));
+    let revision = world.store.revision();
+    *lock(&world.runtime.fail_next) = Some(RuntimeFault::Refused);
+    world.pass().await.unwrap_err();
+    assert_eq!(world.store.revision(), revision, "trying again writes nothing new");
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.status().reason.as_str()), (PodState::Running, ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleting_removes_all_parts_before_the_record() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.steps();
+    world.remove().await;
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.steps()), (PodState::Deleting, vec!["stop a".to_owned()]));
+    world.finish_stops();
+    assert_eq!(world.pass().await.unwrap(), Outcome::Done);
+    assert_eq!(
+        world.steps(),
+        ["unmount_root a", "remove_bundle a", "remove_layer a", "remove_folders pod"]
+    );
+    assert!(world.store.get(world.pod).unwrap().is_none());
+    assert!(lock(&world.runtime.machine).observed.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_what_a_pod_needs_wake_it() {
+    let world = World::new(&["a"], "always").await;
+    let key = key_of(world.pod);
+    for subject in [
+        LocalRef { kind: Kind::Port, id: world.port.uuid() },
+        LocalRef { kind: Kind::Image, id: world.image.uuid() },
+        LocalRef { kind: Kind::Network, id: uuid::Uuid::from_u128(3) },
+        key,
+    ] {
+        let after = world.store.document(subject);
+        let change = Change { revision: 1, subject, before: None, after };
+        assert_eq!(world.controller.keys(&change), [key], "{subject:?}");
+    }
+    assert_eq!(world.controller.keys_for(RuntimeEvent::All), [key]);
+    assert_eq!(world.controller.keys_for(RuntimeEvent::Pod(world.pod)), [key]);
+}
+
+/// What may happen to a pod, in any order.
+#[derive(Debug, Clone)]
+enum Happening {
+    Power(Power),
+    Restart,
+    Kill,
+    End(&'static str, Exit),
+    StopsFinish,
+    Port(bool),
+    Image(bool),
+    NodedRestarts,
+    PowerCut,
+    Wait(u64),
+    StepFails(RuntimeFault),
+    Change(u64),
+    Remove,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let container = prop_oneof![Just("a"), Just("b")];
+    let exit = prop_oneof![
+        Just(Exit::Code(0)),
+        Just(Exit::Code(1)),
+        Just(Exit::OutOfMemory),
+        Just(Exit::NotStarted("no such file".into())),
+    ];
+    let fault = prop_oneof![
+        Just(RuntimeFault::Passing),
+        Just(RuntimeFault::Refused),
+        Just(RuntimeFault::NoSpace),
+        Just(RuntimeFault::Broken),
+    ];
+    prop_oneof![
+        2 => prop_oneof![Just(Power::Running), Just(Power::Stopped)].prop_map(Happening::Power),
+        1 => Just(Happening::Restart),
+        1 => Just(Happening::Kill),
+        4 => (container, exit).prop_map(|(name, exit)| Happening::End(name, exit)),
+        3 => Just(Happening::StopsFinish),
+        1 => any::<bool>().prop_map(Happening::Port),
+        1 => any::<bool>().prop_map(Happening::Image),
+        2 => Just(Happening::NodedRestarts),
+        2 => Just(Happening::PowerCut),
+        3 => (1_u64..700).prop_map(Happening::Wait),
+        2 => fault.prop_map(Happening::StepFails),
+        1 => (64_u64..66).prop_map(Happening::Change),
+        1 => Just(Happening::Remove),
+    ]
+}
+
+async fn happen(world: &mut World, happening: &Happening) {
+    match happening {
+        Happening::Power(power) => world.power(*power).await,
+        Happening::Restart => world.controller.request_restart(world.pod),
+        Happening::Kill => world.controller.request_kill(world.pod),
+        Happening::End(container, exit) => world.end(container, exit.clone(), 1),
+        Happening::StopsFinish => world.finish_stops(),
+        Happening::Port(ready) => world.set_port(*ready).await,
+        Happening::Image(available) => world.set_image(*available).await,
+        Happening::NodedRestarts => world.restart_noded(),
+        Happening::PowerCut => world.cut_power(),
+        Happening::Wait(seconds) => tokio::time::advance(Duration::from_secs(*seconds)).await,
+        Happening::StepFails(fault) => *lock(&world.runtime.fail_next) = Some(*fault),
+        Happening::Change(memory) => {
+            world.change(|spec| spec.containers[0].memory_mib = *memory).await;
+        }
+        Happening::Remove => world.remove().await,
+    }
+}
+
+/// A process is only ever stopped because somebody wanted it so.
+fn stop_is_wanted(happening: &Happening, stopping_before: bool) -> bool {
+    stopping_before
+        || matches!(
+            happening,
+            Happening::Power(Power::Stopped)
+                | Happening::Restart
+                | Happening::Change(_)
+                | Happening::Remove
+        )
+}
+
+async fn live_through(happenings: Vec<Happening>, restart: RestartPolicy) {
+    let mut world = World::ready(&["a", "b"], "always").await;
+    world.change(|spec| spec.restart = restart).await;
+    let mut stop_wanted = false;
+    for happening in &happenings {
+        happen(&mut world, happening).await;
+        stop_wanted = stop_is_wanted(happening, stop_wanted);
+        if let Err(failure) = world.pass().await {
+            assert!(
+                failure.message.contains("told to fail"),
+                "unexpected failure: {}",
+                failure.message
+            );
+        }
+        let steps = world.steps();
+        let stops = steps.iter().any(|step| step.starts_with("stop") || step.starts_with("kill"));
+        assert!(stop_wanted || !stops, "{happening:?} led to {steps:?}");
+    }
+    arrive(&mut world).await;
+}
+
+/// Whatever happened: with everything there and time passing, the pod gets where it is wanted, and a removal
+/// leaves nothing.
+async fn arrive(world: &mut World) {
+    lock(&world.runtime.fail_next).take();
+    world.set_port(true).await;
+    world.set_image(true).await;
+    for _ in 0..4 {
+        world.pass().await.unwrap();
+        tokio::time::advance(Duration::from_secs(301)).await;
+        world.finish_stops();
+    }
+    world.pass().await.unwrap();
+    if let Some(pod) = world.store.get(world.pod).unwrap() {
+        let live = lock(&world.runtime.machine).observed.any_live();
+        match pod.status.state {
+            PodState::Running => assert!(live && pod.spec.power == Power::Running),
+            PodState::Stopped => assert!(!live && pod.spec.power == Power::Stopped),
+            PodState::Succeeded | PodState::Failed => {
+                assert!(!live && pod.spec.restart != RestartPolicy::Always);
+            }
+            other => panic!("did not come to rest: {other:?}, {:?}", pod.status),
+        }
+        assert_eq!(pod.status.observed_generation, pod.meta.generation);
+        world.steps();
+        let revision = world.store.revision();
+        assert_eq!(world.pass().await.unwrap(), Outcome::Done);
+        assert_eq!((world.steps(), world.store.revision()), (vec![], revision));
+        world.remove().await;
+        world.pass().await.unwrap();
+        tokio::time::advance(Duration::from_secs(301)).await;
+        world.pass().await.unwrap();
+    }
+    assert!(world.store.get(world.pod).unwrap().is_none());
+    assert!(lock(&world.runtime.machine).observed.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_life_ends_where_it_is_wanted(
+        happenings in proptest::collection::vec(happening(), 0..24),
+        restart in prop_oneof![
+            Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)
+        ],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(live_through(happenings, restart));
+    }
+}

@@ -1,0 +1,131 @@
+//! Collects from the store what a pod needs: its port, its network, its images.
+
+use skerry_model::{
+    Binding, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, Port, Resource,
+};
+use skerry_store::{Change, Store, StoreError};
+
+use crate::decide::Missing;
+use crate::{ContainerDesired, ImageArchive, PodNetwork};
+
+/// What was found.
+pub(crate) struct Gathered {
+    /// The pod's port.
+    pub port: Option<Resource<Port>>,
+    /// The containers with all they need, or the first thing that is missing.
+    pub ready: Result<Vec<ContainerDesired>, Missing>,
+}
+
+/// Collects what a pod needs.
+pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, StoreError> {
+    let workload = pod.local_ref();
+    let port = store.list::<Port>()?.into_iter().find(|port| port.spec.workload == workload);
+    let network = match &port {
+        Some(port) => store.get::<Network>(port.spec.network)?,
+        None => None,
+    };
+    let ready = containers(store, pod, port.as_ref(), network.as_ref())?;
+    Ok(Gathered { port, ready })
+}
+
+fn containers(
+    store: &Store,
+    pod: &Resource<Pod>,
+    port: Option<&Resource<Port>>,
+    network: Option<&Resource<Network>>,
+) -> Result<Result<Vec<ContainerDesired>, Missing>, StoreError> {
+    let network = match wired(port, network) {
+        Ok(network) => network,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    let mut list = Vec::new();
+    for container in &pod.spec.containers {
+        let found = store.find::<Image>(&container.image)?;
+        match archive(&container.image, found.as_ref()) {
+            Ok(image) => list.push(ContainerDesired::new(
+                container,
+                image,
+                network.clone(),
+                pod.spec.stop_timeout_s,
+            )),
+            Err(missing) => return Ok(Err(missing)),
+        }
+    }
+    Ok(Ok(list))
+}
+
+fn missing(on: Option<LocalRef>, reason: impl Into<String>) -> Missing {
+    Missing { on, reason: reason.into() }
+}
+
+fn wired(
+    port: Option<&Resource<Port>>,
+    network: Option<&Resource<Network>>,
+) -> Result<PodNetwork, Missing> {
+    let port = port.ok_or_else(|| missing(None, "waits for its port to be made"))?;
+    let wait = |what: String| missing(Some(port.local_ref()), what);
+    let name = &port.meta.name;
+    if !port.status.conditions.holds("Ready") {
+        return Err(wait(format!("waits for port `{name}` to be ready")));
+    }
+    let Some(Binding::Veth { namespace, .. }) = &port.status.binding else {
+        return Err(wait(format!("waits for port `{name}` to get a network namespace")));
+    };
+    let network = network.ok_or_else(|| wait(format!("the network of port `{name}` is gone")))?;
+    Ok(PodNetwork {
+        namespace: namespace.clone(),
+        hostname: port.spec.hostname.clone(),
+        address: port.spec.address,
+        gateway: network.spec.subnet.gateway(),
+    })
+}
+
+fn archive(name: &Name, found: Option<&Resource<Image>>) -> Result<ImageArchive, Missing> {
+    let image = found.ok_or_else(|| {
+        missing(None, format!("there is no image `{name}`; add it or name another one"))
+    })?;
+    let wait = |what: String| missing(Some(image.local_ref()), what);
+    if image.spec.format != ImageFormat::OciArchive {
+        return Err(wait(format!("image `{name}` is not a container image")));
+    }
+    match image.status.state {
+        ImageState::Available => {}
+        ImageState::Pending => return Err(wait(format!("waits for image `{name}` to be checked"))),
+        ImageState::Damaged => return Err(wait(format!("image `{name}` is damaged"))),
+    }
+    let file = image.spec.file("archive");
+    let file = file.ok_or_else(|| wait(format!("image `{name}` has no archive")))?;
+    Ok(ImageArchive {
+        name: name.clone(),
+        path: file.path.clone(),
+        sha256: file.sha256.to_ascii_lowercase(),
+    })
+}
+
+/// The pods to look at after a change of something that pods need.
+pub(crate) fn pods_that_need(store: &Store, change: &Change) -> Vec<LocalRef> {
+    let document = change.after.as_ref().or(change.before.as_ref());
+    match change.subject.kind {
+        Kind::Port => {
+            let port = document.and_then(|document| document.to_resource::<Port>().ok());
+            let workload = port.map(|port| port.spec.workload);
+            workload.into_iter().filter(|workload| workload.kind == Kind::Pod).collect()
+        }
+        Kind::Image => {
+            let Some(name) = document.map(|document| document.metadata.name.clone()) else {
+                return Vec::new();
+            };
+            let pods = store.list::<Pod>().unwrap_or_default();
+            let uses = |pod: &&Resource<Pod>| {
+                pod.spec.containers.iter().any(|container| container.image == name)
+            };
+            pods.iter().filter(uses).map(Resource::local_ref).collect()
+        }
+        Kind::Network => {
+            let ports = store.list::<Port>().unwrap_or_default();
+            let on_it = ports.iter().filter(|port| port.spec.network.uuid() == change.subject.id);
+            on_it.map(|port| port.spec.workload).filter(|w| w.kind == Kind::Pod).collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,123 @@
+//! The status of a pod out of what one look at it came to.
+
+use skerry_model::{
+    ConditionState, ContainerState, ContainerStatus, Id, Name, Pod, PodState, PodStatus, Port,
+    Resource, Timestamp,
+};
+
+use crate::memory::{Clocks, PodMemory};
+use crate::{Exit, PodObserved, Run};
+
+/// True while every container that is not finished runs.
+pub(crate) const READY: &str = "Ready";
+/// True while a container ends again and again.
+pub(crate) const CRASH_LOOP: &str = "CrashLoop";
+
+/// What a status is made from, besides the pod's record.
+pub(crate) struct Report<'a> {
+    /// The new state.
+    pub state: PodState,
+    /// Why, for people.
+    pub reason: &'a str,
+    /// The pod's port, if found.
+    pub port: Option<&'a Resource<Port>>,
+    /// What is there.
+    pub observed: &'a PodObserved,
+    /// Now.
+    pub clocks: Clocks,
+}
+
+/// The status as it should be.
+pub(crate) fn status(
+    pod: &Resource<Pod>,
+    report: &Report<'_>,
+    memory: &mut PodMemory,
+) -> PodStatus {
+    let now = report.clocks.wall;
+    let mut status = PodStatus {
+        observed_generation: pod.meta.generation,
+        state: report.state,
+        reason: report.reason.to_owned(),
+        port: report.port.map(|port| Id::new(port.meta.id)),
+        addresses: report.port.map(|port| port.spec.address.into()).into_iter().collect(),
+        containers: Vec::new(),
+        next_try: memory.next_try(report.clocks.now),
+        conditions: pod.status.conditions.clone(),
+    };
+    for container in &pod.spec.containers {
+        status.containers.push(one(pod, &container.name, report, memory));
+    }
+    ready(&mut status, now);
+    crash_loop(&mut status, memory.in_crash_loop(report.clocks.now), now);
+    status
+}
+
+fn one(
+    pod: &Resource<Pod>,
+    name: &Name,
+    report: &Report<'_>,
+    memory: &PodMemory,
+) -> ContainerStatus {
+    let before = pod.status.containers.iter().find(|found| found.name == name.as_str());
+    let mut status = before.cloned().unwrap_or_default();
+    status.name = name.to_string();
+    status.pid = None;
+    if let Some(remembered) = memory.peek(name) {
+        status.restarts = remembered.restarts;
+        if let Some(exit) = &remembered.last_exit {
+            set_exit(&mut status, exit);
+        }
+    }
+    match report.observed.container(name).run {
+        Run::Running { pid, started_at, .. } => {
+            status.state = ContainerState::Running;
+            status.pid = pid;
+            status.started_at = started_at.or(status.started_at);
+        }
+        // What is being stopped still runs.
+        Run::Stopping => status.state = ContainerState::Running,
+        Run::Starting => status.state = ContainerState::Waiting,
+        Run::Ended { exit, .. } => {
+            status.state = ContainerState::Exited;
+            set_exit(&mut status, &exit);
+        }
+        Run::Absent => {
+            let rests =
+                matches!(report.state, PodState::Stopped | PodState::Succeeded | PodState::Failed);
+            let ran = status.started_at.is_some() || status.state == ContainerState::Exited;
+            status.state =
+                if rests && ran { ContainerState::Exited } else { ContainerState::Waiting };
+        }
+    }
+    status
+}
+
+fn set_exit(status: &mut ContainerStatus, exit: &Exit) {
+    status.exit_code = exit.code();
+    status.exit_reason = exit.reason();
+}
+
+fn ready(status: &mut PodStatus, now: Timestamp) {
+    let (state, reason) = match status.state {
+        PodState::Running => (ConditionState::True, "Running"),
+        PodState::Pending => (ConditionState::False, "Pending"),
+        PodState::Starting => (ConditionState::False, "Starting"),
+        PodState::Backoff => (ConditionState::False, "Backoff"),
+        PodState::Stopping => (ConditionState::False, "Stopping"),
+        PodState::Stopped => (ConditionState::False, "Stopped"),
+        PodState::Succeeded => (ConditionState::False, "Succeeded"),
+        PodState::Failed => (ConditionState::False, "Failed"),
+        PodState::Deleting => (ConditionState::False, "Deleting"),
+    };
+    let message = status.reason.clone();
+    status.conditions.set(READY, state, reason, message, now);
+}
+
+fn crash_loop(status: &mut PodStatus, looping: bool, now: Timestamp) {
+    if looping {
+        let message = "a container ended more than 5 times in 10 minutes; see the pod's logs";
+        status.conditions.set(CRASH_LOOP, ConditionState::True, "EndsAgain", message, now);
+    } else {
+        status.conditions.clear(CRASH_LOOP);
+    }
+}

@@ -1,0 +1,138 @@
+//! Values and a machine in memory, for the tests of this crate.
+
+use std::net::Ipv4Addr;
+
+use skerry_model::{Container, Id, Name, Pod};
+
+use crate::{
+    ContainerDesired, ContainerObserved, ImageArchive, Part, PodNetwork, PodObserved, PodStep,
+    PodWanted, Run, plan,
+};
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub(crate) fn pod() -> Id<Pod> {
+    "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c".parse().unwrap()
+}
+
+pub(crate) fn network() -> PodNetwork {
+    PodNetwork {
+        namespace: "skerry-pod-0b6d1a52".to_owned(),
+        hostname: "web".to_owned(),
+        address: Ipv4Addr::new(10, 0, 0, 5),
+        gateway: Ipv4Addr::new(10, 0, 0, 1),
+    }
+}
+
+pub(crate) fn image() -> ImageArchive {
+    ImageArchive {
+        name: name("tiny"),
+        path: "/usr/share/skerry/images/tiny-oci.tar".to_owned(),
+        sha256: "a".repeat(64),
+    }
+}
+
+pub(crate) fn desired(container: &str) -> ContainerDesired {
+    let spec = Container {
+        name: name(container),
+        image: name("tiny"),
+        command: Vec::new(),
+        args: Vec::new(),
+        env: Vec::new(),
+        memory_mib: 64,
+        cpu_limit_m: None,
+        pids: 1024,
+    };
+    ContainerDesired::new(&spec, image(), network(), 30)
+}
+
+/// A machine in memory: applies steps as an adapter would.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Machine {
+    pub observed: PodObserved,
+    pub runs: u32,
+}
+
+impl Machine {
+    pub fn at(&mut self, container: &Name) -> &mut ContainerObserved {
+        self.observed.containers.entry(container.clone()).or_default()
+    }
+
+    /// Applies a step and checks that what it needs is there.
+    pub fn apply(&mut self, step: &PodStep) {
+        match step {
+            PodStep::ImportImage { image } => {
+                self.observed.images.insert(image.sha256.clone());
+            }
+            PodStep::MakeLayer { container, layer, .. } => {
+                self.observed.folders = true;
+                assert!(!self.at(container).layer.is_there());
+                self.at(container).layer = Part::Made(layer.clone());
+            }
+            PodStep::WriteBundle { container, .. } => {
+                self.observed.folders = true;
+                assert!(!self.at(&container.name).mounted);
+                self.at(&container.name).bundle = Part::Made(container.bundle.clone());
+            }
+            PodStep::MountRoot { container, .. } => {
+                assert!(self.observed.images.contains(&container.image.sha256));
+                let found = self.at(&container.name);
+                assert!(found.bundle.is(&container.bundle) && found.layer.is(&container.layer));
+                found.mounted = true;
+            }
+            PodStep::Start { container, .. } => {
+                self.runs += 1;
+                let run = self.runs.to_string();
+                let found = self.at(&container.name);
+                assert!(found.mounted && found.run == Run::Absent);
+                assert!(found.bundle.is(&container.bundle));
+                found.run = Run::Running { run, pid: Some(1), started_at: None };
+            }
+            PodStep::Stop { container, .. } => self.at(container).run = Run::Stopping,
+            PodStep::Kill { container, .. } => self.at(container).run = Run::Absent,
+            PodStep::Forget { container, .. } => {
+                assert!(!self.at(container).run.is_live());
+                self.at(container).run = Run::Absent;
+            }
+            PodStep::UnmountRoot { container, .. } => {
+                assert!(!self.at(container).run.is_live());
+                self.at(container).mounted = false;
+            }
+            PodStep::RemoveBundle { container, .. } => {
+                assert!(!self.at(container).mounted);
+                self.at(container).bundle = Part::Absent;
+            }
+            PodStep::RemoveLayer { container, .. } => {
+                assert!(!self.at(container).mounted);
+                self.at(container).layer = Part::Absent;
+            }
+            PodStep::RemoveFolders { .. } => {
+                assert!(!self.observed.containers.values().any(ContainerObserved::is_there));
+                self.observed.folders = false;
+            }
+        }
+    }
+
+    /// Plans and applies until nothing is left to do; stopping processes end in between.
+    pub fn settle(&mut self, wanted: &PodWanted) -> usize {
+        for round in 0..10 {
+            let steps = plan(wanted, &self.observed);
+            if steps.is_empty()
+                && !self.observed.containers.values().any(|c| c.run == Run::Stopping)
+            {
+                return round;
+            }
+            for step in steps {
+                self.apply(&step);
+            }
+            for found in self.observed.containers.values_mut() {
+                if found.run == Run::Stopping {
+                    found.run = Run::Absent;
+                }
+            }
+        }
+        panic!("not settled: {:?}", self.observed);
+    }
+}
