@@ -115,20 +115,15 @@ impl Checkpoint {
             .map_err(|error| CheckpointError::Damaged { reason: error.to_string() })
     }
 
+    /// Whether a file's bytes are a whole checkpoint, without reading what is in it.
+    pub fn verify(bytes: &[u8]) -> Result<(), CheckpointError> {
+        checked(bytes).map(|_| ())
+    }
+
     /// Reads a file's bytes and believes them only as a whole.
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let (text, fault) = decompress(bytes);
-        if let Some(reason) = fault {
-            return Err(damaged(reason));
-        }
-        let body_end = last_line_start(&text).ok_or_else(|| damaged("it has no tail"))?;
-        let (body, tail) = text.split_at(body_end);
-        let tail: Tail =
-            serde_json::from_slice(tail).map_err(|_| damaged("its tail cannot be read"))?;
-        if Checksum::of(&[body]) != tail.checksum {
-            return Err(damaged("its checksum is wrong"));
-        }
-        let (head, documents) = read_lines(body)?;
+        let (text, body_end) = checked(bytes)?;
+        let (head, documents) = read_lines(text.get(..body_end).unwrap_or_default())?;
         if documents.len() != head.documents {
             return Err(damaged("it holds another number of documents than it says"));
         }
@@ -160,6 +155,22 @@ impl Checkpoint {
 
 fn damaged(reason: impl Into<String>) -> CheckpointError {
     CheckpointError::Damaged { reason: reason.into() }
+}
+
+/// The text and where its tail starts, if the tail's checksum is right.
+fn checked(bytes: &[u8]) -> Result<(Vec<u8>, usize), CheckpointError> {
+    let (text, fault) = decompress(bytes);
+    if let Some(reason) = fault {
+        return Err(damaged(reason));
+    }
+    let body_end = last_line_start(&text).ok_or_else(|| damaged("it has no tail"))?;
+    let (body, tail) = text.split_at(body_end);
+    let tail: Tail =
+        serde_json::from_slice(tail).map_err(|_| damaged("its tail cannot be read"))?;
+    if Checksum::of(&[body]) != tail.checksum {
+        return Err(damaged("its checksum is wrong"));
+    }
+    Ok((text, body_end))
 }
 
 /// As much text as there is, and why there is no more. Never more than the limit, whatever the

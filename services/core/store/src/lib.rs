@@ -12,7 +12,10 @@ mod error;
 pub mod journal;
 mod ledger;
 mod mark;
+mod merge;
 mod record;
+mod recover;
+mod report;
 #[cfg(test)]
 mod samples;
 mod shelf;
@@ -25,6 +28,7 @@ mod writer;
 pub use change::Change;
 pub use checkpoint::CheckpointError;
 pub use error::StoreError;
+pub use report::{OpenReport, Rung, StoreDirs};
 pub use shelf::CheckpointInfo;
 pub use store::{Store, StoreHealth};
 pub use transaction::{Committed, Transaction};

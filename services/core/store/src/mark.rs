@@ -23,6 +23,7 @@ const KEY: &[u8] = b"mark";
 pub(crate) struct Mark {
     file: File,
     path: PathBuf,
+    revision: u64,
 }
 
 /// What a mark says.
@@ -62,21 +63,26 @@ impl Mark {
         let options = OpenOptions::new().write(true).create(true).truncate(true).clone();
         let file = options.open(&fresh).map_err(fault)?;
         file.set_len(SLOT_BYTES as u64 * SLOTS).map_err(fault)?;
-        let mut made = Self { file, path: path.to_owned() };
+        let mut made = Self { file, path: path.to_owned(), revision: 0 };
         made.set(mark.lineage, mark.revision)?;
         made.file.sync_all().map_err(fault)?;
         std::fs::rename(&fresh, path).map_err(fault)?;
         Ok(made)
     }
 
-    /// Moves the mark.
+    /// Moves the mark. Leaving 0 is synced: a mark at 0 says that nothing was ever stored.
     pub fn set(&mut self, lineage: Uuid, revision: u64) -> Result<(), JournalError> {
         let fault = |source| file_error("write", &self.path, source);
         let (mut bytes, _) = record::seal(KEY, "Mark", revision, &Marked { lineage, revision })
             .map_err(|error| fault(error.into()))?;
         bytes.resize(SLOT_BYTES, 0);
         let offset = (revision % SLOTS) * SLOT_BYTES as u64;
-        self.file.write_all_at(&bytes, offset).map_err(fault)
+        self.file.write_all_at(&bytes, offset).map_err(fault)?;
+        if self.revision == 0 && revision > 0 {
+            self.file.sync_data().map_err(fault)?;
+        }
+        self.revision = revision;
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use skerry_model::Timestamp;
@@ -54,13 +55,13 @@ impl Shelf {
     ) -> Result<(CheckpointInfo, Option<CheckpointError>), CheckpointError> {
         let bytes = checkpoint.encode()?;
         let path = write(&self.first, checkpoint.revision, &bytes)?;
-        prune(&self.first, KEPT);
+        prune(&self.first, &path, KEPT);
         let mut files = vec![path];
         let mut missed = None;
         if let Some(second) = &self.second {
             match write(second, checkpoint.revision, &bytes) {
                 Ok(path) => {
-                    prune(second, 1);
+                    prune(second, &path, 1);
                     files.push(path);
                 }
                 Err(error) => missed = Some(error),
@@ -83,6 +84,18 @@ impl Shelf {
         slots
     }
 
+    /// The newest whole checkpoint of a store. If it is not known which store this is, the state
+    /// directory says, since the second one may have come from another machine.
+    pub fn newest_good(&self, lineage: Option<Uuid>) -> Option<Checkpoint> {
+        let good = |slots: Vec<Slot>, lineage: Option<Uuid>| {
+            let loaded = slots.into_iter().filter_map(|slot| slot.load().ok());
+            let mut ours = loaded.filter(|found| lineage.is_none_or(|our| our == found.lineage));
+            ours.next()
+        };
+        let lineage = lineage.or_else(|| Some(good(list(&self.first), None)?.lineage));
+        good(self.slots(), lineage)
+    }
+
     /// The oldest revision from which any file could bring something back.
     pub fn oldest(&self) -> Option<u64> {
         self.slots().last().map(|slot| slot.revision)
@@ -95,6 +108,12 @@ impl Slot {
         let mut bytes = Vec::new();
         File::open(&self.path)?.take(MAX_CHECKPOINT_BYTES as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Whether the whole file is right.
+    pub fn verify(&self) -> Result<(), CheckpointError> {
+        let bytes = self.read().map_err(|source| fault("read", &self.path, source))?;
+        Checkpoint::verify(&bytes)
     }
 
     /// The checkpoint, if the whole file is right.
@@ -123,7 +142,7 @@ fn list(directory: &Path) -> Vec<Slot> {
 /// Writes to a temporary file, syncs it, gives it its name, syncs the directory: at every moment
 /// there is the old set of files or the new one.
 fn write(directory: &Path, revision: u64, bytes: &[u8]) -> Result<PathBuf, CheckpointError> {
-    fs::create_dir_all(directory).map_err(|source| fault("create", directory, source))?;
+    make_private(directory).map_err(|source| fault("create", directory, source))?;
     let temporary = directory.join("unfinished");
     let path = directory.join(format!("{revision:020}{SUFFIX}"));
     let filled = File::create(&temporary).and_then(|mut file| {
@@ -136,33 +155,26 @@ fn write(directory: &Path, revision: u64, bytes: &[u8]) -> Result<PathBuf, Check
     Ok(path)
 }
 
+/// Makes a directory that only its owner may look into: what is kept here holds password hashes.
+pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn prune(directory: &Path, kept: usize) {
-    for slot in list(directory).into_iter().skip(kept) {
+/// Removes all but the one just written and the next older ones. Any with a higher revision is not of
+/// this store, or not whole.
+fn prune(directory: &Path, written: &Path, kept: usize) {
+    let slots = list(directory);
+    let older = slots.iter().skip_while(|slot| slot.path != written);
+    let keep: Vec<&Slot> = older.take(kept).collect();
+    for slot in slots.iter().filter(|slot| !keep.contains(slot)) {
         if let Err(error) = fs::remove_file(&slot.path) {
             tracing::warn!(path = %slot.path.display(), %error, "an old checkpoint stays");
         }
     }
-}
-
-/// Of several checkpoints of one store the newest that is right, and what is wrong with others.
-pub(crate) fn newest_good(
-    slots: &[Slot],
-    lineage: Option<Uuid>,
-) -> (Option<Checkpoint>, Vec<String>) {
-    let mut faults = Vec::new();
-    for slot in slots {
-        match slot.load() {
-            Ok(found) if lineage.is_none_or(|wanted| wanted == found.lineage) => {
-                return (Some(found), faults);
-            }
-            Ok(_) => faults.push(format!("{} is of another store", slot.path.display())),
-            Err(error) => faults.push(format!("{}: {error}", slot.path.display())),
-        }
-    }
-    (None, faults)
 }

@@ -12,10 +12,14 @@ use uuid::Uuid;
 use crate::checkpoint::Checkpoint;
 use crate::journal::{JournalHealth, MemoryJournal};
 use crate::ledger::Ledger;
+use crate::recover::{Recovered, recover};
 use crate::shelf::{CheckpointInfo, Shelf};
 use crate::state::{State, View};
 use crate::writer::{Writer, describe};
-use crate::{Change, CheckpointError, Committed, StoreError, Transaction, Watch, WatchGap};
+use crate::{
+    Change, CheckpointError, Committed, OpenReport, StoreDirs, StoreError, Transaction, Watch,
+    WatchGap,
+};
 
 /// Commits that may wait for the writer before callers have to wait with theirs.
 const QUEUE: usize = 64;
@@ -47,7 +51,7 @@ enum Backend {
 
 enum Request {
     Commit(Transaction, oneshot::Sender<Result<Committed, StoreError>>),
-    ForgetRemovals(u64, oneshot::Sender<Result<(), StoreError>>),
+    Tidy(u64, oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// What readers, watchers and the writer share. No lock here is held while anything is waited for.
@@ -79,7 +83,7 @@ pub struct StoreHealth {
     pub bytes: usize,
     /// The journal.
     pub journal: JournalHealth,
-    /// The newest checkpoint that this process wrote or found.
+    /// The newest checkpoint that this process wrote.
     pub checkpoint: Option<CheckpointInfo>,
     /// Why the last checkpoint could not be written, or not to the second partition.
     pub checkpoint_failure: Option<String>,
@@ -145,6 +149,35 @@ impl Store {
             Writer::new(Arc::clone(&shared), journal, None, Ledger::default(), lineage, now);
         let backend = Backend::Inline(Mutex::new(writer));
         Self { inner: Arc::new(Inner { shared, backend, shelf: None, lineage, now }) }
+    }
+
+    /// Opens the store on disk, as far down the recovery ladder as needed. Blocks, for milliseconds
+    /// as a rule. Fails only if the directory cannot be used at all.
+    pub fn open(
+        dirs: &StoreDirs,
+        now: fn() -> Timestamp,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        let Recovered { journal, mark, ledger, documents, revision, lineage, shelf, report } =
+            recover(dirs, now)?;
+        if report.is_clean() {
+            tracing::info!(rev = revision, documents = report.documents, "the store is open");
+        } else {
+            tracing::error!(rev = revision, rung = ?report.rung, "{}", report.summary());
+        }
+        let shared = Shared::new(State::new(documents, revision));
+        let journal = Box::new(journal);
+        let writer = Writer::new(Arc::clone(&shared), journal, Some(mark), ledger, lineage, now);
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || serve(writer, queue))
+            .map_err(|source| StoreError::Directory {
+                path: dirs.state.display().to_string(),
+                source,
+            })?;
+        let backend = Backend::Thread { requests: Some(requests), thread: Some(thread) };
+        let shelf = Some(Arc::new(Mutex::new(shelf)));
+        Ok((Self { inner: Arc::new(Inner { shared, backend, shelf, lineage, now }) }, report))
     }
 
     /// The revision of the latest change.
@@ -229,7 +262,7 @@ impl Store {
             Err(CheckpointError::Damaged { reason: "writing it was broken off".to_owned() })
         })?;
         if let (Backend::Thread { requests, .. }, Some(oldest)) = (&self.inner.backend, info.1) {
-            ask(requests, |reply| Request::ForgetRemovals(oldest, reply)).await?;
+            ask(requests, |reply| Request::Tidy(oldest, reply)).await?;
         }
         Ok(info.0)
     }
@@ -325,9 +358,9 @@ fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>) {
                     group.push(tx);
                     replies.push(reply);
                 }
-                Request::ForgetRemovals(before, reply) => {
+                Request::Tidy(before, reply) => {
                     // Who does not wait for the answer any more does not need it.
-                    let _ = reply.send(writer.forget_removals(before));
+                    let _ = reply.send(writer.tidy(before));
                 }
             }
             if group.len() < GROUP {

@@ -18,6 +18,11 @@ use crate::{Change, Committed, StoreError, Transaction};
 /// in the journal, in three checkpoints, and in what recovery set aside.
 const MAX_STATE_BYTES: usize = 32 * 1024 * 1024;
 
+/// A journal smaller than this is never rebuilt.
+const JOURNAL_BASE_BYTES: u64 = 16 * 1024 * 1024;
+/// How many times the size of its records a journal may take beyond that.
+const JOURNAL_SPREAD: u64 = 4;
+
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     journal: Box<dyn Journal>,
@@ -54,7 +59,7 @@ impl Writer {
         }
         let revision = results.iter().flatten().map(|done| done.revision).max().unwrap_or(0);
         if let Err(error) = self.append(writes, entries.tally, revision) {
-            let error = Arc::new(error);
+            let error = self.fail(error);
             for result in &mut results {
                 // Who changed nothing, or was refused, has its true answer already.
                 if result.as_ref().is_ok_and(|done| !done.changes.is_empty()) {
@@ -70,11 +75,23 @@ impl Writer {
         results
     }
 
-    /// Forgets removals that no checkpoint can undo any more.
-    pub fn forget_removals(&mut self, before: u64) -> Result<(), StoreError> {
+    /// Housekeeping after a checkpoint: forgets removals that no checkpoint can undo any more, and
+    /// rebuilds a journal that has grown far beyond what it holds.
+    pub fn tidy(&mut self, before: u64) -> Result<(), StoreError> {
         if let Some(reason) = self.shared.failure() {
             return Err(StoreError::ReadOnly { reason });
         }
+        self.forget_removals(before)?;
+        let live = self.ledger.tally().bytes as u64;
+        if self.journal.health().bytes_on_disk > JOURNAL_BASE_BYTES + live * JOURNAL_SPREAD {
+            guarded("be rebuilt", || self.journal.compact())
+                .map_err(|error| StoreError::Journal(self.fail(error)))?;
+        }
+        self.shared.set_journal_health(self.journal.health(), self.ledger.tally().bytes);
+        Ok(())
+    }
+
+    fn forget_removals(&mut self, before: u64) -> Result<(), StoreError> {
         let mut entries = self.ledger.entries();
         let mut writes = Vec::new();
         for subject in self.ledger.removed_until(before) {
@@ -86,7 +103,7 @@ impl Writer {
         }
         let revision = self.shared.read().revision();
         self.append(writes, entries.tally, revision)
-            .map_err(|error| StoreError::Journal(Arc::new(error)))?;
+            .map_err(|error| StoreError::Journal(self.fail(error)))?;
         self.ledger.settle(entries);
         Ok(())
     }
@@ -159,13 +176,16 @@ impl Writer {
                 Some(mark) => mark.set(self.lineage, revision),
                 None => Ok(()),
             });
-        if let Err(error) = &result {
-            let reason = describe(error);
-            tracing::error!(%reason, "the journal failed; the store is read-only from now on");
-            self.shared.fail(reason);
-        }
         self.shared.set_journal_health(self.journal.health(), tally.bytes);
         result
+    }
+
+    /// Stops all writing: what the journal holds now is known again only after a restart.
+    fn fail(&self, error: JournalError) -> Arc<JournalError> {
+        let reason = describe(&error);
+        tracing::error!(%reason, "the journal failed; the store is read-only from now on");
+        self.shared.fail(reason);
+        Arc::new(error)
     }
 }
 
