@@ -37,19 +37,31 @@ pub struct Arguments {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
     /// Address of the node, such as https://10.0.2.15
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "URL")]
     pub node: Option<String>,
     /// Talk to the node's local socket instead
-    #[arg(long, global = true, value_name = "PATH", conflicts_with = "node")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_name = "PATH",
+        conflicts_with = "node"
+    )]
     pub socket: Option<PathBuf>,
     /// The certificate fingerprint that the node's console shows
-    #[arg(long, global = true, value_name = "SHA256")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "SHA256")]
     pub fingerprint: Option<String>,
     /// Print JSON instead of tables
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
     /// Seconds that --wait waits at most
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_name = "SECONDS",
+        default_value_t = 300
+    )]
     pub timeout: u64,
 }
 

@@ -13,11 +13,7 @@ use crate::transport::{CallError, Items, Session, Transport};
 /// Where the node's service listens.
 pub const SOCKET: &str = "/run/skerry/noded.sock";
 
-/// Tells one build from another; both ends of the socket must come from the same one. Set by the image build.
-pub const BUILD: &str = match option_env!("SKERRY_BUILD_ID") {
-    Some(build) => build,
-    None => concat!(env!("CARGO_PKG_VERSION"), "-dev"),
-};
+pub use skerry_ipc::BUILD;
 
 /// A node over its local socket. Connects at the first request, and again after the connection ended.
 pub struct Local {

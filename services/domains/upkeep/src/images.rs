@@ -19,6 +19,8 @@ use crate::Host;
 
 /// How often every image is read.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
+/// How soon a damaged image is read again: a disk that was away may be back.
+const DAMAGED: Duration = Duration::from_secs(300);
 
 /// Writes the status of images.
 pub struct ImageController {
@@ -97,7 +99,8 @@ impl Controller for ImageController {
         let mut status = image.status.clone();
         status.observed_generation = image.meta.generation;
         let now = (self.now)();
-        if faults.is_empty() {
+        let good = faults.is_empty();
+        if good {
             status.state = ImageState::Available;
             status.conditions.set("Intact", ConditionState::True, "AsRecorded", "", now);
         } else {
@@ -108,6 +111,9 @@ impl Controller for ImageController {
         let mut tx = Transaction::new();
         tx.put_status(image.id(), status);
         self.store.commit(tx).await.map_err(store_failure)?;
+        if !good {
+            return Ok(Outcome::Again(DAMAGED));
+        }
         let read = (image.meta.generation, Instant::now());
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id, read);
         Ok(Outcome::Again(EVERY))

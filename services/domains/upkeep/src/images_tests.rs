@@ -96,3 +96,13 @@ async fn a_missing_or_short_file_is_damage() {
     files.0.lock().unwrap().clear();
     assert!(state(&controller, id).await.1.contains("/x.tar"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_image_is_read_again_soon_and_healing_is_seen() {
+    let (files, controller, id) = setup().await;
+    let good = files.0.lock().unwrap().remove("/x.tar").unwrap();
+    let key = LocalRef { kind: Kind::Image, id: id.uuid() };
+    assert_eq!(controller.reconcile(key).await.unwrap(), Outcome::Again(DAMAGED));
+    files.0.lock().unwrap().insert("/x.tar".to_owned(), good);
+    assert_eq!(state(&controller, id).await.0, ImageState::Available);
+}
