@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub faults: FaultPlan,
     /// Counts up, so that no process id is given twice.
     pub last_pid: u32,
+    /// Power is gone; every step waits for ever.
+    pub dark: bool,
     pub hostname: String,
     /// Restart and power-off orders, for tests to see.
     pub power_orders: Vec<skerry_upkeep::PowerAction>,
@@ -64,6 +66,7 @@ impl SimHost {
             containers: SimContainers::default(),
             faults: FaultPlan::default(),
             last_pid: 1000,
+            dark: false,
             hostname: "localhost".to_owned(),
             power_orders: Vec::new(),
         };
@@ -91,6 +94,12 @@ impl SimHost {
         world.domains.clear();
         world.containers.power_cut();
         world.faults = FaultPlan::default();
+        world.dark = false;
+    }
+
+    /// Whether an ordered power cut has come and power is not back yet.
+    pub fn is_dark(&self) -> bool {
+        self.world().dark
     }
 
     /// How many domains and containers run.
@@ -121,7 +130,12 @@ impl SimHost {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let fate = self.world().faults.fate(name);
+        let fate = {
+            let mut world = self.world();
+            let fate = if world.dark { Fate::PowerLost } else { world.faults.fate(name) };
+            world.dark = fate == Fate::PowerLost;
+            fate
+        };
         match fate {
             Fate::Done => Ok(effect(&mut self.world())),
             Fate::Fails => Err(format!("the simulated {name} fails as ordered")),

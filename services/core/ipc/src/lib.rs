@@ -20,3 +20,10 @@ pub use protocol::{
     PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
 };
 pub use server::{Handler, Reply, Roles, Server};
+
+/// Tells one build of the software from another. The image build sets it; programs that a developer built
+/// are all of one build.
+pub const BUILD: &str = match option_env!("SKERRY_BUILD_ID") {
+    Some(build) => build,
+    None => concat!(env!("CARGO_PKG_VERSION"), "-dev"),
+};

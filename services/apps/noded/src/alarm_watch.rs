@@ -1,0 +1,103 @@
+//! Turns states of workloads and images into alarms, and ends them when the state is over.
+
+use async_trait::async_trait;
+use skerry_engine::{Controller, Failure, Key, Outcome};
+use skerry_faults::Faults;
+use skerry_model::{
+    Id, Image, ImageState, Kind, LocalRef, Pod, PodState, ResourceKind, Vm, VmState,
+};
+use skerry_store::{Change, Store};
+
+/// So many crashes in a row make a crash loop.
+const LOOP: u32 = 5;
+
+/// Raises and clears the alarms that follow from status alone.
+pub struct AlarmController {
+    store: Store,
+    faults: Faults,
+}
+
+impl AlarmController {
+    /// Over this store.
+    pub const fn new(store: Store, faults: Faults) -> Self {
+        Self { store, faults }
+    }
+
+    fn ids<K: ResourceKind>(&self) -> impl Iterator<Item = Key> {
+        self.store
+            .documents(K::KIND)
+            .into_iter()
+            .map(|document| LocalRef { kind: K::KIND, id: document.metadata.id })
+    }
+
+    /// The alarm that belongs to this kind, and its message if it stands now.
+    fn verdict(&self, key: Key) -> Result<(&'static str, Option<String>), Failure> {
+        let failed = |error| Failure::retry("a resource could not be read").because(error);
+        Ok(match key.kind {
+            Kind::Vm => {
+                let vm = self.store.get(Id::<Vm>::new(key.id)).map_err(failed)?;
+                let looping = vm.filter(|vm| {
+                    matches!(vm.status.state, VmState::Backoff | VmState::Failed)
+                        && vm.status.crashes >= LOOP
+                });
+                let text = looping.map(|vm| {
+                    format!("`{}` crashed {} times in a row", vm.meta.name, vm.status.crashes)
+                });
+                ("VM_CRASH_LOOP", text)
+            }
+            Kind::Pod => {
+                let pod = self.store.get(Id::<Pod>::new(key.id)).map_err(failed)?;
+                let restarts = |pod: &skerry_model::PodStatus| {
+                    pod.containers.iter().map(|c| c.restarts).max().unwrap_or(0)
+                };
+                let looping = pod.filter(|pod| {
+                    pod.status.state == PodState::Backoff && restarts(&pod.status) >= LOOP
+                });
+                let text = looping.map(|pod| {
+                    let times = restarts(&pod.status);
+                    format!("a container of `{}` ended {times} times", pod.meta.name)
+                });
+                ("POD_CRASH_LOOP", text)
+            }
+            _ => {
+                let image = self.store.get(Id::<Image>::new(key.id)).map_err(failed)?;
+                let damaged = image.filter(|i| i.status.state == ImageState::Damaged);
+                let text = damaged.map(|i| format!("image `{}` is damaged", i.meta.name));
+                ("IMAGE_DAMAGED", text)
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Controller for AlarmController {
+    fn name(&self) -> &'static str {
+        "alarms"
+    }
+
+    fn watches(&self) -> &'static [Kind] {
+        &[Kind::Vm, Kind::Pod, Kind::Image]
+    }
+
+    fn writes(&self) -> &'static [Kind] {
+        &[Kind::Alarm]
+    }
+
+    fn keys(&self, change: &Change) -> Vec<Key> {
+        vec![change.subject]
+    }
+
+    fn all_keys(&self) -> Vec<Key> {
+        self.ids::<Vm>().chain(self.ids::<Pod>()).chain(self.ids::<Image>()).collect()
+    }
+
+    async fn reconcile(&self, key: Key) -> Result<Outcome, Failure> {
+        let (alarm, message) = self.verdict(key)?;
+        let done = match message {
+            Some(message) => self.faults.raise(alarm, Some(key), &message).await,
+            None => self.faults.clear(alarm, Some(key)).await,
+        };
+        done.map(|()| Outcome::Done)
+            .map_err(|error| Failure::retry("an alarm could not be recorded").because(error))
+    }
+}

@@ -1,0 +1,295 @@
+//! Virtual machines and pods: made together with their port, admitted by what the machine can hold.
+
+use rand::RngCore;
+use serde_json::Value;
+use skerry_compute::{AdmissionError, VmRequest};
+use skerry_engine::Controller;
+use skerry_ipc::{Action, Json, Refusal, RefusalClass};
+use skerry_model::{
+    Document, Id, Image, ImageFormat, Invalid, Kind, LocalRef, Name, Network, NewResource, Owner,
+    Phase, Pod, PodSpec, Port, Power, Publish, Resource, ResourceKind, Validate, Vm, VmSpec,
+};
+use skerry_network::{PortRequest, allocate_port, collides};
+use skerry_store::Transaction;
+use uuid::Uuid;
+
+use super::draft::{Draft, typed};
+use super::read::{find, shown};
+use super::refuse::{found, internal, not_found, store, wrong_field};
+use super::write::resource;
+use crate::node::Node;
+
+/// An id whose short form, which names devices and units, is not taken by another resource of the kind.
+pub fn draw_id<K: ResourceKind>(node: &Node) -> Id<K> {
+    let taken: Vec<Id<K>> =
+        node.store.documents(K::KIND).iter().map(|d| Id::new(d.metadata.id)).collect();
+    loop {
+        let id = Id::new(Uuid::new_v4());
+        if !collides(id, taken.iter().copied()) {
+            return id;
+        }
+    }
+}
+
+/// A virtual machine from a draft, with its port.
+pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
+    let spec: VmSpec = typed(draft.spec, "spec")?;
+    check(&spec)?;
+    check_image(node, "spec.image", &spec.image, ImageFormat::KernelInitrd)?;
+    if spec.power == Power::Running {
+        node.vms.admit_vm(&spec, None).await.map_err(admission)?;
+    }
+    let id = draw_id::<Vm>(node);
+    let mut tx = Transaction::new();
+    let workload = Workload {
+        reference: LocalRef { kind: Kind::Vm, id: id.uuid() },
+        name: &draft.metadata.name,
+        network: &spec.network,
+        publish: &spec.publish,
+    };
+    create_port(node, &mut tx, workload)?;
+    let mut new = NewResource::new(id, draft.metadata.name, spec);
+    new.labels = draft.metadata.labels;
+    new.finalizers = vec![skerry_compute::FINALIZER.to_owned()];
+    tx.create(new);
+    Ok((tx, id.uuid()))
+}
+
+/// A pod from a draft, with its port.
+pub async fn create_pod(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
+    let spec: PodSpec = typed(draft.spec, "spec")?;
+    check(&spec)?;
+    for (index, container) in spec.containers.iter().enumerate() {
+        let field = format!("spec.containers[{index}].image");
+        check_image(node, &field, &container.image, ImageFormat::OciArchive)?;
+    }
+    if spec.power == Power::Running {
+        node.vms.admit_pod(&spec, None).await.map_err(admission)?;
+    }
+    let id = draw_id::<Pod>(node);
+    let mut tx = Transaction::new();
+    let workload = Workload {
+        reference: LocalRef { kind: Kind::Pod, id: id.uuid() },
+        name: &draft.metadata.name,
+        network: &spec.network,
+        publish: &spec.publish,
+    };
+    create_port(node, &mut tx, workload)?;
+    let mut new = NewResource::new(id, draft.metadata.name, spec);
+    new.labels = draft.metadata.labels;
+    new.finalizers = vec![skerry_containers::FINALIZER.to_owned()];
+    tx.create(new);
+    Ok((tx, id.uuid()))
+}
+
+/// Changes a virtual machine. Image and network stay; sizes count from the next start.
+pub async fn change_vm(
+    node: &Node,
+    tx: &mut Transaction,
+    present: &Document,
+    spec: Value,
+    if_revision: Option<u64>,
+) -> Result<(), Refusal> {
+    let before: Resource<Vm> = resource(present)?;
+    let spec: VmSpec = typed(spec, "spec")?;
+    check(&spec)?;
+    fixed("spec.image", &before.spec.image, &spec.image)?;
+    fixed("spec.network", &before.spec.network, &spec.network)?;
+    if spec.power == Power::Running {
+        node.vms.admit_vm(&spec, Some(before.id())).await.map_err(admission)?;
+    }
+    republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
+    tx.put_spec(before.id(), if_revision, spec);
+    Ok(())
+}
+
+/// Changes a pod. Its network stays.
+pub async fn change_pod(
+    node: &Node,
+    tx: &mut Transaction,
+    present: &Document,
+    spec: Value,
+    if_revision: Option<u64>,
+) -> Result<(), Refusal> {
+    let before: Resource<Pod> = resource(present)?;
+    let spec: PodSpec = typed(spec, "spec")?;
+    check(&spec)?;
+    fixed("spec.network", &before.spec.network, &spec.network)?;
+    for (index, container) in spec.containers.iter().enumerate() {
+        let field = format!("spec.containers[{index}].image");
+        check_image(node, &field, &container.image, ImageFormat::OciArchive)?;
+    }
+    if spec.power == Power::Running {
+        node.vms.admit_pod(&spec, Some(before.id())).await.map_err(admission)?;
+    }
+    republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
+    tx.put_spec(before.id(), if_revision, spec);
+    Ok(())
+}
+
+/// Starts, stops or restarts a workload: the wanted power is durable before anything moves.
+pub async fn act(node: &Node, kind: Kind, key: &str, action: Action) -> Result<Json, Refusal> {
+    let document = find(node, kind, key)?;
+    if document.metadata.phase == Phase::Removing {
+        let detail = format!("`{}` is being deleted", document.metadata.name);
+        return Err(Refusal::new(RefusalClass::Conflict, detail));
+    }
+    match kind {
+        Kind::Vm => act_vm(node, &resource(&document)?, action).await?,
+        Kind::Pod => act_pod(node, &resource(&document)?, action).await?,
+        _ => {
+            let detail = format!("a {kind} cannot be started or stopped");
+            return Err(Refusal::new(RefusalClass::NotFound, detail));
+        }
+    }
+    shown(&*find(node, kind, &document.metadata.id.to_string())?)
+}
+
+async fn act_vm(node: &Node, vm: &Resource<Vm>, action: Action) -> Result<(), Refusal> {
+    let _turn = node.admission.lock().await;
+    let spec = VmSpec { power: wanted_power(action), ..vm.spec.clone() };
+    if spec.power == Power::Running {
+        node.vms.admit_vm(&spec, Some(vm.id())).await.map_err(admission)?;
+    }
+    put_power(node, vm.id(), spec).await?;
+    let request = match action {
+        Action::Start => Some(VmRequest::StartNow),
+        Action::ForceStop => Some(VmRequest::ForceStop),
+        Action::Restart => Some(VmRequest::Restart),
+        Action::Stop => None,
+    };
+    if let Some(request) = request {
+        node.vms.request(vm.id(), request);
+    }
+    node.engine.wake(node.vms.name(), vm.local_ref());
+    Ok(())
+}
+
+async fn act_pod(node: &Node, pod: &Resource<Pod>, action: Action) -> Result<(), Refusal> {
+    let _turn = node.admission.lock().await;
+    let spec = PodSpec { power: wanted_power(action), ..pod.spec.clone() };
+    if spec.power == Power::Running {
+        node.vms.admit_pod(&spec, Some(pod.id())).await.map_err(admission)?;
+    }
+    put_power(node, pod.id(), spec).await?;
+    match action {
+        Action::ForceStop => node.pods.request_kill(pod.id()),
+        Action::Restart => node.pods.request_restart(pod.id()),
+        Action::Start | Action::Stop => {}
+    }
+    node.engine.wake(node.pods.name(), pod.local_ref());
+    Ok(())
+}
+
+const fn wanted_power(action: Action) -> Power {
+    match action {
+        Action::Start | Action::Restart => Power::Running,
+        Action::Stop | Action::ForceStop => Power::Stopped,
+    }
+}
+
+async fn put_power<K: ResourceKind>(node: &Node, id: Id<K>, spec: K::Spec) -> Result<(), Refusal> {
+    let mut tx = Transaction::new();
+    tx.put_spec(id, None, spec);
+    node.store.commit(tx).await.map(|_| ()).map_err(store)
+}
+
+fn admission(error: AdmissionError) -> Refusal {
+    let class = match &error {
+        AdmissionError::DoesNotFit(_) => RefusalClass::Capacity,
+        AdmissionError::Store(_) => return internal(error),
+        AdmissionError::Hypervisor(_) => RefusalClass::Unavailable,
+    };
+    Refusal::new(class, error.to_string())
+}
+
+fn check(spec: &impl Validate) -> Result<(), Refusal> {
+    let mut faults = Invalid::default();
+    spec.validate(&mut faults);
+    faults.into_result().map_err(found)
+}
+
+fn fixed(field: &str, before: &Name, after: &Name) -> Result<(), Refusal> {
+    if before == after {
+        return Ok(());
+    }
+    Err(wrong_field(field, format!("is `{before}` and cannot be changed; make a new workload")))
+}
+
+fn check_image(node: &Node, field: &str, name: &Name, format: ImageFormat) -> Result<(), Refusal> {
+    let Some(image) = node.store.find::<Image>(name).map_err(store)? else {
+        return Err(wrong_field(field, format!("there is no image `{name}`")));
+    };
+    if image.spec.format == format {
+        return Ok(());
+    }
+    let use_for = match image.spec.format {
+        ImageFormat::OciArchive => "a container image",
+        ImageFormat::KernelInitrd => "a virtual machine image",
+    };
+    Err(wrong_field(field, format!("`{name}` is {use_for}")))
+}
+
+struct Workload<'a> {
+    reference: LocalRef,
+    name: &'a Name,
+    network: &'a Name,
+    publish: &'a [Publish],
+}
+
+fn create_port(node: &Node, tx: &mut Transaction, workload: Workload<'_>) -> Result<(), Refusal> {
+    let Some(network) = node.store.find::<Network>(workload.network).map_err(store)? else {
+        let message = format!("there is no network `{}`", workload.network);
+        return Err(wrong_field("spec.network", message));
+    };
+    let ports = node.store.list::<Port>().map_err(store)?;
+    let request = PortRequest {
+        workload: workload.reference,
+        hostname: workload.name.as_str(),
+        publish: workload.publish,
+    };
+    let spec = allocate_port(&network, &ports, request, rand::rng().next_u64())
+        .map_err(|error| wrong_field(error.field(), error.to_string()))?;
+    let id = draw_id::<Port>(node);
+    let mut new = NewResource::new(id, port_name(workload.name, workload.reference)?, spec);
+    new.owner = Owner::System;
+    tx.create(new);
+    Ok(())
+}
+
+/// The workload's name with its kind; the id's first digits make it unique where the name had to be cut.
+fn port_name(workload: &Name, reference: LocalRef) -> Result<Name, Refusal> {
+    let cut: String = workload.as_str().chars().take(45).collect();
+    let short = Id::<()>::new(reference.id).short();
+    let kind = reference.kind.name().to_lowercase();
+    Name::new(format!("{}-{kind}-{short}", cut.trim_end_matches('-'))).map_err(internal)
+}
+
+fn republish(
+    node: &Node,
+    tx: &mut Transaction,
+    workload: LocalRef,
+    before: &[Publish],
+    after: &[Publish],
+) -> Result<(), Refusal> {
+    if before == after {
+        return Ok(());
+    }
+    let (own, others): (Vec<_>, Vec<_>) = node
+        .store
+        .list::<Port>()
+        .map_err(store)?
+        .into_iter()
+        .partition(|port| port.spec.workload == workload);
+    let Some(port) = own.into_iter().next() else {
+        return Err(not_found(Kind::Port, "of this workload"));
+    };
+    let network = node.store.get(port.spec.network).map_err(store)?;
+    let network = network.ok_or_else(|| internal("a port without its network"))?;
+    let request = PortRequest { workload, hostname: &port.spec.hostname, publish: after };
+    allocate_port(&network, &others, request, 0)
+        .map_err(|error| wrong_field(error.field(), error.to_string()))?;
+    let spec = skerry_model::PortSpec { publish: after.to_vec(), ..port.spec.clone() };
+    tx.put_spec(port.id(), None, spec);
+    Ok(())
+}

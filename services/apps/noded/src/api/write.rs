@@ -1,0 +1,331 @@
+//! Making, changing and deleting resources: checks first, then one durable transaction.
+
+use serde_json::Value;
+use skerry_ipc::{Answer, Json, Refusal, RefusalClass};
+use skerry_model::{
+    Document, Id, Invalid, Kind, Network, NetworkSpec, NewResource, Node as NodeKind, Owner, Port,
+    Resource, ResourceKind, User, Validate,
+};
+use skerry_store::Transaction;
+use skerry_trust::Permission;
+use uuid::Uuid;
+
+use super::accounts::{self, AccountDraft};
+use super::caller::Caller;
+use super::draft::{Draft, merge, read_json, typed};
+use super::read::{find, shown};
+use super::refuse::{found, store};
+use super::workloads;
+use crate::node::Node;
+
+/// What changing a kind takes, or why nobody may.
+fn permission(kind: Kind) -> Result<Permission, Refusal> {
+    match kind {
+        Kind::Vm | Kind::Pod | Kind::Network => Ok(Permission::ChangeWorkloads),
+        Kind::Node => Ok(Permission::ChangeNode),
+        Kind::User | Kind::Session => Ok(Permission::ChangeAccounts),
+        Kind::Port | Kind::Image | Kind::Job | Kind::Alarm => Err(Refusal::new(
+            RefusalClass::Forbidden,
+            format!("a {kind} is made and changed by the node itself"),
+        )),
+    }
+}
+
+/// Makes a resource.
+pub async fn create(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    document: &Json,
+    dry_run: bool,
+) -> Result<Answer, Refusal> {
+    caller.permit(permission(kind)?)?;
+    let draft = Draft::read(kind, document)?;
+    let _turn = node.admission.lock().await;
+    let (tx, id) = match kind {
+        Kind::Vm => workloads::create_vm(node, draft).await?,
+        Kind::Pod => workloads::create_pod(node, draft).await?,
+        Kind::Network => create_network(node, draft)?,
+        Kind::User => create_user(node, draft).await?,
+        _ => {
+            return Err(Refusal::new(
+                RefusalClass::Forbidden,
+                format!("a {kind} cannot be made by request"),
+            ));
+        }
+    };
+    if dry_run {
+        // The checks above are all there is to a plan; the store would only refuse a name in use.
+        return dry_answer(node, kind, document);
+    }
+    node.store.commit(tx).await.map_err(store)?;
+    let made = find(node, kind, &id.to_string())?;
+    tracing::info!(by = caller.name(), %kind, name = %made.metadata.name, %id, "created");
+    answer(&made)
+}
+
+/// Replaces spec and labels.
+pub async fn replace(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    key: &str,
+    document: &Json,
+    if_revision: Option<u64>,
+) -> Result<Answer, Refusal> {
+    caller.permit(permission(kind)?)?;
+    let draft = Draft::read(kind, document)?;
+    let present = find(node, kind, key)?;
+    if draft.metadata.name != present.metadata.name {
+        return Err(super::refuse::wrong_field("metadata.name", "cannot be changed"));
+    }
+    change(node, caller, &present, draft.spec, Some(draft.metadata.labels), if_revision).await
+}
+
+/// Changes parts of the spec by a merge patch on `{"spec": …, "metadata": {"labels": …}}`.
+pub async fn patch(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    key: &str,
+    patch: &Json,
+    if_revision: Option<u64>,
+) -> Result<Answer, Refusal> {
+    caller.permit(permission(kind)?)?;
+    let present = find(node, kind, key)?;
+    let raw: Draft = {
+        let mut merged = serde_json::json!({
+            "metadata": { "name": present.metadata.name, "labels": present.metadata.labels },
+            "spec": shown_spec(&present),
+        });
+        merge(&mut merged, read_json(patch)?);
+        typed(merged, "")?
+    };
+    if raw.metadata.name != present.metadata.name {
+        return Err(super::refuse::wrong_field("metadata.name", "cannot be changed"));
+    }
+    change(node, caller, &present, raw.spec, Some(raw.metadata.labels), if_revision).await
+}
+
+/// The spec as a caller sees it, so that a patch starts from there.
+fn shown_spec(document: &Document) -> Value {
+    let mut spec = document.spec.clone();
+    if let (Kind::User, Value::Object(fields)) = (document.kind, &mut spec) {
+        fields.remove("password_hash");
+    }
+    spec
+}
+
+async fn change(
+    node: &Node,
+    caller: &Caller,
+    present: &Document,
+    spec: Value,
+    labels: Option<std::collections::BTreeMap<String, String>>,
+    if_revision: Option<u64>,
+) -> Result<Answer, Refusal> {
+    let kind = present.kind;
+    check_revision(present, if_revision)?;
+    let _turn = node.admission.lock().await;
+    let mut tx = Transaction::new();
+    match kind {
+        Kind::Vm => workloads::change_vm(node, &mut tx, present, spec, if_revision).await?,
+        Kind::Pod => workloads::change_pod(node, &mut tx, present, spec, if_revision).await?,
+        Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
+        Kind::User => {
+            let draft: AccountDraft = typed(spec, "spec")?;
+            let resource: Resource<User> = resource(present)?;
+            let changed_password = draft.has_password();
+            let name = &present.metadata.name;
+            let spec = accounts::account_spec(node, name, draft, Some(&resource.spec)).await?;
+            if changed_password {
+                accounts::end_sessions(node, resource.id(), &mut tx)?;
+            }
+            accounts::keep_an_admin(node, resource.id(), Some(spec.role))?;
+            tx.put_spec(resource.id(), if_revision, spec);
+        }
+        Kind::Network => {
+            return Err(Refusal::new(
+                RefusalClass::Conflict,
+                "a network's mode and subnet cannot be changed; make another network",
+            ));
+        }
+        _ => return Err(Refusal::new(RefusalClass::Forbidden, "this cannot be changed")),
+    }
+    if let Some(labels) = labels.filter(|labels| *labels != present.metadata.labels) {
+        put_labels(&mut tx, present, labels);
+    }
+    node.store.commit(tx).await.map_err(store)?;
+    let key = present.metadata.id.to_string();
+    tracing::info!(by = caller.name(), %kind, name = %present.metadata.name, "changed");
+    answer(&*find(node, kind, &key)?)
+}
+
+/// Takes a resource down.
+pub async fn delete(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    key: &str,
+    if_revision: Option<u64>,
+) -> Result<Answer, Refusal> {
+    caller.permit(permission(kind)?)?;
+    let present = find(node, kind, key)?;
+    check_revision(&present, if_revision)?;
+    let _turn = node.admission.lock().await;
+    let mut tx = Transaction::new();
+    match kind {
+        Kind::Vm => {
+            tx.begin_removal(Id::<skerry_model::Vm>::new(present.metadata.id), if_revision);
+        }
+        Kind::Pod => {
+            tx.begin_removal(Id::<skerry_model::Pod>::new(present.metadata.id), if_revision);
+        }
+        Kind::Network => delete_network(node, &mut tx, &present, if_revision)?,
+        Kind::User => {
+            let id = Id::<User>::new(present.metadata.id);
+            accounts::keep_an_admin(node, id, None)?;
+            accounts::end_sessions(node, id, &mut tx)?;
+            tx.remove(id);
+        }
+        Kind::Session => {
+            tx.remove(Id::<skerry_model::Session>::new(present.metadata.id));
+        }
+        _ => {
+            return Err(Refusal::new(
+                RefusalClass::Forbidden,
+                format!("a {kind} cannot be deleted"),
+            ));
+        }
+    }
+    node.store.commit(tx).await.map_err(store)?;
+    tracing::info!(by = caller.name(), %kind, name = %present.metadata.name, "deletion accepted");
+    // Gone already if nothing had to be taken down: then the last known form is the answer.
+    let key = present.metadata.id.to_string();
+    match find(node, kind, &key) {
+        Ok(removing) => answer(&removing),
+        Err(_) => answer(&present),
+    }
+}
+
+fn create_network(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
+    let spec: NetworkSpec = typed(draft.spec, "spec")?;
+    let mut faults = Invalid::default();
+    spec.validate(&mut faults);
+    for other in node.store.list::<Network>().map_err(store)? {
+        if other.spec.subnet.overlaps(spec.subnet) {
+            let message = format!("overlaps the subnet of network `{}`", other.meta.name);
+            faults.add("spec.subnet", message);
+        }
+    }
+    faults.into_result().map_err(found)?;
+    let id = workloads::draw_id::<Network>(node);
+    let mut new = NewResource::new(id, draft.metadata.name, spec);
+    new.labels = draft.metadata.labels;
+    new.finalizers = vec![skerry_network::FINALIZER.to_owned()];
+    let mut tx = Transaction::new();
+    tx.create(new);
+    Ok((tx, id.uuid()))
+}
+
+fn delete_network(
+    node: &Node,
+    tx: &mut Transaction,
+    present: &Document,
+    if_revision: Option<u64>,
+) -> Result<(), Refusal> {
+    let id = Id::<Network>::new(present.metadata.id);
+    if present.metadata.owner == Owner::System {
+        return Err(Refusal::new(
+            RefusalClass::Forbidden,
+            "this network belongs to the node and stays",
+        ));
+    }
+    let ports = node.store.list::<Port>().map_err(store)?;
+    let users: Vec<_> = ports
+        .iter()
+        .filter(|port| port.spec.network == id)
+        .map(|port| port.spec.hostname.clone())
+        .collect();
+    if !users.is_empty() {
+        let detail = format!("the network is used by {}; delete these first", users.join(", "));
+        return Err(Refusal::new(RefusalClass::Conflict, detail));
+    }
+    tx.begin_removal(id, if_revision);
+    Ok(())
+}
+
+async fn create_user(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
+    let account: AccountDraft = typed(draft.spec, "spec")?;
+    let spec = accounts::account_spec(node, &draft.metadata.name, account, None).await?;
+    let id = Id::<User>::new(Uuid::new_v4());
+    let mut new = NewResource::new(id, draft.metadata.name, spec);
+    new.labels = draft.metadata.labels;
+    let mut tx = Transaction::new();
+    tx.create(new);
+    Ok((tx, id.uuid()))
+}
+
+fn put<K: ResourceKind>(
+    tx: &mut Transaction,
+    present: &Document,
+    spec: K::Spec,
+    if_revision: Option<u64>,
+) -> Result<(), Refusal> {
+    let mut faults = Invalid::default();
+    spec.validate(&mut faults);
+    faults.into_result().map_err(found)?;
+    tx.put_spec(Id::<K>::new(present.metadata.id), if_revision, spec);
+    Ok(())
+}
+
+fn put_labels(
+    tx: &mut Transaction,
+    present: &Document,
+    labels: std::collections::BTreeMap<String, String>,
+) {
+    let id = present.metadata.id;
+    match present.kind {
+        Kind::Vm => tx.put_labels(Id::<skerry_model::Vm>::new(id), labels),
+        Kind::Pod => tx.put_labels(Id::<skerry_model::Pod>::new(id), labels),
+        Kind::User => tx.put_labels(Id::<User>::new(id), labels),
+        _ => tx.put_labels(Id::<NodeKind>::new(id), labels),
+    };
+}
+
+/// What would be made: the document as it came, which passed every check.
+fn dry_answer(node: &Node, kind: Kind, document: &Json) -> Result<Answer, Refusal> {
+    let draft = Draft::read(kind, document)?;
+    let name = draft.metadata.name;
+    if node.store.documents(kind).iter().any(|d| d.metadata.name == name) {
+        let detail = format!("a {kind} named `{name}` exists already");
+        return Err(Refusal::new(RefusalClass::Conflict, detail));
+    }
+    let mut value = read_json(document)?;
+    if let (Kind::User, Some(Value::Object(spec))) = (kind, value.get_mut("spec")) {
+        spec.remove("password");
+    }
+    super::json(&value).map(Answer::Document)
+}
+
+/// The typed form of a stored document.
+pub fn resource<K: ResourceKind>(document: &Document) -> Result<Resource<K>, Refusal> {
+    document.to_resource().map_err(super::refuse::internal)
+}
+
+fn check_revision(present: &Document, if_revision: Option<u64>) -> Result<(), Refusal> {
+    match if_revision {
+        Some(seen) if seen != present.metadata.revision => Err(Refusal::new(
+            RefusalClass::Stale,
+            format!(
+                "`{}` changed since it was read (revision {seen}, now {}); read it again",
+                present.metadata.name, present.metadata.revision
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn answer(document: &Document) -> Result<Answer, Refusal> {
+    shown(document).map(Answer::Document)
+}

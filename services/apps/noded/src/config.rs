@@ -1,0 +1,224 @@
+//! The node's settings: `node.toml` as written, then checked.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use skerry_model::{
+    Invalid, Name, NetworkMode, NetworkSpec, Subnet, TomlTextError, Validate, read_toml,
+};
+
+/// Largest configuration file that is read: more is a mistake.
+const LARGEST: u64 = 64 * 1024;
+
+/// Checked settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Host name for the first boot.
+    pub hostname: Option<Name>,
+    /// The network `default`, for the first boot.
+    pub default_network: NetworkSpec,
+    /// Seconds before an uplink takes a link-local address.
+    pub link_local_after_s: u64,
+    /// TCP port of page and API.
+    pub api_port: u16,
+    /// Seconds until a login ends.
+    pub session_lifetime_s: u64,
+    /// Log filter.
+    pub log_level: String,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {}", .file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is too large to be a configuration.
+    #[error("{}: is larger than {LARGEST} bytes; this is not a node configuration", .file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Not TOML, an unknown key, or a wrong type.
+    #[error(transparent)]
+    Text(#[from] TomlTextError),
+    /// A value that cannot be.
+    #[error("{}: {key}: {reason}", .file.display())]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    schema: u32,
+    #[serde(default)]
+    node: RawNode,
+    #[serde(default)]
+    network: RawNetwork,
+    #[serde(default)]
+    api: RawApi,
+    #[serde(default)]
+    sessions: RawSessions,
+    #[serde(default)]
+    log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    hostname: Option<Name>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawNetwork {
+    default_subnet: String,
+    link_local_after_s: u64,
+}
+
+impl Default for RawNetwork {
+    fn default() -> Self {
+        Self { default_subnet: "10.88.0.0/24".to_owned(), link_local_after_s: 10 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawApi {
+    port: u16,
+}
+
+impl Default for RawApi {
+    fn default() -> Self {
+        Self { port: 443 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSessions {
+    lifetime_s: u64,
+}
+
+impl Default for RawSessions {
+    fn default() -> Self {
+        Self { lifetime_s: 43_200 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLog {
+    level: String,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { file: file.to_owned(), source };
+        if fs::metadata(file).map_err(read)?.len() > LARGEST {
+            return Err(ConfigError::TooLarge { file: file.to_owned() });
+        }
+        Self::parse(&fs::read_to_string(file).map_err(read)?, file)
+    }
+
+    /// Checks a text; `file` is only named in errors.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let raw: Raw = read_toml(text, file)?;
+        let wrong = |key, reason: String| ConfigError::Value { file: file.to_owned(), key, reason };
+        if raw.schema != 1 {
+            let reason = format!("is {}; this software reads form 1", raw.schema);
+            return Err(wrong("schema", reason));
+        }
+        if raw.api.port == 0 {
+            return Err(wrong("api.port", "must be 1 to 65535".to_owned()));
+        }
+        if !(300..=31_536_000).contains(&raw.sessions.lifetime_s) {
+            return Err(wrong("sessions.lifetime_s", "must be 300 to 31536000".to_owned()));
+        }
+        let default_network = network(&raw.network.default_subnet)
+            .map_err(|reason| wrong("network.default_subnet", reason))?;
+        if let Err(error) = raw.log.level.parse::<tracing_subscriber::filter::Targets>() {
+            return Err(wrong("log.level", format!("is no log filter ({error})")));
+        }
+        Ok(Self {
+            hostname: raw.node.hostname,
+            default_network,
+            link_local_after_s: raw.network.link_local_after_s,
+            api_port: raw.api.port,
+            session_lifetime_s: raw.sessions.lifetime_s,
+            log_level: raw.log.level,
+        })
+    }
+}
+
+fn network(text: &str) -> Result<NetworkSpec, String> {
+    let form = || format!("`{text}` is not a subnet such as 10.88.0.0/24");
+    let (address, prefix) = text.split_once('/').ok_or_else(form)?;
+    let network: Ipv4Addr = address.parse().map_err(|_| form())?;
+    let prefix: u8 = prefix.parse().map_err(|_| form())?;
+    let spec = NetworkSpec { mode: NetworkMode::Nat, subnet: Subnet { network, prefix } };
+    let mut found = Invalid::default();
+    spec.validate(&mut found);
+    found.into_result().map_err(|invalid| invalid.to_string())?;
+    Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTED: &str = include_str!("../../../../config/node.toml");
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("node.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_documented_file_shows_the_defaults() {
+        assert_eq!(parse(DOCUMENTED).unwrap(), parse("schema = 1").unwrap());
+    }
+
+    #[test]
+    fn every_documented_key_exists() {
+        let commented_out = DOCUMENTED.replace("# hostname", "hostname");
+        assert_eq!(parse(&commented_out).unwrap().hostname.unwrap().as_str(), "skerry-1");
+    }
+
+    #[test]
+    fn refusals_name_file_line_and_key() {
+        let error = parse("schema = 1\n[network]\ndefault_subent = \"x\"\n").unwrap_err();
+        assert!(error.starts_with("node.toml:3: network.default_subent: "), "{error}");
+        for (text, key) in [
+            ("schema = 2", "schema"),
+            ("schema = 1\n[api]\nport = 0", "api.port"),
+            ("schema = 1\n[network]\ndefault_subnet = \"10.0.0.1/24\"", "network.default_subnet"),
+            ("schema = 1\n[network]\ndefault_subnet = \"10.0.0.0\"", "network.default_subnet"),
+            ("schema = 1\n[sessions]\nlifetime_s = 1", "sessions.lifetime_s"),
+            ("schema = 1\n[log]\nlevel = \"loud,,=\"", "log.level"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The daemon: built from settings, folders and a machine; then run until told to end.
+//!
+//! [`Daemon::build`] may fail and says why; [`Daemon::run`] cannot. Ending or restarting the daemon touches
+//! no workload: they are not its children, and the next start finds and adopts them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use skerry_compute::{Capacity, VmController};
+use skerry_containers::PodController;
+use skerry_engine::{Controller, Engine};
+use skerry_faults::Faults;
+use skerry_ipc::{PeerRole, Server};
+use skerry_model::{Id, Node as NodeKind};
+use skerry_network::{NetworkController, UplinkPolicy};
+use skerry_store::Store;
+use skerry_trust::Limiter;
+use skerry_upkeep::ImageController;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::alarm_watch::AlarmController;
+use crate::api::Api;
+use crate::clock::now;
+use crate::config::Config;
+use crate::dirs::Dirs;
+use crate::events::{self, Names};
+use crate::identity::{load_claim, load_identity};
+use crate::node::{Machine, Node};
+use crate::node_controller::NodeController;
+use crate::{seed, version};
+
+/// A checkpoint is written after so much quiet.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What the board's description says, as far as the daemon needs it.
+#[derive(Debug, Clone, Default)]
+pub struct BoardFacts {
+    /// Its name.
+    pub name: String,
+    /// Which cards are uplinks.
+    pub uplinks: UplinkPolicy,
+}
+
+/// What a process may do, by user id and group id.
+pub type Roles = Box<dyn Fn(u32, u32) -> Option<PeerRole> + Send + Sync>;
+
+/// Everything that the daemon is built from.
+pub struct Parts {
+    /// Settings.
+    pub config: Config,
+    /// Folders.
+    pub dirs: Dirs,
+    /// The machine.
+    pub machine: Machine,
+    /// The board.
+    pub board: BoardFacts,
+    /// State.
+    pub store: Store,
+    /// What happened when the store was opened, if that is worth an alarm.
+    pub recovery: Option<String>,
+    /// Who may connect.
+    pub roles: Roles,
+}
+
+/// A daemon that is ready to run.
+pub struct Daemon {
+    node: Arc<Node>,
+    engine: Engine,
+    server: Server,
+    names: Names,
+}
+
+impl Daemon {
+    /// Builds everything; nothing of the machine is changed yet.
+    pub async fn build(parts: Parts) -> anyhow::Result<Self> {
+        let Parts { config, dirs, machine, board, store, recovery, roles } = parts;
+        std::fs::create_dir_all(&dirs.run)
+            .with_context(|| format!("cannot make {}", dirs.run.display()))?;
+        let identity = load_identity(&dirs, &config)?;
+        let mut claim = load_claim(&dirs)?;
+        seed::seed(&store, &dirs, &config, &identity).await?;
+        close_if_claimed(&store, &mut claim, identity.node_id)?;
+        let faults = Faults::new(store.clone(), now, Uuid::new_v4);
+        if let Some(message) = recovery {
+            faults.raise("STORE_RECOVERED", None, &message).await?;
+        }
+        let facts = machine.host.facts().await;
+        let capacity =
+            Capacity { memory_mib: facts.memory.total / (1024 * 1024), cpus: facts.cpus.max(1) };
+        let vms = Arc::new(VmController::new(
+            store.clone(),
+            Arc::clone(&machine.hypervisor),
+            capacity,
+            now,
+        ));
+        let pods =
+            Arc::new(PodController::new(store.clone(), Arc::clone(&machine.containers), now));
+        let network: Arc<dyn Controller> = Arc::new(NetworkController::new(
+            store.clone(),
+            Arc::clone(&machine.network),
+            board.uplinks,
+            now,
+        ));
+        let names = Names { network: network.name(), vms: vms.name(), pods: pods.name() };
+        let claimed = tokio::sync::watch::Sender::new(claim.code().is_none());
+        let controllers: Vec<Arc<dyn Controller>> = vec![
+            network,
+            Arc::new(ImageController::new(store.clone(), Arc::clone(&machine.host), now)),
+            Arc::clone(&vms) as Arc<dyn Controller>,
+            Arc::clone(&pods) as Arc<dyn Controller>,
+            Arc::new(AlarmController::new(store.clone(), faults.clone())),
+            Arc::new(NodeController::new(
+                store.clone(),
+                faults.clone(),
+                machine.clone(),
+                Id::<NodeKind>::new(identity.node_id),
+                claimed.subscribe(),
+                now,
+            )),
+        ];
+        let builder = Engine::builder(store.clone()).clock(now);
+        let engine = controllers.into_iter().fold(builder, |b, c| b.controller(c)).build()?;
+        let node = Arc::new(Node {
+            store,
+            faults,
+            engine: engine.handle(),
+            machine,
+            config,
+            dirs,
+            identity,
+            claim: Mutex::new(claim),
+            claimed,
+            vms,
+            pods,
+            limiter: Mutex::new(Limiter::default()),
+            hashing: Semaphore::new(1),
+            admission: Mutex::new(()),
+            board: board.name,
+            started: Instant::now(),
+            ready: AtomicBool::new(false),
+        });
+        let api = Arc::new(Api::new(Arc::clone(&node)));
+        let server = Server::bind(&node.dirs.socket(), version::BUILD, roles, api)?;
+        Ok(Self { node, engine, server, names })
+    }
+
+    /// The node, for those who run it inside their own process.
+    pub fn node(&self) -> Arc<Node> {
+        Arc::clone(&self.node)
+    }
+
+    /// Runs until cancelled, then ends in order: no new requests, the current passes, a checkpoint.
+    pub async fn run(self, cancel: CancellationToken) {
+        let Self { node, engine, server, names } = self;
+        let tasks = TaskTracker::new();
+        events::listen(&node.machine, &node.engine, names, &tasks, &cancel);
+        tasks.spawn(keep_checkpoints(node.store.clone(), cancel.clone()));
+        tasks.spawn(engine.run(cancel.clone()));
+        node.ready.store(true, Ordering::Relaxed);
+        tracing::info!(
+            node_id = %node.identity.node_id,
+            version = version::VERSION,
+            build = version::BUILD,
+            "node up"
+        );
+        server.run(cancel).await;
+        tasks.close();
+        tasks.wait().await;
+        if let Err(error) = node.store.checkpoint().await {
+            tracing::warn!(%error, "no checkpoint at the end");
+        }
+        tracing::info!("node daemon ended; workloads run on");
+    }
+}
+
+async fn keep_checkpoints(store: Store, cancel: CancellationToken) {
+    // Broken off between checkpoints or inside one: a half-written one is left as a temporary file.
+    cancel.run_until_cancelled(store.keep_checkpoints(QUIET)).await;
+}
+
+/// The store may know of a claim that the claim file missed by a power cut.
+fn close_if_claimed(
+    store: &Store,
+    claim: &mut crate::identity::Claim,
+    node_id: Uuid,
+) -> anyhow::Result<()> {
+    let node = store.get(Id::<NodeKind>::new(node_id))?;
+    if claim.code().is_some() && node.is_some_and(|node| node.status.claimed) {
+        claim.close()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! The node daemon.
+//!
+//! Owns the store, runs the controllers, and answers on the local socket. It must not parse HTTP or TLS, nor
+//! bytes that came over the network; and its end must not touch a workload.
+
+mod alarm_watch;
+mod api;
+mod clock;
+mod config;
+mod daemon;
+mod dirs;
+mod durable;
+mod events;
+mod identity;
+mod node;
+mod node_controller;
+mod seed;
+mod serial_lines;
+pub mod version;
+mod watchdog;
+
+pub use config::{Config, ConfigError};
+pub use daemon::{BoardFacts, Daemon, Parts, Roles};
+pub use dirs::Dirs;
+pub use node::{Machine, Node};
+pub use watchdog::watch_over;

@@ -1,0 +1,82 @@
+//! What the parts of the daemon share: store, machine, identity, settings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use skerry_compute::{Hypervisor, VmController};
+use skerry_containers::{ContainerRuntime, PodController};
+use skerry_engine::EngineHandle;
+use skerry_faults::Faults;
+use skerry_network::NetworkHost;
+use skerry_store::Store;
+use skerry_trust::{Identity, Limiter};
+use skerry_upkeep::Host;
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::dirs::Dirs;
+use crate::identity::Claim;
+
+/// The machine, through the ports of the domains.
+#[derive(Clone)]
+pub struct Machine {
+    /// Facts, power, logs.
+    pub host: Arc<dyn Host>,
+    /// Links, addresses, rules.
+    pub network: Arc<dyn NetworkHost>,
+    /// Virtual machines.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Containers.
+    pub containers: Arc<dyn ContainerRuntime>,
+}
+
+/// The running node.
+pub struct Node {
+    /// State.
+    pub store: Store,
+    /// Alarms.
+    pub faults: Faults,
+    /// The loop.
+    pub engine: EngineHandle,
+    /// The machine.
+    pub machine: Machine,
+    /// Settings.
+    pub config: Config,
+    /// Folders.
+    pub dirs: Dirs,
+    /// Who this node is.
+    pub identity: Identity,
+    /// Whether it may be claimed.
+    pub claim: Mutex<Claim>,
+    /// Tells the node's controller whether there is an admin.
+    pub claimed: watch::Sender<bool>,
+    /// Virtual machines: admission, and requests beyond the wanted power.
+    pub vms: Arc<VmController>,
+    /// Pods: requests beyond the wanted power.
+    pub pods: Arc<PodController>,
+    /// Guesses of codes and passwords.
+    pub limiter: Mutex<Limiter>,
+    /// One password hash at a time: each takes 19 MiB.
+    pub hashing: Semaphore,
+    /// Changes of workloads one at a time, so that two cannot be given one address or port.
+    pub admission: Mutex<()>,
+    /// Board description's name.
+    pub board: String,
+    /// Zero of the monotonic seconds that the rate limit counts.
+    pub started: Instant,
+    /// Whether every controller has been started.
+    pub ready: AtomicBool,
+}
+
+impl Node {
+    /// Monotonic seconds since the daemon's start.
+    pub fn seconds(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// Whether the node is up.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,139 @@
+//! Keeps the node's own record true: host name, addresses, accelerator, health.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skerry_engine::{Controller, Failure, Key, Outcome};
+use skerry_faults::{Faults, FaultsError};
+use skerry_model::{ConditionState, Id, Kind, LocalRef, Node as NodeKind, Resource, Timestamp};
+use skerry_store::{Change, Store, StoreError, Transaction};
+use tokio::sync::watch;
+
+use crate::node::Machine;
+
+/// Writes the node's status.
+pub struct NodeController {
+    store: Store,
+    faults: Faults,
+    machine: Machine,
+    node: Id<NodeKind>,
+    claimed: watch::Receiver<bool>,
+    now: fn() -> Timestamp,
+}
+
+impl NodeController {
+    /// Name, for wake-ups.
+    pub const NAME: &'static str = "node";
+
+    /// `claimed` tells whether the node has an admin.
+    pub const fn new(
+        store: Store,
+        faults: Faults,
+        machine: Machine,
+        node: Id<NodeKind>,
+        claimed: watch::Receiver<bool>,
+        now: fn() -> Timestamp,
+    ) -> Self {
+        Self { store, faults, machine, node, claimed, now }
+    }
+
+    const fn key(&self) -> Key {
+        LocalRef { kind: Kind::Node, id: self.node.uuid() }
+    }
+
+    async fn report(&self, node: &Resource<NodeKind>) -> Result<Transaction, Failure> {
+        let now = (self.now)();
+        let mut status = node.status.clone();
+        status.observed_generation = node.meta.generation;
+        status.claimed = *self.claimed.borrow();
+        if status.claimed && status.claimed_at.is_none() {
+            status.claimed_at = Some(now);
+        }
+        status.addresses = self.machine.network.observe().await?.addresses();
+        let connected = status.addresses.iter().any(|a| a.origin != "link-local");
+        let (state, reason, text) = if connected {
+            (ConditionState::True, "AddressPresent", "an uplink has an address")
+        } else {
+            (
+                ConditionState::False,
+                "NoAddress",
+                "no uplink has more than a link-local address; workloads and the console are not affected",
+            )
+        };
+        status.conditions.set("NetworkConnected", state, reason, text, now);
+        match self.machine.host.kvm_usable().await {
+            Ok(()) => status.conditions.set("KvmUsable", ConditionState::True, "Usable", "", now),
+            Err(why) => {
+                let why = why.to_string();
+                status.conditions.set("KvmUsable", ConditionState::False, "Unusable", why, now);
+            }
+        }
+        if let Ok(facts) = self.machine.hypervisor.facts().await {
+            status.accelerator = Some(facts.accelerator);
+        }
+        let mut tx = Transaction::new();
+        tx.put_status(self.node, status);
+        Ok(tx)
+    }
+
+    async fn alarms(&self, node: &Resource<NodeKind>) -> Result<(), FaultsError> {
+        match node.status.conditions.get("KvmUsable") {
+            Some(kvm) if kvm.state == ConditionState::False => {
+                self.faults.raise("KVM_UNUSABLE", None, &kvm.message).await
+            }
+            Some(_) => self.faults.clear("KVM_UNUSABLE", None).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Controller for NodeController {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn watches(&self) -> &'static [Kind] {
+        &[Kind::Node]
+    }
+
+    fn writes(&self) -> &'static [Kind] {
+        &[Kind::Node]
+    }
+
+    fn keys(&self, _change: &Change) -> Vec<Key> {
+        vec![self.key()]
+    }
+
+    fn all_keys(&self) -> Vec<Key> {
+        vec![self.key()]
+    }
+
+    fn resync(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn reconcile(&self, _key: Key) -> Result<Outcome, Failure> {
+        let Some(node) = self.store.get(self.node).map_err(store_failure)? else {
+            return Err(Failure::bug("the store holds no node resource"));
+        };
+        let facts = self.machine.host.facts().await;
+        if facts.hostname != node.spec.hostname.as_str() {
+            self.machine
+                .host
+                .set_hostname(&node.spec.hostname)
+                .await
+                .map_err(|error| Failure::retry("the host name could not be set").because(error))?;
+        }
+        let tx = self.report(&node).await?;
+        self.store.commit(tx).await.map_err(store_failure)?;
+        self.alarms(&node)
+            .await
+            .map_err(|error| Failure::retry("an alarm could not be recorded").because(error))?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn store_failure(error: StoreError) -> Failure {
+    Failure::retry("the node's record could not be read or written").because(error)
+}

@@ -1,0 +1,102 @@
+//! What the process needs before there is a node: the log, the machine, the store.
+
+#[cfg(feature = "linux")]
+use crate::linux;
+use anyhow::Context;
+use nix::unistd::{Uid, User};
+use skerry_ipc::PeerRole;
+use skerry_model::Timestamp;
+use skerry_noded::{BoardFacts, Config, Dirs, Machine, Parts, Roles};
+use skerry_store::{Store, StoreDirs};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Says why the daemon ends, where the service manager and a person will see it.
+#[expect(clippy::print_stderr, reason = "the log may not be there yet")]
+pub fn complain(error: &anyhow::Error) {
+    eprintln!("noded: {error:#}");
+}
+
+/// Log to the journal if it is there, else to the terminal.
+pub fn logging(config: &Config) {
+    let filter: Targets = config.log_level.parse().unwrap_or_else(|_| {
+        Targets::new().with_default(tracing_subscriber::filter::LevelFilter::INFO)
+    });
+    let registry = tracing_subscriber::registry().with(filter);
+    #[cfg(feature = "linux")]
+    if std::env::var_os("JOURNAL_STREAM").is_some()
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        registry.with(journal).init();
+        return;
+    }
+    registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init();
+}
+
+/// Finds the machine and opens the store.
+pub async fn parts(config: Config, dirs: Dirs, simulated: bool) -> anyhow::Result<Parts> {
+    for folder in [&dirs.state, &dirs.data, &dirs.run] {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let (store, recovery) = open_store(&dirs).await?;
+    let (machine, board) = if simulated { simulation()? } else { real(&dirs, &config).await? };
+    Ok(Parts { config, dirs, machine, board, store, recovery, roles: roles(simulated) })
+}
+
+async fn open_store(dirs: &Dirs) -> anyhow::Result<(Store, Option<String>)> {
+    let places = StoreDirs {
+        state: dirs.state.join("store"),
+        second: Some(dirs.data.join("system/checkpoints")),
+    };
+    let opened = tokio::task::spawn_blocking(move || Store::open(&places, Timestamp::now)).await?;
+    let (store, report) = opened.context("the store cannot be opened")?;
+    let recovery = (!report.is_clean()).then(|| report.summary());
+    Ok((store, recovery))
+}
+
+/// The north side and the console run as users of their own; root may everything; others need a session.
+fn roles(simulated: bool) -> Roles {
+    let id = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+    let (north, console) = (id("skerry-northd"), id("skerry-console"));
+    let own = simulated.then(|| Uid::current().as_raw());
+    Box::new(move |uid, _gid| {
+        Some(match uid {
+            0 => PeerRole::Root,
+            uid if Some(uid) == north => PeerRole::North,
+            uid if Some(uid) == console => PeerRole::Console,
+            uid if Some(uid) == own => PeerRole::Root,
+            _ => PeerRole::Member,
+        })
+    })
+}
+
+#[cfg(feature = "sim")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature this is the refusal")]
+fn simulation() -> anyhow::Result<(Machine, BoardFacts)> {
+    use std::sync::Arc;
+    let host = skerry_sim_host::SimHost::new();
+    let machine = Machine {
+        host: Arc::new(host.clone()),
+        network: Arc::new(host.clone()),
+        hypervisor: Arc::new(host.clone()),
+        containers: Arc::new(host),
+    };
+    Ok((machine, BoardFacts { name: "simulated".to_owned(), ..BoardFacts::default() }))
+}
+
+#[cfg(not(feature = "sim"))]
+fn simulation() -> anyhow::Result<(Machine, BoardFacts)> {
+    anyhow::bail!("this build has no simulated machine")
+}
+
+#[cfg(not(feature = "linux"))]
+async fn real(_dirs: &Dirs, _config: &Config) -> anyhow::Result<(Machine, BoardFacts)> {
+    anyhow::bail!("this build knows only the simulated machine")
+}
+
+#[cfg(feature = "linux")]
+async fn real(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, BoardFacts)> {
+    linux::machine(dirs, config).await
+}
