@@ -1,1 +1,18 @@
 //! Virtual machines through libvirt.
+//!
+//! Implements the hypervisor port of the compute domain: definitions become domain XML, steps become
+//! libvirt calls, and libvirt's answers become what the domain asks about. QEMU runs under libvirt's
+//! service, so guests go on when this process ends. Nothing is decided here, and no domain is touched
+//! that does not carry our label.
+
+mod calls;
+mod failure;
+mod files;
+mod host;
+mod label;
+mod libvirt;
+mod worker;
+mod xml;
+
+pub use host::usable_accelerator;
+pub use libvirt::{Libvirt, LibvirtConfig};

@@ -186,6 +186,12 @@ pub enum HypervisorError {
         /// What the hypervisor said.
         message: String,
     },
+    /// It is not fit to run guests at all.
+    #[error("the hypervisor cannot run guests: {message}; check its installation")]
+    Unfit {
+        /// What is wrong.
+        message: String,
+    },
     /// A file of the machine could not be read, made or removed.
     #[error("{what} of {vm} failed")]
     Files {
@@ -202,7 +208,7 @@ impl HypervisorError {
     /// Whether it may heal by itself.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Refused { .. } => ErrorClass::NeedsOperator,
+            Self::Refused { .. } | Self::Unfit { .. } => ErrorClass::NeedsOperator,
             Self::Unavailable { .. }
             | Self::TimedOut { .. }
             | Self::Failed { .. }

@@ -18,6 +18,7 @@ mod plan;
 mod report;
 #[cfg(test)]
 mod scenarios;
+mod serial;
 mod sources;
 #[cfg(test)]
 mod testing;
@@ -34,3 +35,4 @@ pub use hypervisor::{
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use plan::{Target, plan};
+pub use serial::SerialReader;

@@ -1,0 +1,219 @@
+//! Where the files of virtual machines lie, and how their serial logs are read.
+//!
+//! A machine's folder is named by its id. libvirt's log service writes the serial log and keeps its
+//! size within bounds by renaming it: `serial.log` is the newest part, `serial.log.0` the one before.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use skerry_compute::{LogChunk, LogPosition};
+use skerry_model::{Id, Vm};
+
+/// Older parts of a log that are looked for. The log service keeps fewer.
+const MOST_PARTS: usize = 10;
+
+/// The folders.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Holds one folder per machine.
+    pub data: PathBuf,
+    /// Where libvirt notes the process ids of its domains.
+    pub pids: PathBuf,
+}
+
+impl Places {
+    fn folder(&self, vm: Id<Vm>) -> PathBuf {
+        self.data.join(vm.to_string())
+    }
+
+    /// The file that the serial log is written to.
+    pub fn serial_log(&self, vm: Id<Vm>) -> PathBuf {
+        self.folder(vm).join("serial.log")
+    }
+
+    /// Makes a machine's folder if it is not there.
+    pub fn make(&self, vm: Id<Vm>) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(self.folder(vm))
+    }
+
+    /// Removes a machine's folder with all that is in it.
+    pub fn erase(&self, vm: Id<Vm>) -> io::Result<()> {
+        match fs::remove_dir_all(self.folder(vm)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Whether a machine has a folder.
+    pub fn has_files(&self, vm: Id<Vm>) -> bool {
+        self.folder(vm).is_dir()
+    }
+
+    /// The machines that have a folder.
+    pub fn machines(&self) -> io::Result<Vec<Id<Vm>>> {
+        let entries = match fs::read_dir(&self.data) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            result => result?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if let Some(vm) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                found.push(vm);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The process of a domain, as libvirt noted it.
+    pub fn pid(&self, domain: &str) -> Option<u32> {
+        let text = fs::read_to_string(self.pids.join(format!("{domain}.pid"))).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Reads a serial log from a place on.
+    pub fn read_serial(&self, vm: Id<Vm>, from: LogPosition, limit: usize) -> io::Result<LogChunk> {
+        let parts = parts(&self.serial_log(vm))?;
+        let first = parts.iter().position(|part| part.inode == from.file);
+        let mut chunk = LogChunk { bytes: Vec::new(), next: from };
+        for (index, part) in parts.into_iter().enumerate().skip(first.unwrap_or(0)) {
+            let offset = if Some(index) == first { from.offset } else { 0 };
+            let room = limit.saturating_sub(chunk.bytes.len());
+            let file = part.inode;
+            let read = part.read(offset, room, &mut chunk.bytes)?;
+            chunk.next = LogPosition { file, offset: offset.saturating_add(read) };
+            if chunk.bytes.len() >= limit {
+                break;
+            }
+        }
+        Ok(chunk)
+    }
+}
+
+/// One file of a log, held open so that renaming it does not matter.
+struct Part {
+    inode: u64,
+    file: File,
+}
+
+impl Part {
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        match File::open(path) {
+            Ok(file) => Ok(Some(Self { inode: file.metadata()?.ino(), file })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds what follows `offset` to `bytes`, at most `room` of it.
+    fn read(mut self, offset: u64, room: usize, bytes: &mut Vec<u8>) -> io::Result<u64> {
+        // A shorter file than expected has been emptied, and is read from its beginning.
+        let offset = if self.file.metadata()?.len() < offset { 0 } else { offset };
+        self.file.seek(SeekFrom::Start(offset))?;
+        let room = u64::try_from(room).unwrap_or(u64::MAX);
+        let read = self.file.take(room).read_to_end(bytes)?;
+        Ok(u64::try_from(read).unwrap_or(u64::MAX))
+    }
+}
+
+/// The files of a log, oldest first.
+fn parts(log: &Path) -> io::Result<Vec<Part>> {
+    let mut parts: Vec<Part> = Vec::new();
+    // The newest is opened first: if it is renamed meanwhile, it is met again under its new name.
+    parts.extend(Part::open(log)?);
+    for number in 0..MOST_PARTS {
+        let mut name = log.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        let Some(part) = Part::open(Path::new(&name))? else { break };
+        if parts.iter().all(|known| known.inode != part.inode) {
+            parts.push(part);
+        }
+    }
+    parts.reverse();
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    struct Log {
+        places: Places,
+        vm: Id<Vm>,
+        _root: tempfile::TempDir,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let places = Places { data: root.path().join("vm"), pids: root.path().join("run") };
+            let vm = Id::new(Uuid::from_u128(7));
+            places.make(vm).unwrap();
+            places.make(vm).unwrap();
+            Self { places, vm, _root: root }
+        }
+
+        fn write(&self, suffix: &str, text: &str) {
+            let mut path = self.places.serial_log(self.vm).into_os_string();
+            path.push(suffix);
+            fs::write(path, text).unwrap();
+        }
+
+        fn read(&self, from: LogPosition, limit: usize) -> (String, LogPosition) {
+            let chunk = self.places.read_serial(self.vm, from, limit).unwrap();
+            (String::from_utf8(chunk.bytes).unwrap(), chunk.next)
+        }
+    }
+
+    #[test]
+    fn a_log_is_read_across_its_parts_without_gap_or_repetition() {
+        let log = Log::new();
+        assert_eq!(log.read(LogPosition::default(), 100).0, "", "nothing written yet");
+        log.write(".1", "one ");
+        log.write(".0", "two ");
+        log.write("", "three");
+        let (mut text, mut at) = log.read(LogPosition::default(), 3);
+        loop {
+            let (more, next) = log.read(at, 3);
+            if more.is_empty() {
+                break;
+            }
+            assert!(more.len() <= 3);
+            text += &more;
+            at = next;
+        }
+        assert_eq!(text, "one two three");
+    }
+
+    #[test]
+    fn a_reader_is_not_lost_when_the_log_is_renamed() {
+        let log = Log::new();
+        log.write("", "before");
+        let (_, at) = log.read(LogPosition::default(), 100);
+        let current = log.places.serial_log(log.vm);
+        log.write("", "before and after ");
+        fs::rename(&current, current.with_extension("log.0")).unwrap();
+        log.write("", "new");
+        assert_eq!(log.read(at, 100).0, " and after new");
+    }
+
+    #[test]
+    fn a_place_that_is_gone_is_the_oldest_there_is() {
+        let log = Log::new();
+        log.write("", "text");
+        assert_eq!(log.read(LogPosition { file: 1, offset: 99 }, 100).0, "text");
+    }
+
+    #[test]
+    fn folders_are_found_and_erased() {
+        let log = Log::new();
+        fs::create_dir(log.places.data.join("lost+found")).unwrap();
+        assert_eq!(log.places.machines().unwrap(), [log.vm]);
+        log.places.erase(log.vm).unwrap();
+        log.places.erase(log.vm).unwrap();
+        assert!(!log.places.has_files(log.vm));
+    }
+}

@@ -1,0 +1,293 @@
+//! The hypervisor port over libvirt.
+//!
+//! Two threads: one makes changes, one looks and polls, so that a slow start does not hide the other
+//! guests. The bindings have no event callbacks, so changes are found by comparing one poll with the
+//! next. While the node has no domains there is no connection, and libvirt's service may end itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use skerry_compute::{
+    DomainDefinition, DomainObserved, DomainPower, Hypervisor, HypervisorError, HypervisorEvent,
+    HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+};
+use skerry_model::{Accelerator, Id, Vm};
+use tokio::sync::broadcast;
+
+use crate::failure::CallError;
+use crate::files::Places;
+use crate::worker::{Idle, Link, Worker};
+use crate::{calls, host, xml};
+
+/// A look may take this long.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// The first call after libvirt's service started may have to wait until it has asked QEMU what it can
+/// do, which takes a minute where guests are emulated.
+const ASK: Duration = Duration::from_secs(180);
+
+/// A step may take this long.
+const STEP: Duration = Duration::from_secs(60);
+
+/// A start may take this long: QEMU comes up slowly where memory is short.
+const START: Duration = Duration::from_secs(180);
+
+/// Without domains the connection is kept this long.
+const KEEP_IDLE: Duration = Duration::from_secs(60);
+
+/// News that may wait to be heard.
+const EVENTS: usize = 256;
+
+/// How to reach libvirt, and where things lie.
+#[derive(Debug, Clone)]
+pub struct LibvirtConfig {
+    /// `qemu:///system`; `test:///default` for a simulation inside libvirt itself.
+    pub uri: String,
+    /// Folder for the machines' own folders.
+    pub data: PathBuf,
+    /// Where libvirt notes process ids, `/run/libvirt/qemu`.
+    pub pids: PathBuf,
+    /// What runs guests.
+    pub accelerator: Accelerator,
+    /// Time between two polls.
+    pub poll: Duration,
+}
+
+impl LibvirtConfig {
+    /// The system's QEMU, with machines below `data`.
+    pub fn system(data: impl Into<PathBuf>) -> Self {
+        Self {
+            uri: "qemu:///system".into(),
+            data: data.into(),
+            pids: "/run/libvirt/qemu".into(),
+            accelerator: host::usable_accelerator(),
+            poll: Duration::from_secs(1),
+        }
+    }
+}
+
+/// libvirt as the hypervisor of this node.
+pub struct Libvirt {
+    config: LibvirtConfig,
+    places: Places,
+    look: Worker,
+    change: Worker,
+    events: broadcast::Sender<HypervisorEvent>,
+}
+
+impl Libvirt {
+    /// Starts the threads. libvirt itself is contacted when it is first needed.
+    pub fn start(config: LibvirtConfig) -> std::io::Result<Self> {
+        let places = Places { data: config.data.clone(), pids: config.pids.clone() };
+        let events = broadcast::channel(EVENTS).0;
+        let poll = Poll {
+            places: places.clone(),
+            events: events.clone(),
+            known: BTreeMap::new(),
+            lost: false,
+            empty_since: None,
+        };
+        let uri = config.uri.clone();
+        let look = Worker::start("libvirt-look", uri.clone(), config.poll, poll)?;
+        let change = Worker::start("libvirt-change", uri, KEEP_IDLE, CloseWhenIdle)?;
+        Ok(Self { config, places, look, change, events })
+    }
+
+    /// The domain type: what libvirt's test driver takes differs.
+    fn kind(&self, accelerator: Accelerator) -> &'static str {
+        if self.config.uri.starts_with("test:") { "test" } else { xml::kind_of(accelerator) }
+    }
+
+    async fn define(&self, definition: &DomainDefinition) -> Result<(), HypervisorError> {
+        let vm = definition.vm;
+        let log = self.places.serial_log(vm);
+        let text = xml::domain(definition, self.kind(definition.accelerator), &log).to_string();
+        self.make_folder(vm).await?;
+        let define = move |connection: &_| calls::define(connection, vm, &text);
+        self.change.call("define", Some(vm), ASK, define).await
+    }
+
+    async fn make_folder(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
+        let places = self.places.clone();
+        self.on_disk("making the folder", vm, move || places.make(vm)).await
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        vm: Id<Vm>,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
+            .map_err(|source| HypervisorError::Files { what, vm, source })
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Libvirt {
+    async fn facts(&self) -> Result<HypervisorFacts, HypervisorError> {
+        let ask = |connection: &virt::connect::Connect| {
+            let capabilities = connection.get_capabilities()?;
+            Ok((
+                host::newest_q35(&capabilities),
+                connection.get_hyp_version()?,
+                connection.get_lib_version()?,
+            ))
+        };
+        let (machine, qemu, libvirt) = self.look.call("capabilities", None, ASK, ask).await?;
+        let machine = machine.ok_or_else(|| HypervisorError::Unfit {
+            message: "it offers no q35 machine for x86_64".into(),
+        })?;
+        let version = format!("QEMU {}, libvirt {}", host::version(qemu), host::version(libvirt));
+        Ok(HypervisorFacts { accelerator: self.config.accelerator, machine, version })
+    }
+
+    async fn observe(&self) -> Result<Vec<DomainObserved>, HypervisorError> {
+        let places = self.places.clone();
+        let look = move |connection: &_| {
+            let mut seen = calls::observe(connection, &places)?;
+            let machines = places
+                .machines()
+                .map_err(|error| HypervisorError::Unavailable { source: Some(Box::new(error)) })?;
+            for vm in machines {
+                if seen.iter().all(|domain| domain.vm != vm) {
+                    seen.push(only_files(vm));
+                }
+            }
+            Ok(seen)
+        };
+        self.look.call("observe", None, LOOK, look).await
+    }
+
+    async fn observe_one(&self, vm: Id<Vm>) -> Result<Option<DomainObserved>, HypervisorError> {
+        let places = self.places.clone();
+        let look = move |connection: &_| {
+            let seen = calls::observe_one(connection, &places, vm)?;
+            Ok(seen.or_else(|| places.has_files(vm).then(|| only_files(vm))))
+        };
+        self.look.call("observe", None, LOOK, look).await
+    }
+
+    async fn apply(&self, step: &VmStep) -> Result<(), HypervisorError> {
+        type Call = fn(&virt::connect::Connect, Id<Vm>) -> Result<(), CallError>;
+        let vm = step.vm();
+        let (call, deadline): (Call, Duration) = match step {
+            VmStep::Define(definition) => return self.define(definition).await,
+            VmStep::Erase(_) => {
+                let places = self.places.clone();
+                return self.on_disk("removing the folder", vm, move || places.erase(vm)).await;
+            }
+            VmStep::Start(_) => {
+                self.make_folder(vm).await?;
+                (calls::start, START)
+            }
+            VmStep::Resume(_) => (calls::resume, STEP),
+            VmStep::Shutdown(_) => (calls::shutdown, STEP),
+            VmStep::Destroy(_) => (calls::destroy, STEP),
+            VmStep::Undefine(_) => (calls::undefine, STEP),
+        };
+        let work = move |connection: &_| call(connection, vm);
+        self.change.call(step.name(), Some(vm), deadline, work).await
+    }
+
+    async fn serial_log(
+        &self,
+        vm: Id<Vm>,
+        from: LogPosition,
+        limit: usize,
+    ) -> Result<LogChunk, HypervisorError> {
+        let places = self.places.clone();
+        let read = move || places.read_serial(vm, from, limit);
+        self.on_disk("reading the serial log", vm, read).await
+    }
+
+    fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
+        self.events.subscribe()
+    }
+}
+
+/// A machine of which there is nothing but a folder.
+fn only_files(vm: Id<Vm>) -> DomainObserved {
+    DomainObserved {
+        vm,
+        power: DomainPower::Off(OffReason::Unknown),
+        defined: None,
+        live: None,
+        pid: None,
+        files: true,
+    }
+}
+
+/// Gives the connection for changes up between bursts of them.
+struct CloseWhenIdle;
+
+impl Idle for CloseWhenIdle {
+    fn tick(&mut self, link: &mut Link) {
+        link.close();
+    }
+}
+
+/// Compares one look with the next and tells what differs.
+struct Poll {
+    places: Places,
+    events: broadcast::Sender<HypervisorEvent>,
+    known: BTreeMap<Id<Vm>, DomainObserved>,
+    lost: bool,
+    empty_since: Option<Instant>,
+}
+
+impl Poll {
+    fn tell(&self, event: HypervisorEvent) {
+        // Nobody listening is nobody interested.
+        let _ = self.events.send(event);
+    }
+
+    fn compare(&mut self, seen: Vec<DomainObserved>) {
+        let seen: BTreeMap<_, _> = seen.into_iter().map(|domain| (domain.vm, domain)).collect();
+        let gone = self.known.keys().filter(|vm| !seen.contains_key(vm));
+        let changed = seen.iter().filter(|(vm, now)| self.known.get(vm) != Some(now));
+        for vm in gone.chain(changed.map(|(vm, _)| vm)) {
+            self.tell(HypervisorEvent::Changed(*vm));
+        }
+        self.known = seen;
+    }
+}
+
+impl Idle for Poll {
+    fn tick(&mut self, link: &mut Link) {
+        // Opened by whoever first asks; polling alone does not wake libvirt's service, unless there
+        // were domains when it was lost.
+        if !link.is_open() && !self.lost && self.known.is_empty() {
+            return;
+        }
+        let places = self.places.clone();
+        match link.call(move |connection| calls::observe(connection, &places)) {
+            Ok(seen) => {
+                if std::mem::take(&mut self.lost) {
+                    tracing::info!("libvirt answers again");
+                    self.tell(HypervisorEvent::Reconnected);
+                }
+                self.compare(seen);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.lost, true) {
+                    tracing::warn!(?error, "libvirt does not answer");
+                }
+                link.close();
+            }
+        }
+        if !self.known.is_empty() {
+            self.empty_since = None;
+        } else if self.empty_since.get_or_insert_with(Instant::now).elapsed() >= KEEP_IDLE {
+            self.empty_since = None;
+            link.close();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "libvirt_tests.rs"]
+mod tests;

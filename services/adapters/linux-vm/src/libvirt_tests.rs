@@ -1,0 +1,244 @@
+//! Against libvirt's own test driver, which keeps domains in memory and needs no QEMU.
+
+use super::*;
+use skerry_compute::NicDefinition;
+use virt::connect::Connect;
+use virt::domain::Domain;
+
+/// Long enough for a loaded machine; nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Bench {
+    libvirt: Libvirt,
+    vm: Id<Vm>,
+    root: tempfile::TempDir,
+    /// The test driver forgets everything when its last connection closes.
+    direct: Connect,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = self.direct.close();
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::at("test:///default")
+    }
+
+    fn at(uri: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let direct = Connect::open(Some("test:///default")).unwrap();
+        let libvirt = Libvirt::start(LibvirtConfig {
+            uri: uri.into(),
+            data: root.path().join("vm"),
+            pids: root.path().join("run"),
+            accelerator: Accelerator::Emulation,
+            poll: Duration::from_millis(20),
+        })
+        .unwrap();
+        Self { libvirt, vm: Id::new(uuid::Uuid::new_v4()), root, direct }
+    }
+
+    fn definition(&self) -> DomainDefinition {
+        DomainDefinition {
+            vm: self.vm,
+            title: "a <web> & \"more\"".into(),
+            accelerator: Accelerator::Emulation,
+            machine: "pc-q35-10.0".into(),
+            vcpus: 1,
+            memory_mib: 64,
+            kernel: "/images/kernel".into(),
+            initrd: "/images/initrd".into(),
+            arguments: "console=ttyS0".into(),
+            nic: NicDefinition {
+                device: "skt0".into(),
+                bridge: "skb0".into(),
+                mac: "02:00:00:00:00:01".into(),
+            },
+            generation: 1,
+        }
+    }
+
+    async fn apply(&self, step: VmStep) {
+        self.libvirt.apply(&step).await.unwrap();
+    }
+
+    async fn define(&self) {
+        self.apply(VmStep::Define(Box::new(self.definition()))).await;
+    }
+
+    async fn look(&self) -> Option<DomainObserved> {
+        self.libvirt.observe_one(self.vm).await.unwrap()
+    }
+
+    fn domain(&self) -> Domain {
+        Domain::lookup_by_uuid(&self.direct, self.vm.uuid()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_machine_goes_through_its_life() {
+    let bench = Bench::new();
+    assert_eq!(bench.look().await, None);
+    bench.define().await;
+    let seen = bench.look().await.unwrap();
+    assert!(!seen.power.is_up());
+    assert_eq!(seen.defined, Some(bench.definition().fingerprint()));
+    assert_eq!((seen.live, seen.files), (None, true));
+    assert_eq!(bench.domain().get_name().unwrap(), DomainDefinition::domain_name(bench.vm));
+
+    for _ in 0..2 {
+        bench.apply(VmStep::Start(bench.vm)).await;
+    }
+    let seen = bench.look().await.unwrap();
+    assert_eq!(seen.power, DomainPower::Running);
+    assert_eq!(seen.live, Some(bench.definition().fingerprint()));
+
+    for _ in 0..2 {
+        bench.apply(VmStep::Shutdown(bench.vm)).await;
+    }
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Off(OffReason::Shutdown));
+
+    bench.apply(VmStep::Start(bench.vm)).await;
+    for _ in 0..2 {
+        bench.apply(VmStep::Destroy(bench.vm)).await;
+    }
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Off(OffReason::Destroyed));
+
+    for _ in 0..2 {
+        bench.apply(VmStep::Undefine(bench.vm)).await;
+    }
+    assert_eq!(bench.look().await, Some(only_files(bench.vm)));
+    bench.apply(VmStep::Erase(bench.vm)).await;
+    assert_eq!(bench.look().await, None);
+}
+
+#[tokio::test]
+async fn a_new_definition_of_a_running_machine_waits_for_its_next_start() {
+    let bench = Bench::new();
+    bench.define().await;
+    bench.apply(VmStep::Start(bench.vm)).await;
+    let changed = DomainDefinition { memory_mib: 96, ..bench.definition() };
+    bench.apply(VmStep::Define(Box::new(changed.clone()))).await;
+    let seen = bench.look().await.unwrap();
+    assert_eq!(seen.power, DomainPower::Running);
+    assert_eq!(seen.defined, Some(changed.fingerprint()));
+    assert_eq!(seen.live, Some(bench.definition().fingerprint()));
+}
+
+#[tokio::test]
+async fn a_held_guest_goes_on() {
+    let bench = Bench::new();
+    bench.define().await;
+    bench.apply(VmStep::Start(bench.vm)).await;
+    bench.domain().suspend().unwrap();
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Paused);
+    for _ in 0..2 {
+        bench.apply(VmStep::Resume(bench.vm)).await;
+    }
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Running);
+}
+
+#[tokio::test]
+async fn domains_of_others_are_neither_seen_nor_touched() {
+    let bench = Bench::new();
+    let foreign = format!(
+        "<domain type='test'><name>foreign-{0}</name><uuid>{0}</uuid><memory>1024</memory>\
+         <os><type>hvm</type></os></domain>",
+        bench.vm
+    );
+    Domain::define_xml(&bench.direct, &foreign).unwrap();
+    bench.domain().create().unwrap();
+    assert_eq!(bench.look().await, None);
+    let all = bench.libvirt.observe().await.unwrap();
+    assert!(all.iter().all(|domain| domain.vm != bench.vm));
+    for step in [
+        VmStep::Define(Box::new(bench.definition())),
+        VmStep::Start(bench.vm),
+        VmStep::Shutdown(bench.vm),
+        VmStep::Destroy(bench.vm),
+        VmStep::Undefine(bench.vm),
+    ] {
+        let error = bench.libvirt.apply(&step).await.unwrap_err();
+        assert!(matches!(error, HypervisorError::Refused { .. }), "{step:?}: {error:?}");
+    }
+    assert!(bench.domain().is_active().unwrap());
+}
+
+#[tokio::test]
+async fn a_poll_tells_what_changed_behind_our_back() {
+    let bench = Bench::new();
+    let mut events = bench.libvirt.events();
+    bench.define().await;
+    bench.apply(VmStep::Start(bench.vm)).await;
+    // Polling begins with the first look.
+    bench.look().await;
+    bench.domain().destroy().unwrap();
+    let hear = async {
+        loop {
+            if events.recv().await.unwrap() == HypervisorEvent::Changed(bench.vm)
+                && !bench.look().await.unwrap().power.is_up()
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, hear).await.unwrap();
+}
+
+#[tokio::test]
+async fn errors_say_who_has_to_act() {
+    let bench = Bench::new();
+    let error = bench.libvirt.apply(&VmStep::Start(bench.vm)).await.unwrap_err();
+    assert!(matches!(error, HypervisorError::Failed { .. }), "not defined: {error:?}");
+    let mut odd = bench.definition();
+    odd.nic.mac = "not an address".into();
+    let error = bench.libvirt.apply(&VmStep::Define(Box::new(odd))).await.unwrap_err();
+    assert!(matches!(error, HypervisorError::Refused { .. }), "{error:?}");
+
+    let away = Bench::at("qemu+unix:///system?socket=/nonexistent/socket");
+    let error = away.libvirt.observe().await.unwrap_err();
+    assert!(matches!(error, HypervisorError::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_given_up_and_later_ones_still_work() {
+    let bench = Bench::new();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let hang = move |_: &Connect| {
+        // Ends when the other side is dropped.
+        let _ = held.lock().unwrap().recv();
+        Ok(())
+    };
+    let short = Duration::from_millis(50);
+    let error = bench.libvirt.look.call("hang", None, short, hang).await.unwrap_err();
+    assert!(matches!(error, HypervisorError::TimedOut { call: "hang", .. }), "{error:?}");
+    let error = bench.libvirt.look.call("wait", None, short, |_| Ok(())).await.unwrap_err();
+    assert!(matches!(error, HypervisorError::TimedOut { call: "wait", .. }), "{error:?}");
+    drop(release);
+    bench.libvirt.look.call("after", None, PATIENCE, |_| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_in_the_bindings_is_an_error_and_not_the_end() {
+    let bench = Bench::new();
+    let panics = |_: &Connect| -> Result<(), CallError> { panic!("as the bindings do") };
+    let error = bench.libvirt.look.call("panics", None, PATIENCE, panics).await.unwrap_err();
+    assert!(matches!(error, HypervisorError::Unavailable { .. }), "{error:?}");
+    bench.libvirt.look.call("after", None, PATIENCE, |_| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_serial_log_lies_in_the_machines_folder() {
+    let bench = Bench::new();
+    bench.define().await;
+    let xml = bench.domain().get_xml_desc(0).unwrap();
+    let log = bench.root.path().join("vm").join(bench.vm.to_string()).join("serial.log");
+    assert!(xml.contains(log.to_str().unwrap()), "{xml}");
+    std::fs::write(&log, "hello\n").unwrap();
+    let chunk = bench.libvirt.serial_log(bench.vm, LogPosition::default(), 100).await.unwrap();
+    assert_eq!(chunk.bytes, b"hello\n");
+}

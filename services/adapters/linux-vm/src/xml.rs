@@ -1,0 +1,272 @@
+//! Domain XML from a definition (libvirt: formatdomain).
+//!
+//! Pure: equal definitions give equal text. Every value passes through one place that escapes it. When
+//! the text for an equal definition changes here, `DomainDefinition::FORM` has to be increased.
+
+use std::fmt::{Display, Write};
+use std::path::Path;
+
+use skerry_compute::{DomainDefinition, TRANSLATION_CACHE_MIB};
+use skerry_model::Accelerator;
+
+use crate::label;
+
+/// An element with attributes and either text or children.
+#[derive(Debug, Clone)]
+pub struct Element {
+    name: &'static str,
+    attributes: Vec<(&'static str, String)>,
+    text: String,
+    children: Vec<Self>,
+}
+
+impl Element {
+    /// An empty element. Names are literals of this crate and never need escaping.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, attributes: Vec::new(), text: String::new(), children: Vec::new() }
+    }
+
+    /// Adds an attribute.
+    pub fn attribute(mut self, name: &'static str, value: impl Display) -> Self {
+        self.attributes.push((name, value.to_string()));
+        self
+    }
+
+    /// Sets the text.
+    pub fn text(mut self, value: impl Display) -> Self {
+        self.text = value.to_string();
+        self
+    }
+
+    /// Adds a child.
+    pub fn child(mut self, child: Self) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    fn write(&self, out: &mut String, depth: usize) {
+        let indent = "  ".repeat(depth);
+        out.push_str(&indent);
+        out.push('<');
+        out.push_str(self.name);
+        for (name, value) in &self.attributes {
+            // Writing into a text cannot fail.
+            let _ = write!(out, " {name}=\"{}\"", escaped(value));
+        }
+        if self.children.is_empty() && self.text.is_empty() {
+            out.push_str("/>\n");
+            return;
+        }
+        out.push('>');
+        out.push_str(&escaped(&self.text));
+        if !self.children.is_empty() {
+            out.push('\n');
+            for child in &self.children {
+                child.write(out, depth + 1);
+            }
+            out.push_str(&indent);
+        }
+        out.push_str("</");
+        out.push_str(self.name);
+        out.push_str(">\n");
+    }
+}
+
+impl Display for Element {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = String::new();
+        self.write(&mut out, 0);
+        f.write_str(&out)
+    }
+}
+
+/// Text that means itself, in an element as in an attribute. Characters that XML 1.0 (2.2) cannot hold
+/// become spaces; line ends and tabs too, since attributes do not keep them.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            '\u{fffe}' | '\u{ffff}' => out.push(' '),
+            char if char.is_control() => out.push(' '),
+            char => out.push(char),
+        }
+    }
+    out
+}
+
+/// The domain as libvirt is to have it. `kind` is `qemu` or `kvm`, or `test` for libvirt's test driver,
+/// which knows fewer devices.
+pub fn domain(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Element {
+    let mut root = Element::new("domain")
+        .attribute("type", kind)
+        .child(Element::new("name").text(DomainDefinition::domain_name(definition.vm)))
+        .child(Element::new("uuid").text(definition.vm))
+        .child(Element::new("title").text(&definition.title))
+        .child(Element::new("metadata").child(label::element(definition)))
+        .child(Element::new("memory").attribute("unit", "MiB").text(definition.memory_mib))
+        .child(Element::new("vcpu").text(definition.vcpus))
+        .child(boot(definition))
+        .child(features(kind));
+    if definition.accelerator == Accelerator::Kvm && kind == "kvm" {
+        // What emulation offers by default is the least a guest can need, and the fastest to emulate.
+        root = root.child(Element::new("cpu").attribute("mode", "host-model"));
+    }
+    root.child(Element::new("clock").attribute("offset", "utc"))
+        // What is off stays defined, so that its end can be judged by its reason.
+        .child(Element::new("on_poweroff").text("destroy"))
+        .child(Element::new("on_reboot").text("restart"))
+        .child(Element::new("on_crash").text("destroy"))
+        .child(devices(definition, kind, serial_log))
+}
+
+/// The domain type for what runs guests.
+pub fn kind_of(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "kvm",
+        Accelerator::Emulation => "qemu",
+    }
+}
+
+fn boot(definition: &DomainDefinition) -> Element {
+    Element::new("os")
+        .child(
+            Element::new("type")
+                .attribute("arch", "x86_64")
+                .attribute("machine", &definition.machine)
+                .text("hvm"),
+        )
+        .child(Element::new("kernel").text(definition.kernel.display()))
+        .child(Element::new("initrd").text(definition.initrd.display()))
+        .child(Element::new("cmdline").text(&definition.arguments))
+}
+
+fn features(kind: &str) -> Element {
+    let features = Element::new("features").child(Element::new("acpi")).child(Element::new("apic"));
+    match kind {
+        // Otherwise QEMU takes up to 1 GiB for translated code.
+        "qemu" => {
+            features.child(Element::new("tcg").child(
+                Element::new("tb-cache").attribute("unit", "MiB").text(TRANSLATION_CACHE_MIB),
+            ))
+        }
+        _ => features,
+    }
+}
+
+fn devices(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Element {
+    let serial = Element::new("serial")
+        .attribute("type", "pty")
+        .child(
+            Element::new("log").attribute("file", serial_log.display()).attribute("append", "on"),
+        )
+        .child(Element::new("target").attribute("type", "isa-serial").attribute("port", 0));
+    let rng = Element::new("rng")
+        .attribute("model", "virtio")
+        .child(Element::new("backend").attribute("model", "random").text("/dev/urandom"));
+    let mut devices = Element::new("devices")
+        .child(Element::new("controller").attribute("type", "usb").attribute("model", "none"))
+        .child(interface(definition))
+        .child(serial)
+        .child(rng)
+        .child(Element::new("memballoon").attribute("model", "none"))
+        .child(Element::new("panic").attribute("model", "isa"));
+    if kind != "test" {
+        // q35 has this watchdog in any case; a guest that arms it must not be reset unasked.
+        let watchdog = Element::new("watchdog").attribute("model", "itco");
+        devices = devices.child(watchdog.attribute("action", "none"));
+    }
+    devices
+}
+
+fn interface(definition: &DomainDefinition) -> Element {
+    let nic = &definition.nic;
+    Element::new("interface")
+        .attribute("type", "bridge")
+        .child(Element::new("mac").attribute("address", &nic.mac))
+        .child(Element::new("source").attribute("bridge", &nic.bridge))
+        .child(Element::new("target").attribute("dev", &nic.device))
+        .child(Element::new("model").attribute("type", "virtio"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use roxmltree::Document;
+    use skerry_compute::NicDefinition;
+
+    fn definition(accelerator: Accelerator) -> DomainDefinition {
+        DomainDefinition {
+            vm: "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c".parse().unwrap(),
+            title: "web-1".into(),
+            accelerator,
+            machine: "pc-q35-10.0".into(),
+            vcpus: 2,
+            memory_mib: 256,
+            kernel: "/usr/share/skerry/images/tiny-vm/kernel".into(),
+            initrd: "/usr/share/skerry/images/tiny-vm/initrd".into(),
+            arguments: "console=ttyS0 quiet".into(),
+            nic: NicDefinition {
+                device: "skt0b6d1a52".into(),
+                bridge: "skb11223344".into(),
+                mac: "02:00:00:00:00:01".into(),
+            },
+            generation: 3,
+        }
+    }
+
+    fn text(accelerator: Accelerator) -> String {
+        let log =
+            Path::new("/var/lib/skerry/data/vm/0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c/serial.log");
+        domain(&definition(accelerator), kind_of(accelerator), log).to_string()
+    }
+
+    #[test]
+    fn an_emulated_machine_is_as_written_down() {
+        assert_eq!(text(Accelerator::Emulation), include_str!("golden/emulation.xml"));
+    }
+
+    #[test]
+    fn a_machine_under_kvm_is_as_written_down() {
+        assert_eq!(text(Accelerator::Kvm), include_str!("golden/kvm.xml"));
+    }
+
+    #[test]
+    fn no_value_can_become_markup() {
+        let mut definition = definition(Accelerator::Emulation);
+        definition.arguments = "a='1' </cmdline><devices/> & \"x\" \u{0}\u{1}".into();
+        let xml = domain(&definition, "qemu", Path::new("/a&b/<c>")).to_string();
+        let document = Document::parse(&xml).unwrap();
+        let cmdline = document.descendants().find(|n| n.has_tag_name("cmdline")).unwrap();
+        assert_eq!(cmdline.text().unwrap(), "a='1' </cmdline><devices/> & \"x\"   ");
+        let log = document.descendants().find(|n| n.has_tag_name("log")).unwrap();
+        assert_eq!(log.attribute("file"), Some("/a&b/<c>"));
+        assert_eq!(document.descendants().filter(|n| n.has_tag_name("devices")).count(), 1);
+    }
+
+    #[test]
+    fn the_label_comes_back() {
+        let definition = definition(Accelerator::Emulation);
+        let label = label::read(&label::element(&definition).to_string()).unwrap();
+        assert_eq!((label.vm, label.fingerprint), (definition.vm, definition.fingerprint()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_or_loses_only_what_xml_cannot_hold(value in any::<String>()) {
+            let xml = Element::new("a").attribute("b", &value).text(&value).to_string();
+            let document = Document::parse(&xml).unwrap();
+            let expected: String = value
+                .chars()
+                .map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c })
+                .collect();
+            prop_assert_eq!(document.root_element().attribute("b").unwrap(), &expected);
+            prop_assert_eq!(document.root_element().text().unwrap_or_default(), &expected);
+        }
+    }
+}
