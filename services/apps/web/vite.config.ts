@@ -21,5 +21,7 @@ export default defineConfig({
     include: ["src/**/*.test.{ts,tsx}"],
     setupFiles: ["./src/test-setup.ts"],
     css: false,
+    // PatternFly's modules import style sheets, which only Vite can load.
+    server: { deps: { inline: [/@patternfly/] } },
   },
 });

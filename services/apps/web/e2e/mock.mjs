@@ -163,7 +163,8 @@ export class MockNode {
     response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
     response.write(": open\n\n");
     const listener = (plural, change) => {
-      if (wanted.includes(plural)) response.write(`id: ${change.revision}\ndata: ${JSON.stringify(change)}\n\n`);
+      if (wanted.includes(plural))
+        response.write(`event: change\nid: ${change.revision}\ndata: ${JSON.stringify(change)}\n\n`);
     };
     this.state.listeners.add(listener);
     request.on("close", () => this.state.listeners.delete(listener));

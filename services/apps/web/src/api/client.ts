@@ -2,7 +2,7 @@
 // sites cannot send (the node refuses a write by cookie without it).
 
 import { Refused, Unreachable, refusalFrom } from "./problem";
-import type { Health, List, Pod, PodSpec, Principal, Summary, Vm, VmSpec } from "./types";
+import type { Health, List, Pod, PodInput, Principal, Summary, Vm, VmInput } from "./types";
 
 const base = "/api/v1";
 /** Longer than a busy node under emulation takes for its slowest answer. */
@@ -85,10 +85,8 @@ export const api = {
   logout: () => send("/logout", { method: "POST" }),
   summary: () => read<Summary>("/summary"),
   list: listAll,
-  createVm: (name: string, spec: Partial<VmSpec>) =>
-    read<Vm>("/vms", { method: "POST", body: { metadata: { name }, spec } }),
-  createPod: (name: string, spec: unknown) =>
-    read<Pod>("/pods", { method: "POST", body: { metadata: { name }, spec: spec as Partial<PodSpec> } }),
+  createVm: (vm: VmInput) => read<Vm>("/vms", { method: "POST", body: vm }),
+  createPod: (pod: PodInput) => read<Pod>("/pods", { method: "POST", body: pod }),
   act: (kind: WorkloadKind, name: string, action: Action) =>
     send(`${at(kind, name)}/actions/${action}`, { method: "POST" }),
   remove: (kind: WorkloadKind, name: string) => send(at(kind, name), { method: "DELETE" }),

@@ -104,6 +104,11 @@ export class Live {
     void this.sync();
   };
 
+  /** Asked again after every wait: the page may have been left meanwhile. */
+  private stopped(): boolean {
+    return !this.running;
+  }
+
   private set(part: Partial<LiveState>) {
     this.state = { ...this.state, ...part };
     for (const listener of this.listeners) listener();
@@ -123,7 +128,7 @@ export class Live {
         this.api.list<Alarm>("alarms"),
         this.api.summary(),
       ]);
-      if (!this.running) return;
+      if (this.stopped()) return;
       this.set({
         connection: { state: "online" },
         loaded: true,
@@ -178,7 +183,7 @@ export class Live {
     this.polling = true;
     try {
       const summary = await this.api.summary();
-      if (!this.running) return;
+      if (this.stopped()) return;
       this.set({ summary });
       // An answer without a stream: the lists may be old, so they are read before the banner goes.
       if (this.state.connection.state === "lost") void this.sync();

@@ -3,7 +3,6 @@
 import { send } from "./client";
 
 /** Escape sequences of terminals (ECMA-48) and control characters that would only clutter the text. */
-// eslint-disable-next-line no-control-regex
 const clutter =
   /\u001b\[[0-?]*[ -/]*[@-~]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[@-_]|[\u0000-\u0008\u000b-\u001f\u007f]/g;
 

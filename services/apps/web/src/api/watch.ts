@@ -21,8 +21,8 @@ export type OpenWatch = (after: number, kinds: string[], events: WatchEvents) =>
 
 function parse(data: string): Change | null {
   try {
-    const change = JSON.parse(data) as Change;
-    return typeof change.revision === "number" && change.document?.metadata ? change : null;
+    const change = JSON.parse(data) as Partial<Change> | null;
+    return typeof change?.revision === "number" && change.document ? (change as Change) : null;
   } catch {
     return null;
   }
@@ -46,7 +46,7 @@ export const openWatch: OpenWatch = (after, kinds, events) => {
   source.onopen = () => events.opened();
   source.onmessage = change;
   source.addEventListener("change", change);
-  source.addEventListener("gap", end);
+  source.addEventListener("gone", end);
   source.onerror = end;
   return {
     close: () => {

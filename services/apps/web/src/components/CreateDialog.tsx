@@ -1,7 +1,7 @@
 // The frame of the create forms: sends, shows what the node refuses at its field, closes when it is done.
 
 import { Alert, Button, Form, Modal, ModalBody, ModalFooter, ModalHeader } from "../patternfly";
-import { type FormEvent, type ReactNode, useState } from "react";
+import { type SubmitEvent, type ReactNode, useState } from "react";
 import { isUnauthenticated } from "../api/client";
 import { type Faults, refusalToForm } from "../forms/fields";
 import { endedNotice, useSession } from "../session";
@@ -21,7 +21,7 @@ export function CreateDialog({ title, check, send, shows, onClose, children }: P
   const [general, setGeneral] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
   const { ended } = useSession();
-  const submit = async (event: FormEvent) => {
+  const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     setGeneral(null);
     const found = check();

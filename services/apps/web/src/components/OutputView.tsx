@@ -117,7 +117,10 @@ function useOutput(kind: WorkloadKind, name: string, container: string | undefin
         if (follow) timer = setTimeout(() => void read(), retry_ms);
       } catch (error) {
         if (stop.signal.aborted) return;
-        if (isUnauthenticated(error)) return ended(endedNotice);
+        if (isUnauthenticated(error)) {
+          ended(endedNotice);
+          return;
+        }
         setNote(explain(error));
         timer = setTimeout(() => void read(), retry_ms);
       }

@@ -141,7 +141,10 @@ function Account() {
       await api.logout();
     } catch (error) {
       // Still signed in at the node: saying otherwise would be wrong.
-      if (!isUnauthenticated(error)) return notices.failed("You are still signed in", error);
+      if (!isUnauthenticated(error)) {
+        notices.failed("You are still signed in", error);
+        return;
+      }
     }
     ended(null);
   };

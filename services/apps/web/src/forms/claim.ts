@@ -18,7 +18,7 @@ export function checkClaim({ code, username, password, again }: ClaimDraft): Fau
   const faults: Faults = {};
   if (!code.trim()) faults["code"] = "Type the code that the node's console shows.";
   checkName(faults, "username", username.trim());
-  const length = [...password].length;
+  const length = Array.from(password).length;
   if (length < shortest) faults["password"] = `Must have at least ${shortest} characters; this has ${length}.`;
   else if (length > longest) faults["password"] = `Must have at most ${longest} characters.`;
   else if (password.toLowerCase() === username.trim().toLowerCase()) faults["password"] = "Must not be the user name.";

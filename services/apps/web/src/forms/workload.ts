@@ -1,6 +1,6 @@
 // The create forms of virtual machines and pods as data: what is typed, what is wrong with it, what is sent.
 
-import type { Protocol, RestartPolicy } from "../api/types";
+import type { PodInput, RestartPolicy, VmInput } from "../api/types";
 import { type Faults, type PublishDraft, checkName, checkNumber, checkPublish } from "./fields";
 
 export interface VmDraft {
@@ -24,30 +24,11 @@ export interface PodDraft {
 export const newVm: VmDraft = { name: "", image: "", vcpus: "1", memory_mib: "256", publish: [] };
 export const newPod: PodDraft = { name: "", image: "", memory_mib: "64", cpu: "", restart: "always", publish: [] };
 
-interface SentPublish {
-  protocol: Protocol;
-  host_port: number;
-  workload_port: number;
-}
-
-export interface SentVm {
-  image: string;
-  vcpus: number;
-  memory_mib: number;
-  publish: SentPublish[];
-}
-
-export interface SentPod {
-  containers: { name: string; image: string; memory_mib: number; cpu_limit_m?: number }[];
-  restart: RestartPolicy;
-  publish: SentPublish[];
-}
-
 function checkImage(faults: Faults, field: string, image: string) {
   if (!image) faults[field] = "Choose an image.";
 }
 
-export function checkVm(draft: VmDraft): { faults: Faults; spec: SentVm } {
+export function checkVm(draft: VmDraft): { faults: Faults; input: VmInput } {
   const faults: Faults = {};
   checkName(faults, "metadata.name", draft.name);
   checkImage(faults, "spec.image", draft.image);
@@ -57,10 +38,10 @@ export function checkVm(draft: VmDraft): { faults: Faults; spec: SentVm } {
     memory_mib: checkNumber(faults, "spec.memory_mib", draft.memory_mib, 32, 1_048_576),
     publish: checkPublish(faults, draft.publish),
   };
-  return { faults, spec };
+  return { faults, input: { metadata: { name: draft.name }, spec } };
 }
 
-export function checkPod(draft: PodDraft): { faults: Faults; spec: SentPod } {
+export function checkPod(draft: PodDraft): { faults: Faults; input: PodInput } {
   const faults: Faults = {};
   const at = "spec.containers[0]";
   checkName(faults, "metadata.name", draft.name);
@@ -72,10 +53,8 @@ export function checkPod(draft: PodDraft): { faults: Faults; spec: SentPod } {
     faults[`${at}.cpu_limit_m`] = "Must be 0.01 to 1024 CPUs, or empty for no limit.";
   }
   const container = { name: "main", image: draft.image, memory_mib, ...(cpu ? { cpu_limit_m } : {}) };
-  return {
-    faults,
-    spec: { containers: [container], restart: draft.restart, publish: checkPublish(faults, draft.publish) },
-  };
+  const spec = { containers: [container], restart: draft.restart, publish: checkPublish(faults, draft.publish) };
+  return { faults, input: { metadata: { name: draft.name }, spec } };
 }
 
 const publishField = /^spec\.publish\[(\d+)\]\.(host_port|workload_port)$/;

@@ -1,7 +1,7 @@
 // First run: whoever reads the claim code at the machine becomes its first administrator.
 
 import { ActionGroup, Alert, Button, Content, Form } from "../patternfly";
-import { type FormEvent, useState } from "react";
+import { type SubmitEvent, useState } from "react";
 import { api } from "../api/client";
 import { Refused } from "../api/problem";
 import type { Health } from "../api/types";
@@ -32,7 +32,7 @@ export function Claim({ health }: { health: Health }) {
   const [busy, setBusy] = useState(false);
   const change = (part: Partial<ClaimDraft>) => setDraft((present) => ({ ...present, ...part }));
 
-  const submit = async (event: FormEvent) => {
+  const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     setGeneral(null);
     const found = checkClaim(draft);

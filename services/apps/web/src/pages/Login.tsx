@@ -1,7 +1,7 @@
 // Sign-in of a local user.
 
 import { ActionGroup, Alert, Button, Form } from "../patternfly";
-import { type FormEvent, useState } from "react";
+import { type SubmitEvent, useState } from "react";
 import { api } from "../api/client";
 import { Refused, explain } from "../api/problem";
 import type { Health } from "../api/types";
@@ -27,9 +27,12 @@ export function Login({ health, notice }: { health: Health; notice: string | nul
   const [problem, setProblem] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
 
-  const submit = async (event: FormEvent) => {
+  const submit = async (event: SubmitEvent) => {
     event.preventDefault();
-    if (!username.trim() || !password) return setProblem("Type user name and password.");
+    if (!username.trim() || !password) {
+      setProblem("Type user name and password.");
+      return;
+    }
     setBusy(true);
     setProblem(null);
     try {

@@ -39,7 +39,7 @@ function PodForm({ onClose }: { onClose: () => void }) {
   const only = images.length === 1 ? images[0] : undefined;
   const [draft, setDraft] = useState<PodDraft>({ ...newPod, image: only?.metadata.name ?? "" });
   const change = (part: Partial<PodDraft>) => setDraft((present) => ({ ...present, ...part }));
-  const send = () => api.createPod(draft.name, checkPod(draft).spec);
+  const send = () => api.createPod(checkPod(draft).input);
   const at = "spec.containers[0]";
   return (
     <CreateDialog

@@ -32,7 +32,7 @@ function VmForm({ onClose }: { onClose: () => void }) {
   const only = images.length === 1 ? images[0] : undefined;
   const [draft, setDraft] = useState<VmDraft>({ ...newVm, image: only?.metadata.name ?? "" });
   const change = (part: Partial<VmDraft>) => setDraft((present) => ({ ...present, ...part }));
-  const send = () => api.createVm(draft.name, checkVm(draft).spec);
+  const send = () => api.createVm(checkVm(draft).input);
   return (
     <CreateDialog
       title="Create virtual machine"

@@ -1,0 +1,110 @@
+// Documents for tests, as a node sends them. They hold what the page reads; a node sends more.
+
+import type { Alarm, Image, Meta, Pod, PodStatus, Severity, Vm, VmStatus } from "./api/types";
+
+const moment = "2026-01-02T03:04:05Z";
+let revision = 10;
+
+export function meta(name: string, part: Partial<Meta> = {}): Meta {
+  revision += 1;
+  return {
+    id: `id-${name}`,
+    name,
+    labels: {},
+    generation: 1,
+    revision,
+    owner: "local",
+    phase: "present",
+    finalizers: [],
+    created: moment,
+    updated: moment,
+    ...part,
+  };
+}
+
+export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Partial<Vm["spec"]> = {}): Vm {
+  const full = {
+    observed_generation: 1,
+    state: "running",
+    reason: "",
+    port: null,
+    pid: 1,
+    addresses: ["10.88.0.2"],
+    accelerator: "kvm",
+    started_at: moment,
+    starts: 1,
+    crashes: 0,
+    next_try: null,
+    conditions: [],
+  } as unknown as VmStatus;
+  return {
+    kind: "Vm",
+    metadata: meta(name),
+    spec: {
+      image: "tiny",
+      vcpus: 2,
+      memory_mib: 512,
+      power: "running",
+      network: "default",
+      publish: [{ protocol: "tcp", host_port: 8081, workload_port: 8080 }],
+      stop_timeout_s: 90,
+      ...part,
+    },
+    status: status && { ...full, ...status },
+  };
+}
+
+export function pod(name: string, status: Partial<PodStatus> | null = {}, part: Partial<Pod["spec"]> = {}): Pod {
+  const full = {
+    observed_generation: 1,
+    state: "running",
+    reason: "",
+    port: null,
+    addresses: ["10.88.0.3"],
+    containers: [],
+    next_try: null,
+    conditions: [],
+  } as unknown as PodStatus;
+  const container = { command: [], args: [], env: [], memory_mib: 64, cpu_limit_m: null, pids: 1024 };
+  return {
+    kind: "Pod",
+    metadata: meta(name),
+    spec: {
+      containers: [{ name: "main", image: "tiny", ...container }],
+      power: "running",
+      restart: "always",
+      network: "default",
+      publish: [],
+      stop_timeout_s: 30,
+      ...part,
+    },
+    status: status && { ...full, ...status },
+  };
+}
+
+export function image(
+  name: string,
+  format: Image["spec"]["format"],
+  state: "available" | "damaged" = "available",
+): Image {
+  return {
+    kind: "Image",
+    metadata: meta(name, { owner: "system" }),
+    spec: { format, source: "built_in", architecture: "x86_64", files: [], kernel_arguments: "", description: "" },
+    status: { observed_generation: 1, state, conditions: [] },
+  };
+}
+
+export function alarm(name: string, severity: Severity, cleared: string | null = null, changed = moment): Alarm {
+  return {
+    kind: "Alarm",
+    metadata: meta(name, { owner: "system" }),
+    spec: { definition: name.toUpperCase(), object: null, severity },
+    status: { message: name, raised: moment, changed, cleared, acknowledged: null, count: 1 },
+  };
+}
+
+/** A JSON response, or a problem if the status says so. */
+export function answer(status: number, body: unknown, headers: Record<string, string> = {}): Response {
+  return new Response(body === undefined ? null : JSON.stringify(body), { status, headers });
+}

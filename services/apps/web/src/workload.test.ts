@@ -1,0 +1,104 @@
+import { describe, expect, it } from "vitest";
+import type { PodState, VmState } from "./api/types";
+import { pod, vm } from "./test-data";
+import { allowedIn, podWorkload, publishText, sizeText, vmWorkload } from "./workload";
+
+describe("a virtual machine", () => {
+  it("is shown with its state, size and ports", () => {
+    const shown = vmWorkload(vm("a"));
+    expect(shown).toMatchObject({ label: "Running", tone: "good", reason: "", resources: "2 vCPU, 512 MiB" });
+    expect(shown.publish.map(publishText)).toEqual(["8081 → 8080/tcp"]);
+    expect(shown.allowed).toMatchObject({ start: false, stop: true, remove: true });
+  });
+
+  it("is being created while nobody has looked at it", () => {
+    expect(vmWorkload(vm("a", null))).toMatchObject({ label: "Creating", tone: "busy", addresses: [] });
+  });
+
+  it("says why it is not up, by its reason or else by its first broken condition", () => {
+    const since = "2026-01-02T03:04:05Z";
+    const conditions = [
+      { type: "Defined", state: "true" as const, reason: "Ok", message: "fine", since },
+      { type: "Ready", state: "false" as const, reason: "NoImage", message: "The image is damaged.", since },
+    ];
+    expect(vmWorkload(vm("a", { state: "failed", conditions })).reason).toBe("The image is damaged.");
+    expect(vmWorkload(vm("a", { state: "failed", conditions, reason: "QEMU died." })).reason).toBe("QEMU died.");
+    expect(vmWorkload(vm("a", { state: "running", conditions })).reason).toBe("");
+  });
+
+  it("allows nothing any more once it is being removed", () => {
+    const going = vm("a");
+    going.metadata.phase = "removing";
+    const shown = vmWorkload(going);
+    expect(shown.label).toBe("Deleting");
+    expect(Object.values(shown.allowed)).toEqual([false, false, false, false, false]);
+  });
+
+  it("of a newer node shows its state as it is called", () => {
+    const shown = vmWorkload(vm("a", { state: "migrating" as VmState }));
+    expect(shown).toMatchObject({ label: "migrating", tone: "warning" });
+  });
+});
+
+describe("a pod", () => {
+  it("adds up its containers", () => {
+    const one = pod("p");
+    const [container] = one.spec.containers;
+    if (!container) throw new Error("the pod has a container");
+    one.spec.containers = [
+      { ...container, cpu_limit_m: 500 },
+      { ...container, name: "side", image: "other", cpu_limit_m: 1000, memory_mib: 960 },
+    ];
+    const shown = podWorkload(one);
+    expect(shown.resources).toBe("1.5 CPU, up to 1 GiB");
+    expect(shown.image).toBe("tiny, other");
+    expect(shown.containers).toEqual(["main", "side"]);
+  });
+
+  it("tells how a container ended", () => {
+    const ended = {
+      name: "main",
+      state: "exited" as const,
+      pid: null,
+      exit_code: 137,
+      exit_reason: "oom",
+      restarts: 3,
+      started_at: null,
+    };
+    const shown = podWorkload(pod("p", { state: "backoff", containers: [ended] }));
+    expect(shown.reason).toBe("Container main ended with code 137 (oom).");
+    expect(shown.starts).toEqual({ term: "Restarts", count: 3 });
+  });
+});
+
+describe("what is allowed", () => {
+  const states: (VmState | PodState)[] = [
+    "creating",
+    "pending",
+    "starting",
+    "running",
+    "paused",
+    "backoff",
+    "failed",
+    "crashed",
+  ];
+
+  it.each(states)("a workload that is wanted on can be stopped while %s", (state) => {
+    expect(allowedIn(state, "running", false).stop).toBe(true);
+  });
+
+  it("a workload that is wanted off can be started, even while it still stops", () => {
+    for (const state of ["stopped", "stopping", "failed"]) {
+      expect(allowedIn(state, "stopped", false)).toMatchObject({ start: true, stop: false });
+    }
+  });
+
+  it("only what is up or on its way can be forced off", () => {
+    expect(allowedIn("stopping", "stopped", false).forceStop).toBe(true);
+    expect(allowedIn("stopped", "stopped", false).forceStop).toBe(false);
+  });
+});
+
+it("memory is told in the unit that makes it short", () => {
+  expect([64, 1024, 1536, 1100].map(sizeText)).toEqual(["64 MiB", "1 GiB", "1.5 GiB", "1100 MiB"]);
+});
