@@ -1,0 +1,207 @@
+//! Workloads from creation to deletion, over restarts of the daemon and power cuts.
+
+use std::time::Duration;
+
+use serde_json::json;
+use skerry_ipc::{Action, Answer, LogQuery, PeerRole, Request};
+use skerry_model::Kind;
+use skerry_scenarios_tests::{RunningNode, eventually};
+use skerry_sim_host::SimHost;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn vm(name: &str, port: u16) -> serde_json::Value {
+    json!({"metadata": {"name": name}, "spec": {"image": "tiny-vm", "memory_mib": 128,
+        "publish": [{"host_port": port, "workload_port": 8080}]}})
+}
+
+fn pod(name: &str, port: u16) -> serde_json::Value {
+    json!({"metadata": {"name": name}, "spec": {
+        "containers": [{"name": "web", "image": "tiny"}],
+        "publish": [{"host_port": port, "workload_port": 8080}]}})
+}
+
+async fn both(node: &RunningNode) {
+    node.create(Kind::Vm, vm("guest", 8081)).await.unwrap();
+    node.create(Kind::Pod, pod("web", 8080)).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    node.wait_state(Kind::Pod, "web", "running").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_run_stop_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    both(&node).await;
+    assert_eq!(host.running(), (1, 1));
+    for (kind, key) in [(Kind::Vm, "guest"), (Kind::Pod, "web")] {
+        let act = |action| Request::Act { kind, key: key.to_owned(), action };
+        node.ask(act(Action::Stop)).await.unwrap();
+        node.wait_state(kind, key, "stopped").await.unwrap();
+        node.ask(act(Action::Start)).await.unwrap();
+        node.wait_state(kind, key, "running").await.unwrap();
+        node.ask(act(Action::ForceStop)).await.unwrap();
+        node.wait_state(kind, key, "stopped").await.unwrap();
+        let delete = Request::Delete { kind, key: key.to_owned(), if_revision: None };
+        node.ask(delete).await.unwrap();
+    }
+    eventually(LIMIT, || async {
+        let left = [Kind::Vm, Kind::Pod, Kind::Port];
+        for kind in left {
+            let items = node.list(kind).await.map_err(|e| e.to_string())?;
+            if !items.is_empty() {
+                return Err(format!("{items:?}"));
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(host.running(), (0, 0));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_daemon_touches_no_workload_and_finds_them_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    both(&node).await;
+    let pids = |node: &RunningNode| {
+        let client = node.client.clone();
+        async move {
+            let ask = |kind, key: &str| Request::Get { kind, key: key.to_owned() };
+            let mut found = Vec::new();
+            for (kind, key, path) in
+                [(Kind::Vm, "guest", "/status/pid"), (Kind::Pod, "web", "/status/containers/0/pid")]
+            {
+                let answer = client.call(skerry_ipc::Auth::Peer, ask(kind, key)).await.unwrap();
+                let document = skerry_scenarios_tests::document(answer).unwrap();
+                found.push(document.pointer(path).cloned().unwrap());
+            }
+            found
+        }
+    };
+    let before = pids(&node).await;
+    node.kill().await.unwrap();
+    assert_eq!(host.running(), (1, 1));
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    node.wait_state(Kind::Pod, "web", "running").await.unwrap();
+    assert_eq!(pids(&node).await, before);
+    assert_eq!(host.running(), (1, 1));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_power_cut_what_ran_runs_and_what_was_stopped_stays_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    both(&node).await;
+    node.create(Kind::Vm, vm("off", 8082)).await.unwrap();
+    node.wait_state(Kind::Vm, "off", "running").await.unwrap();
+    let stop = Request::Act { kind: Kind::Vm, key: "off".to_owned(), action: Action::Stop };
+    node.ask(stop).await.unwrap();
+    node.wait_state(Kind::Vm, "off", "stopped").await.unwrap();
+    node.kill().await.unwrap();
+    host.power_cut();
+    assert_eq!(host.running(), (0, 0));
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    eventually(LIMIT, || async {
+        match host.running() {
+            (1, 1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    node.wait_state(Kind::Vm, "off", "stopped").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_may_go_at_any_step_of_creation() {
+    for step in 0..24 {
+        let folder = tempfile::tempdir().unwrap();
+        let host = SimHost::new();
+        let node = RunningNode::start(folder.path(), &host).await.unwrap();
+        node.wait_network().await.unwrap();
+        host.order_faults(|faults| faults.cut_power_after(step));
+        node.create(Kind::Vm, vm("guest", 8081)).await.unwrap();
+        node.create(Kind::Pod, pod("web", 8080)).await.unwrap();
+        // Either the cut comes, or creation needed fewer steps than that.
+        eventually(LIMIT, || async {
+            let all_up = host.running() == (1, 1);
+            if host.is_dark() || all_up { Ok(()) } else { Err("still at it".to_owned()) }
+        })
+        .await
+        .unwrap();
+        node.kill().await.unwrap();
+        host.power_cut();
+        let node = RunningNode::start(folder.path(), &host).await.unwrap();
+        node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+        node.wait_state(Kind::Pod, "web", "running").await.unwrap();
+        // The states told first may be those of before the cut, until the first pass has looked.
+        let both_up = eventually(LIMIT, || async {
+            let running = host.running();
+            if running == (1, 1) { Ok(()) } else { Err(format!("{running:?}")) }
+        });
+        both_up.await.unwrap_or_else(|error| panic!("cut after {step} steps: {error}"));
+        assert!(node.list(Kind::Alarm).await.unwrap().iter().all(|alarm| {
+            alarm.pointer("/spec/definition").is_none_or(|d| d != "STORE_RECOVERED")
+        }));
+        node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_may_fail_and_is_tried_again() {
+    for step in ["define", "start", "EnsureAttachment", "LoadRules", "mount_root", "write_bundle"] {
+        let folder = tempfile::tempdir().unwrap();
+        let host = SimHost::new();
+        host.order_faults(|faults| faults.fail(step, 2));
+        let node = RunningNode::start(folder.path(), &host).await.unwrap();
+        both(&node).await;
+        assert_eq!(host.running(), (1, 1), "{step}");
+        node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_turns_itself_off_stays_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    both(&node).await;
+    let id = node.get(Kind::Vm, "guest").await.unwrap();
+    let id = id.pointer("/metadata/id").unwrap().as_str().unwrap().parse().unwrap();
+    host.guest_powers_off(id);
+    let found = node.wait_state(Kind::Vm, "guest", "stopped").await.unwrap();
+    assert_eq!(found.pointer("/spec/power").unwrap(), "stopped");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_and_explanations_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start_as(folder.path(), &host, PeerRole::Root).await.unwrap();
+    both(&node).await;
+    for (kind, key, expected) in
+        [(Kind::Vm, "guest", "simulated guest: up"), (Kind::Pod, "web", "simulated container: up")]
+    {
+        let query =
+            LogQuery { kind, key: key.to_owned(), container: None, tail: 10, follow: false };
+        let lines = node.lines(query).await.unwrap();
+        assert!(lines.iter().any(|line| line == expected), "{lines:?}");
+        let explain = Request::Explain { kind, key: key.to_owned() };
+        let Answer::Document(text) = node.ask(explain).await.unwrap() else { panic!() };
+        assert!(text.0.contains("\"passes\""), "{}", text.0);
+    }
+    let Answer::Text(graph) = node.ask(Request::Graph).await.unwrap() else { panic!() };
+    assert!(graph.starts_with("digraph"), "{graph}");
+    node.stop().await.unwrap();
+}
