@@ -1,1 +1,7 @@
-//! Containers through crun under transient systemd units.
+//! Containers on Linux.
+mod archive;
+mod entry;
+mod images;
+#[cfg(test)]
+mod testing;
+mod unpack;

@@ -1,0 +1,177 @@
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{Layer, OciArchive, sha256};
+
+struct Shelf {
+    folder: tempfile::TempDir,
+    library: ImageLibrary,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let library = ImageLibrary::open(folder.path().join("layers")).unwrap();
+        Self { folder, library }
+    }
+
+    /// Writes archive bytes to a file and names it.
+    fn archive(&self, bytes: &[u8]) -> ImageArchive {
+        let sha256 = sha256(bytes);
+        let path = self.folder.path().join(&sha256);
+        fs::write(&path, bytes).unwrap();
+        ImageArchive { name: "tiny".parse().unwrap(), path: path.display().to_string(), sha256 }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path().join("layers")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn is_clean(&self) -> bool {
+        fs::read_dir(self.library.temporary()).unwrap().count() == 0
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn an_image_is_unpacked_once_and_layers_are_shared() {
+    let shelf = Shelf::new();
+    let base = Layer::default().folder("bin").file("bin/a", "one").end();
+    let first = OciArchive::new().layer(&base).cmd(&["/bin/a"]).tar();
+    let image = shelf.archive(&first);
+    shelf.library.import(&image).unwrap();
+    let record = shelf.library.record(&image.sha256).unwrap();
+    assert_eq!(record.cmd, ["/bin/a"]);
+    let file = shelf.library.layer(&record.layers[0]).join("bin/a");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+    // Unpacked again it would lose this mark.
+    fs::write(&file, "marked").unwrap();
+    shelf.library.import(&image).unwrap();
+    let top = Layer::default().file("b", "two").end();
+    let second = shelf.archive(&OciArchive::new().layer(&base).layer(&top).tar());
+    shelf.library.import(&second).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "marked");
+    assert_eq!(shelf.library.present(), BTreeSet::from([image.sha256, second.sha256]));
+    assert_eq!(shelf.names().len(), 4, "two layers, images, tmp");
+    assert!(shelf.is_clean());
+}
+
+#[test]
+fn every_compression_gives_the_same_layer() {
+    let base = Layer::default().file("a", "one").end();
+    let zstd = zstd::encode_all(base.as_slice(), 1).unwrap();
+    let layer = "application/vnd.oci.image.layer.v1.tar";
+    let shelf = Shelf::new();
+    for (blob, media) in [
+        (base.clone(), layer.to_owned()),
+        (gzip(&base), format!("{layer}+gzip")),
+        (zstd, format!("{layer}+zstd")),
+    ] {
+        let image =
+            shelf.archive(&OciArchive::new().blob_layer(&blob, &media, &sha256(&base)).tar());
+        shelf.library.import(&image).unwrap();
+        assert!(shelf.library.record(&image.sha256).is_ok());
+    }
+    assert_eq!(shelf.library.present().len(), 3);
+    assert_eq!(shelf.names().len(), 3, "one layer, images, tmp");
+}
+
+#[test]
+fn an_archive_with_other_bytes_than_recorded_is_refused() {
+    let shelf = Shelf::new();
+    let mut image = shelf.archive(&OciArchive::new().layer(&Layer::default().end()).tar());
+    image.sha256 = "0".repeat(64);
+    let error = shelf.library.import(&image).unwrap_err();
+    assert!(matches!(error, ImageError::Archive(ArchiveError::Digest { .. })), "{error:?}");
+    assert!(error.is_images_fault());
+}
+
+#[test]
+fn wrong_blobs_and_odd_archives_are_refused_and_leave_nothing() {
+    let base = Layer::default().file("a", "one").end();
+    let evil = Layer::default().file("../a", "one").end();
+    let plain = "application/vnd.oci.image.layer.v1.tar";
+    let edit = |change: fn(&mut Value)| {
+        let mut archive = OciArchive::new().layer(&base);
+        archive.edit_index(change);
+        archive.tar()
+    };
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("no archive", b"not a tar".to_vec()),
+        ("empty", Vec::new()),
+        ("harmful layer", OciArchive::new().layer(&evil).tar()),
+        ("wrong identity", OciArchive::new().blob_layer(&base, plain, &"1".repeat(64)).tar()),
+        ("wrong blob", OciArchive::new().layer(&base).with_damaged_blobs().tar()),
+        ("no layers", OciArchive::new().tar()),
+        ("too many layers", (0..61).fold(OciArchive::new(), |a, _| a.layer(&base)).tar()),
+        ("other compression", OciArchive::new().blob_layer(&base, "x/y", &sha256(&base)).tar()),
+        ("broken gzip", {
+            let mut blob = gzip(&base);
+            blob.truncate(blob.len() - 9);
+            OciArchive::new().blob_layer(&blob, &format!("{plain}+gzip"), &sha256(&base)).tar()
+        }),
+        (
+            "other machine",
+            edit(|index| {
+                index["manifests"][0]["platform"] = json!({"os": "linux", "architecture": "arm64"});
+            }),
+        ),
+        (
+            "two images",
+            edit(|index| {
+                let again = index["manifests"][0].clone();
+                index["manifests"].as_array_mut().unwrap().push(again);
+            }),
+        ),
+        (
+            "digest that is a path",
+            edit(|index| {
+                index["manifests"][0]["digest"] = json!("sha256:../../../../etc/passwd");
+            }),
+        ),
+        (
+            "other digest",
+            edit(|index| {
+                index["manifests"][0]["digest"] = json!(format!("sha512:{}", "a".repeat(128)));
+            }),
+        ),
+        ("no manifest", edit(|index| index["manifests"] = json!([]))),
+    ];
+    for (what, bytes) in cases {
+        let shelf = Shelf::new();
+        let image = shelf.archive(&bytes);
+        let error = shelf.library.import(&image).expect_err(what);
+        assert!(error.is_images_fault(), "{what}: {error:?}");
+        assert!(shelf.library.present().is_empty(), "{what}");
+        assert!(shelf.is_clean(), "{what}");
+        assert_eq!(shelf.names(), ["images", "tmp"], "{what}");
+    }
+}
+
+#[test]
+fn leftovers_are_swept_and_a_record_without_its_layer_counts_for_nothing() {
+    let shelf = Shelf::new();
+    let image =
+        shelf.archive(&OciArchive::new().layer(&Layer::default().file("a", "x").end()).tar());
+    shelf.library.import(&image).unwrap();
+    let root = shelf.folder.path().join("layers");
+    fs::create_dir_all(root.join("tmp/layer-half/tree")).unwrap();
+    let library = ImageLibrary::open(root.clone()).unwrap();
+    assert!(shelf.is_clean());
+    let layer = library.layer(&library.record(&image.sha256).unwrap().layers[0]);
+    fs::remove_dir_all(layer).unwrap();
+    assert!(library.present().is_empty());
+    library.import(&image).unwrap();
+    assert_eq!(library.present().len(), 1);
+}

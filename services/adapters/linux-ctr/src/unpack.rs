@@ -1,0 +1,352 @@
+//! Unpacks one layer of an image, a tar stream from strangers, into an empty directory.
+//!
+//! Nothing here trusts the stream: every path is walked from the directory's own descriptor without following
+//! a single symbolic link (`openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS), sizes and counts have
+//! limits, and whatever a layer has no business with is refused by name: absolute paths, `..`, devices,
+//! pipes, sparse files, links that lead out. It never runs anything and reads nothing but the stream.
+//!
+//! Deleted files of lower layers (`.wh.` entries) become what overlayfs expects: character devices 0/0, and
+//! the `user.overlay.opaque` mark on directories, for mounts with `userxattr`. Extended attributes of the
+//! stream, and with them file capabilities, are left out.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens, mkdirat, mknodat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+use tar::EntryType;
+use xattr::FileExt;
+
+use crate::entry::{EntryPath, LayerEntry, Malformed, read_entries};
+
+/// How much one layer may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of the unpacked stream.
+    pub bytes: u64,
+    /// Entries.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    /// 8 GiB and half a million entries.
+    fn default() -> Self {
+        Self { bytes: 8 << 30, entries: 500_000 }
+    }
+}
+
+/// Why a layer was not unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The layer holds something that no image should.
+    #[error("`{path}`: {why}")]
+    Refused {
+        /// The entry, made printable.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The stream is not a tar archive, or breaks off.
+    #[error("the layer's archive is damaged: {why}")]
+    Damaged {
+        /// What is wrong.
+        why: String,
+    },
+    /// The layer is larger than allowed.
+    #[error("the layer is larger than allowed: more than {limit} {what}")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        what: &'static str,
+    },
+    /// The system refused.
+    #[error("cannot {action} `{path}`")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The entry, made printable.
+        path: String,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl UnpackError {
+    /// Whether the disk is full.
+    pub fn is_no_space(&self) -> bool {
+        let full = |source: &io::Error| {
+            matches!(
+                source.raw_os_error().map(Errno::from_raw),
+                Some(Errno::ENOSPC | Errno::EDQUOT)
+            )
+        };
+        matches!(self, Self::System { source, .. } if full(source))
+    }
+}
+
+/// Unpacks a tar stream into an empty directory.
+pub fn unpack(layer: impl Read, root: &File, limits: Limits) -> Result<(), UnpackError> {
+    let unpacker = Unpacker { root, limits };
+    let mut count = 0_u64;
+    read_entries(layer, limits.bytes, |entry, data| {
+        count += 1;
+        if count > limits.entries {
+            return Err(UnpackError::TooLarge { limit: limits.entries, what: "entries" });
+        }
+        unpacker.entry(entry, data)
+    })
+}
+
+struct Unpacker<'a> {
+    root: &'a File,
+    limits: Limits,
+}
+
+/// A place in the tree: the parent directory, held open, and a name in it.
+struct Place<'a> {
+    parent: OwnedFd,
+    name: &'a OsStr,
+}
+
+impl Unpacker<'_> {
+    fn entry(&self, entry: &LayerEntry, data: &mut dyn Read) -> Result<(), UnpackError> {
+        let Some((parents, name)) = entry.path.split() else {
+            return self.root_entry(entry);
+        };
+        let path = &entry.path;
+        let parent = self.parent(path, parents)?;
+        if let Some(hidden) = name.as_bytes().strip_prefix(b".wh.") {
+            return whiteout(path, &parent, OsStr::from_bytes(hidden));
+        }
+        let place = Place { parent, name };
+        match entry.kind {
+            EntryType::Directory => self.directory(entry, &place),
+            EntryType::Regular | EntryType::Continuous => self.regular(entry, &place, data),
+            EntryType::Symlink => self.symlink(entry, &place),
+            EntryType::Link => self.hard_link(entry, &place),
+            EntryType::Char | EntryType::Block => Err(refused(path, "devices are not allowed")),
+            EntryType::Fifo => Err(refused(path, "named pipes are not allowed")),
+            EntryType::GNUSparse => Err(refused(path, "sparse files are not allowed")),
+            _ => Err(refused(path, "an entry of a sort that layers do not have")),
+        }
+    }
+
+    /// The entry of the root directory itself, usually `./`, which only sets its mode.
+    fn root_entry(&self, entry: &LayerEntry) -> Result<(), UnpackError> {
+        if entry.kind != EntryType::Directory {
+            return Err(refused(&entry.path, "the root is not a directory"));
+        }
+        self.finish(entry, self.root)
+    }
+
+    /// Opens the directory that an entry lies in; directories that have no entry of their own are made.
+    fn parent(&self, path: &EntryPath, parents: &[Vec<u8>]) -> Result<OwnedFd, UnpackError> {
+        let mut current =
+            self.root.as_fd().try_clone_to_owned().map_err(|e| broken("open", path, e))?;
+        for part in parents {
+            if part.starts_with(b".wh.") {
+                return Err(refused(path, "lies below a deletion mark"));
+            }
+            let name = OsStr::from_bytes(part);
+            current = match enter(&current, name) {
+                Err(Errno::ENOENT) => {
+                    mkdirat(&current, name, Mode::from_bits_truncate(0o755))
+                        .map_err(|e| broken("make the directory of", path, e))?;
+                    enter(&current, name).map_err(|e| broken("open the directory of", path, e))?
+                }
+                Err(Errno::ELOOP | Errno::ENOTDIR) => {
+                    return Err(refused(
+                        path,
+                        "its path goes through something else than directories",
+                    ));
+                }
+                other => other.map_err(|e| broken("open the directory of", path, e))?,
+            };
+        }
+        Ok(current)
+    }
+
+    fn directory(&self, entry: &LayerEntry, place: &Place<'_>) -> Result<(), UnpackError> {
+        let path = &entry.path;
+        match mkdirat(&place.parent, place.name, Mode::from_bits_truncate(0o700)) {
+            // Named twice, or made as somebody's parent.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => return Err(broken("make", path, error)),
+        }
+        let made = match enter(&place.parent, place.name) {
+            Err(Errno::ELOOP | Errno::ENOTDIR) => {
+                return Err(refused(path, "is a directory here and something else before"));
+            }
+            other => other.map_err(|e| broken("open", path, e))?,
+        };
+        self.finish(entry, &File::from(made))
+    }
+
+    fn regular(
+        &self,
+        entry: &LayerEntry,
+        place: &Place<'_>,
+        data: &mut dyn Read,
+    ) -> Result<(), UnpackError> {
+        let path = &entry.path;
+        if entry.size > self.limits.bytes {
+            return Err(UnpackError::TooLarge { limit: self.limits.bytes, what: "bytes" });
+        }
+        replace(path, place)?;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&place.parent, place.name, flags, Mode::from_bits_truncate(0o600))
+            .map_err(|e| broken("make", path, e))?;
+        let mut file = File::from(file);
+        let written = io::copy(data, &mut file).map_err(|e| copy_failed(path, self.limits, e))?;
+        if written != entry.size {
+            return Err(UnpackError::Damaged { why: format!("`{path}` breaks off") });
+        }
+        self.finish(entry, &file)?;
+        let time = TimeSpec::new(i64::try_from(entry.mtime).unwrap_or(0), 0);
+        futimens(&file, &time, &time).map_err(|e| broken("set the time of", path, e))
+    }
+
+    /// Sets owner and mode through the descriptor. The mode comes last: a change of owner clears set-user-id.
+    fn finish(&self, entry: &LayerEntry, file: &File) -> Result<(), UnpackError> {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        nix::unistd::fchown(file, Some(uid), Some(gid))
+            .map_err(|e| broken("set the owner of", &entry.path, e))?;
+        fchmod(file, Mode::from_bits_truncate(entry.mode & 0o7777))
+            .map_err(|e| broken("set the mode of", &entry.path, e))
+    }
+
+    /// Makes a symbolic link. It is never followed here; inside the container its target is looked up from
+    /// the container's own root. One that climbs above that root by itself is refused all the same: no
+    /// honest image has it.
+    fn symlink(&self, entry: &LayerEntry, place: &Place<'_>) -> Result<(), UnpackError> {
+        let path = &entry.path;
+        let target = OsStr::from_bytes(&entry.link);
+        if target.is_empty() || entry.link.len() > 4095 || entry.link.contains(&0) {
+            return Err(refused(path, "a symbolic link without a usable target"));
+        }
+        if climbs_out(path.depth() - 1, Path::new(target)) {
+            return Err(refused(path, "a symbolic link that leads out of the image"));
+        }
+        replace(path, place)?;
+        symlinkat(target, &place.parent, place.name).map_err(|e| broken("make", path, e))?;
+        fchownat(
+            &place.parent,
+            place.name,
+            Some(Uid::from_raw(entry.uid)),
+            Some(Gid::from_raw(entry.gid)),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .map_err(|e| broken("set the owner of", path, e))
+    }
+
+    /// Makes a second name of a file of the same layer.
+    fn hard_link(&self, entry: &LayerEntry, place: &Place<'_>) -> Result<(), UnpackError> {
+        let path = &entry.path;
+        let target = EntryPath::parse(&entry.link)
+            .map_err(|_| refused(path, "a link that leads out of the image"))?;
+        let Some((parents, name)) = target.split() else {
+            return Err(refused(path, "a link to the root"));
+        };
+        let parent = self.parent(path, parents)?;
+        let found = fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(|_| refused(path, "a link to a file that the layer does not hold"))?;
+        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(refused(path, "a link to something else than a file"));
+        }
+        if target == *path {
+            return Ok(());
+        }
+        replace(path, place)?;
+        linkat(&parent, name, &place.parent, place.name, AtFlags::empty())
+            .map_err(|e| broken("link", path, e))
+    }
+}
+
+/// Opens a directory below another one without following anything.
+fn enter(parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_XDEV,
+        );
+    openat2(parent, name, how)
+}
+
+/// Makes room for an entry that the layer names twice: the last one counts, but a directory stays.
+fn replace(path: &EntryPath, place: &Place<'_>) -> Result<(), UnpackError> {
+    match unlinkat(&place.parent, place.name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => {
+            Err(refused(path, "was a directory before and is something else here"))
+        }
+        Err(error) => Err(broken("replace", path, error)),
+    }
+}
+
+/// Turns a deletion mark into overlayfs' own.
+fn whiteout(path: &EntryPath, parent: &OwnedFd, hidden: &OsStr) -> Result<(), UnpackError> {
+    match hidden.as_bytes() {
+        b".wh..opq" => {
+            let folder = parent.try_clone().map_err(|e| broken("open", path, e))?;
+            File::from(folder)
+                .set_xattr("user.overlay.opaque", b"y")
+                .map_err(|e| broken("mark", path, e))
+        }
+        b"" | b"." | b".." => Err(refused(path, "a deletion mark without a name")),
+        name if name.starts_with(b".wh.") => Err(refused(path, "an unknown deletion mark")),
+        _ => match mknodat(parent, hidden, SFlag::S_IFCHR, Mode::empty(), 0) {
+            Ok(()) => Ok(()),
+            Err(Errno::EEXIST) => Err(refused(path, "deletes what the same layer brings")),
+            Err(error) => Err(broken("mark as deleted", path, error)),
+        },
+    }
+}
+
+/// Whether a link target, read from a directory `depth` levels below the root, climbs above the root.
+fn climbs_out(depth: usize, target: &Path) -> bool {
+    let mut level = depth;
+    for part in target.components() {
+        match part {
+            std::path::Component::RootDir => level = 0,
+            std::path::Component::ParentDir => match level.checked_sub(1) {
+                Some(up) => level = up,
+                None => return true,
+            },
+            std::path::Component::Normal(_) => level += 1,
+            std::path::Component::CurDir | std::path::Component::Prefix(_) => {}
+        }
+    }
+    false
+}
+
+fn refused(path: &EntryPath, why: &'static str) -> UnpackError {
+    UnpackError::Refused { path: path.to_string(), why }
+}
+
+fn broken(action: &'static str, path: &EntryPath, source: impl Into<io::Error>) -> UnpackError {
+    UnpackError::System { action, path: path.to_string(), source: source.into() }
+}
+
+/// A copy fails because of the stream, which names itself [`Malformed`], or because of the disk.
+fn copy_failed(path: &EntryPath, limits: Limits, error: io::Error) -> UnpackError {
+    match Malformed::of(&error) {
+        Some(malformed) => malformed.into_error(limits.bytes),
+        None if error.raw_os_error().is_some() => broken("write", path, error),
+        None => UnpackError::Damaged { why: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;

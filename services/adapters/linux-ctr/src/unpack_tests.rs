@@ -1,0 +1,210 @@
+//! A corpus of layers that mean harm, and of layers that do not.
+
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::testing::Layer;
+
+/// A directory to unpack into, with a file beside it that no layer may reach.
+struct Ground {
+    folder: TempDir,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("root")).unwrap();
+        std::fs::write(folder.path().join("secret"), "untouched").unwrap();
+        Self { folder }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    fn unpack(&self, layer: &[u8], limits: Limits) -> Result<(), UnpackError> {
+        unpack(layer, &File::open(self.root()).unwrap(), limits)
+    }
+
+    fn is_untouched(&self) -> bool {
+        let names = std::fs::read_dir(self.folder.path()).unwrap().count();
+        names == 2 && std::fs::read(self.folder.path().join("secret")).unwrap() == b"untouched"
+    }
+}
+
+const SMALL: Limits = Limits { bytes: 1 << 20, entries: 100 };
+
+#[test]
+fn every_harmful_layer_is_refused_and_reaches_nothing() {
+    let deep = "d/".repeat(200) + "x";
+    let long = "n".repeat(300);
+    let corpus: Vec<(&str, Layer)> = vec![
+        ("climbs by its name", Layer::default().file("../secret", "x")),
+        ("climbs in the middle", Layer::default().folder("a").file("a/../../secret", "x")),
+        ("absolute path", Layer::default().file("/tmp/skerry-absolute", "x")),
+        ("writes through a link", Layer::default().symlink("a", "..").file("a/secret", "x")),
+        ("writes through an absolute link", Layer::default().symlink("a", "/tmp").file("a/x", "x")),
+        (
+            "writes through a chain of links",
+            Layer::default()
+                .folder("d")
+                .symlink("d/up", ".")
+                .symlink("e", "d/up/..")
+                .file("e/x", ""),
+        ),
+        ("link that leads out", Layer::default().symlink("a", "../../etc/passwd")),
+        ("absolute link that leads out", Layer::default().symlink("a", "/x/../../etc/passwd")),
+        ("hard link out", Layer::default().link(b'1', "a", "../secret")),
+        ("absolute hard link", Layer::default().link(b'1', "a", "/etc/passwd")),
+        ("hard link through a link", Layer::default().symlink("d", ".").link(b'1', "a", "d/x")),
+        ("hard link to a link", Layer::default().symlink("s", "x").link(b'1', "a", "s")),
+        ("hard link to nothing", Layer::default().link(b'1', "a", "missing")),
+        ("character device", Layer::default().link(b'3', "dev", "")),
+        ("block device", Layer::default().link(b'4', "sda", "")),
+        ("named pipe", Layer::default().link(b'6', "pipe", "")),
+        ("sparse file", Layer::default().link(b'S', "sparse", "")),
+        ("sparse file by extended header", Layer::default().extended(&[("GNU.sparse.major", "1")])),
+        ("unknown sort", Layer::default().link(b'Z', "x", "")),
+        ("name that is too long", Layer::default().extended(&[("path", &long)]).file("x", "")),
+        ("path that is too deep", Layer::default().extended(&[("path", &deep)]).file("x", "")),
+        ("climbs by extended header", Layer::default().extended(&[("path", "../x")]).file("x", "")),
+        ("climbs by long name", Layer::default().raw(b'L', b"l", b"", b"../x\0", 0).file("x", "")),
+        ("two sizes", Layer::default().extended(&[("size", "1")]).file("x", "abc")),
+        (
+            "long name that fills memory",
+            Layer::default().raw(b'L', b"l", b"", &vec![b'a'; 100_000], 0).file("x", ""),
+        ),
+        (
+            "owner that means no change",
+            Layer::default().extended(&[("uid", "4294967295")]).file("x", ""),
+        ),
+        ("owner beyond 32 bits", Layer::default().extended(&[("gid", "4294967296")]).file("x", "")),
+        ("empty path", Layer::default().file("", "x")),
+        ("root that is a file", Layer::default().file("./", "x")),
+        ("deletion of `..`", Layer::default().file(".wh...", "")),
+        ("deletion of nothing", Layer::default().file(".wh.", "")),
+        ("unknown deletion mark", Layer::default().file(".wh..wh.plnk", "")),
+        ("file below a deletion mark", Layer::default().file(".wh.a/x", "")),
+        ("file in place of a directory", Layer::default().folder("a").file("a", "x")),
+        ("directory in place of a file", Layer::default().file("a", "x").folder("a")),
+        ("deletes what it brings", Layer::default().file("a", "x").file(".wh.a", "")),
+        ("larger than allowed", Layer::default().file("a", &"x".repeat(2 << 20))),
+        ("too many entries", (0..101).fold(Layer::default(), |l, n| l.file(&format!("{n}"), ""))),
+    ];
+    assert!(corpus.len() >= 12);
+    for (what, layer) in corpus {
+        let ground = Ground::new();
+        let result = ground.unpack(&layer.end(), SMALL);
+        let error = result.expect_err(what);
+        assert!(!matches!(error, UnpackError::System { .. }), "{what}: {error:?}");
+        assert!(ground.is_untouched(), "{what}");
+        assert!(!Path::new("/tmp/skerry-absolute").exists(), "{what}");
+    }
+}
+
+#[test]
+fn a_size_that_lies_is_found_out() {
+    let ground = Ground::new();
+    let mut layer = Layer::header(b'0', b"a", b"", 1 << 40, 0o644).to_vec();
+    layer.extend([b'x'; 512]);
+    let error = ground.unpack(&layer, SMALL).unwrap_err();
+    assert!(matches!(error, UnpackError::TooLarge { .. }), "{error:?}");
+    let mut layer = Layer::header(b'0', b"a", b"", 4096, 0o644).to_vec();
+    layer.extend([b'x'; 512]);
+    let error = ground.unpack(&layer, SMALL).unwrap_err();
+    assert!(matches!(error, UnpackError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_small_stream_cannot_become_a_big_one() {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&Layer::header(b'0', b"bomb", b"", 1 << 30, 0o644)).unwrap();
+    packed.write_all(&vec![0; 8 << 20]).unwrap();
+    let packed = packed.finish().unwrap();
+    assert!(packed.len() < 100_000);
+    let ground = Ground::new();
+    let stream = flate2::read::GzDecoder::new(packed.as_slice());
+    let root = File::open(ground.root()).unwrap();
+    let limits = Limits { bytes: 2 << 30, entries: 10 };
+    let error = unpack(stream, &root, limits).unwrap_err();
+    assert!(matches!(error, UnpackError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn an_honest_layer_is_unpacked_as_it_is() {
+    let ground = Ground::new();
+    let long = format!("usr/share/{}/x", "long-".repeat(30));
+    let layer = Layer::default()
+        .folder("./")
+        .folder("usr/")
+        .file("./usr/a", "one")
+        .symlink("bin", "usr/bin")
+        .symlink("etc/up", "../usr/a")
+        .symlink("usr/abs", "/usr/a")
+        .link(b'1', "usr/b", "usr/a")
+        .raw(b'0', b"usr/suid", b"", b"x", 0o4755)
+        .extended(&[("path", &long), ("uid", "70000"), ("mtime", "1.5")])
+        .file("cut", "pax")
+        .file("usr/twice", "first")
+        .file("usr/twice", "second")
+        .raw(b'g', b"global", b"", b"", 0o644)
+        .end();
+    ground.unpack(&layer, SMALL).unwrap();
+    let read = |path: &str| std::fs::read_to_string(ground.root().join(path)).unwrap();
+    assert_eq!((read("usr/a"), read("usr/b")), ("one".into(), "one".into()));
+    assert_eq!(read("usr/twice"), "second");
+    assert_eq!(read(&long), "pax");
+    let meta = |path: &str| std::fs::symlink_metadata(ground.root().join(path)).unwrap();
+    assert_eq!(meta(&long).uid(), 70_000);
+    assert_eq!(meta("usr/suid").permissions().mode() & 0o7777, 0o4755);
+    assert_eq!(meta("usr/a").mtime(), 0o17);
+    assert_eq!(meta("usr/a").nlink(), 2);
+    assert_eq!(std::fs::read_link(ground.root().join("usr/abs")).unwrap(), PathBuf::from("/usr/a"));
+}
+
+#[test]
+fn deletions_become_marks_of_overlayfs() {
+    let ground = Ground::new();
+    let layer = Layer::default()
+        .folder("etc")
+        .file("etc/.wh.passwd", "")
+        .file("opt/.wh..wh..opq", "")
+        .end();
+    ground.unpack(&layer, SMALL).unwrap();
+    let mark = std::fs::symlink_metadata(ground.root().join("etc/passwd")).unwrap();
+    assert!(mark.file_type().is_char_device() && mark.rdev() == 0);
+    let opaque = xattr::get(ground.root().join("opt"), "user.overlay.opaque").unwrap();
+    assert_eq!(opaque.as_deref(), Some(b"y".as_slice()));
+}
+
+proptest! {
+    /// Damaged and random streams end in an error or in files below the root, never elsewhere.
+    #[test]
+    fn no_stream_reaches_outside(
+        mut layer in Just(
+            Layer::default().folder("a").file("a/b", "data").symlink("l", "a").end()
+        ),
+        flips in proptest::collection::vec((0_usize..4096, any::<u8>()), 0..8),
+    ) {
+        for (at, value) in flips {
+            let at = at % layer.len();
+            layer[at] = value;
+        }
+        let ground = Ground::new();
+        let _ = ground.unpack(&layer, SMALL);
+        prop_assert!(ground.is_untouched());
+    }
+
+    #[test]
+    fn checked_paths_stay_below(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        if let Ok(path) = EntryPath::parse(&bytes) {
+            let shown = path.to_string();
+            prop_assert!(!shown.split('/').any(|part| part == ".."), "{}", shown);
+        }
+    }
+}
