@@ -1,1 +1,1 @@
-//! The conformance tests.
+//! One suite for each port, run on every implementation of it. The suites are in `tests/`.

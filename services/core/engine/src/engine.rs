@@ -1,12 +1,11 @@
 //! The loop itself: turns changes, wake-ups and timers into passes.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skerry_model::{Kind, Timestamp};
+use skerry_model::Timestamp;
 use skerry_store::{Change, Store, Watch, WatchGap};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -14,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::backoff::{self, Jitter};
+use crate::builder::EngineBuilder;
 use crate::handle::{EngineHandle, Face};
 use crate::plan::Plan;
 use crate::queue::{End, Queue, Slot, Wake};
 use crate::report::{PassEnd, PassReport, millis};
-use crate::{BuildError, Controller, ErrorClass, Failure, Key, Outcome};
+use crate::{Controller, ErrorClass, Failure, Key, Outcome};
 
 /// The loop turns at least this often, so that whoever watches it can tell that it is alive.
 const TICK: Duration = Duration::from_secs(2);
@@ -26,86 +26,21 @@ const TICK: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(5);
 /// A pass that takes longer is told in the log: the driver below it hangs.
 const LONG_PASS: Duration = Duration::from_secs(120);
-const CONCURRENCY: usize = 8;
 
 /// A set of controllers over one store.
 pub struct Engine {
-    store: Store,
-    controllers: Vec<Arc<dyn Controller>>,
-    concurrency: usize,
-    jitter: Jitter,
-    now: fn() -> Timestamp,
-    face: Arc<Face>,
-}
-
-/// Gathers what an engine needs.
-pub struct EngineBuilder {
-    store: Store,
-    controllers: Vec<Arc<dyn Controller>>,
-    concurrency: usize,
-    seed: Option<u64>,
-    now: fn() -> Timestamp,
-}
-
-impl EngineBuilder {
-    /// Adds a controller.
-    #[must_use]
-    pub fn controller(mut self, controller: Arc<dyn Controller>) -> Self {
-        self.controllers.push(controller);
-        self
-    }
-
-    /// How many passes may run at a time, over all controllers; 8 if not said.
-    #[must_use]
-    pub fn concurrency(mut self, passes: usize) -> Self {
-        self.concurrency = passes;
-        self
-    }
-
-    /// Makes the spread of retries repeatable.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// The wall clock for reports.
-    #[must_use]
-    pub fn clock(mut self, now: fn() -> Timestamp) -> Self {
-        self.now = now;
-        self
-    }
-
-    /// Checks that the controllers can run together.
-    pub fn build(self) -> Result<Engine, BuildError> {
-        if self.concurrency == 0 {
-            return Err(BuildError::NoConcurrency);
-        }
-        let mut writers: HashMap<Kind, &'static str> = HashMap::new();
-        let mut names = HashSet::new();
-        for controller in &self.controllers {
-            let name = controller.name();
-            if !names.insert(name) {
-                return Err(BuildError::TwoOfOneName { name });
-            }
-            for kind in controller.writes() {
-                if let Some(first) = writers.insert(*kind, name).filter(|first| *first != name) {
-                    return Err(BuildError::TwoWriters { kind: *kind, first, second: name });
-                }
-            }
-        }
-        let face = Arc::new(Face::new(&self.controllers));
-        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one("jitter"));
-        let Self { store, controllers, concurrency, now, .. } = self;
-        Ok(Engine { store, controllers, concurrency, jitter: Jitter::new(seed), now, face })
-    }
+    pub(crate) store: Store,
+    pub(crate) controllers: Vec<Arc<dyn Controller>>,
+    pub(crate) concurrency: usize,
+    pub(crate) jitter: Jitter,
+    pub(crate) now: fn() -> Timestamp,
+    pub(crate) face: Arc<Face>,
 }
 
 impl Engine {
     /// Starts gathering controllers.
     pub fn builder(store: Store) -> EngineBuilder {
-        let (controllers, now) = (Vec::new(), Timestamp::now as fn() -> Timestamp);
-        EngineBuilder { store, controllers, concurrency: CONCURRENCY, seed: None, now }
+        EngineBuilder::new(store)
     }
 
     /// The engine's face to the rest of the process. It outlives the engine.

@@ -5,6 +5,7 @@
 //! [`Outcome`] or [`Failure`]. It must not know any resource's rules and never touches the machine.
 
 mod backoff;
+mod builder;
 mod controller;
 mod engine;
 mod error;
@@ -13,8 +14,9 @@ mod plan;
 mod queue;
 mod report;
 
+pub use builder::EngineBuilder;
 pub use controller::{Controller, ErrorClass, Failure, Key, Outcome};
-pub use engine::{Engine, EngineBuilder};
+pub use engine::Engine;
 pub use error::BuildError;
 pub use handle::EngineHandle;
 pub use plan::planned;

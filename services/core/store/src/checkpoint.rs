@@ -138,7 +138,8 @@ impl Checkpoint {
         let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
         let mut found: Vec<Document> = Vec::new();
         for pair in lines.windows(2) {
-            let Ok(Some(mut document)) = read_pair(pair) else { continue };
+            let Ok(Some(document)) = read_pair(pair) else { continue };
+            let mut document = Document::clone(&document);
             let known = |other: &Document| {
                 other.kind == document.kind
                     && (other.metadata.id == document.metadata.id
@@ -205,13 +206,13 @@ fn read_lines(body: &[u8]) -> Result<(Head, Vec<Arc<Document>>), CheckpointError
     let mut documents = Vec::with_capacity(rest.len() / 2);
     for pair in rest.chunks(2) {
         let document = read_pair(pair)?.ok_or_else(|| damaged("a document is cut off"))?;
-        documents.push(Arc::new(document));
+        documents.push(document);
     }
     Ok((head, documents))
 }
 
 /// Reads one document from the two lines of its envelope.
-fn read_pair(pair: &[&[u8]]) -> Result<Option<Document>, CheckpointError> {
+fn read_pair(pair: &[&[u8]]) -> Result<Option<Arc<Document>>, CheckpointError> {
     let [head, body] = pair else { return Ok(None) };
     // The key is not in the envelope, so it is taken from the body and proved by the checksum.
     let body_of = |error: serde_json::Error| damaged(format!("a document: {error}"));

@@ -5,6 +5,7 @@
 //! recovery ladder takes the best of what the disk still has, and says so. This crate must not know
 //! any resource's rules, and no lock in it is held while anything is waited for.
 
+mod aside;
 mod change;
 mod checkpoint;
 mod draft;

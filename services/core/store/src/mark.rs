@@ -110,9 +110,9 @@ mod tests {
         let mut mark = Mark::create(&path, Marked { lineage, revision: 6 }).unwrap();
         mark.set(lineage, 7).unwrap();
         assert_eq!(Mark::read(&path), Found::Mark(Marked { lineage, revision: 7 }));
-        mark.file.write_all_at(&[b'x'], SLOT_BYTES as u64 + 30).unwrap();
+        mark.file.write_all_at(b"x", SLOT_BYTES as u64 + 30).unwrap();
         assert_eq!(Mark::read(&path), Found::Mark(Marked { lineage, revision: 6 }));
-        mark.file.write_all_at(&[b'x'], 30).unwrap();
+        mark.file.write_all_at(b"x", 30).unwrap();
         assert_eq!(Mark::read(&path), Found::Damaged);
     }
 }

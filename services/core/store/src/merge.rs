@@ -85,7 +85,7 @@ impl Contents {
 
     pub fn documents(&self) -> Vec<Arc<Document>> {
         let present = |record: &Record| match record {
-            Record::Present(document) => Some(Arc::new(document.clone())),
+            Record::Present(document) => Some(Arc::clone(document)),
             Record::Removed { .. } => None,
         };
         self.records.values().filter_map(present).collect()
@@ -115,7 +115,7 @@ pub(crate) fn merge(
                 merged.removed.insert(*subject, *revision);
             }
             Record::Present(document) if document.metadata.revision > base => {
-                merged.documents.insert(*subject, Arc::new(document.clone()));
+                merged.documents.insert(*subject, Arc::clone(document));
             }
             Record::Present(_) => {}
         }
@@ -127,7 +127,7 @@ pub(crate) fn merge(
             continue;
         }
         merged.removed.remove(&subject);
-        if !matches!(contents.records.get(&subject), Some(Record::Present(same)) if *same == **document)
+        if !matches!(contents.records.get(&subject), Some(Record::Present(same)) if same == document)
         {
             report.restored += 1;
         }
@@ -168,9 +168,7 @@ mod tests {
     use crate::samples;
 
     fn present(n: u64, revision: u64) -> (LocalRef, Record) {
-        let document = samples::document(n, revision);
-        let subject = LocalRef { kind: document.kind, id: document.metadata.id };
-        (subject, Record::Present(document))
+        (subject(n), Record::Present(Arc::new(samples::document(n, revision))))
     }
 
     fn subject(n: u64) -> LocalRef {
@@ -217,9 +215,9 @@ mod tests {
     #[test]
     fn of_two_with_one_name_the_newer_stays() {
         let mut contents = Contents::default();
-        let (_, Record::Present(mut newer)) = present(7, 12) else { unreachable!() };
+        let mut newer = samples::document(7, 12);
         newer.metadata.name = samples::name(1);
-        contents.records.insert(subject(7), Record::Present(newer));
+        contents.records.insert(subject(7), Record::Present(Arc::new(newer)));
         let mut report = OpenReport::new(Rung::Journal);
         let merged = merge(&contents, Some(&checkpoint(10, &[(1, 8)])), &mut report);
         assert_eq!(revisions(&merged), [(7, 12)]);

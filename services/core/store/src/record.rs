@@ -5,6 +5,7 @@
 //! the body, so that a record that was changed, or that turns up in another's place, is not believed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_model::{
@@ -153,7 +154,7 @@ pub(crate) fn subject_of(key: &[u8]) -> Option<LocalRef> {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Record {
     /// The resource.
-    Present(Document),
+    Present(Arc<Document>),
     /// It was removed at this revision. Kept until no checkpoint holds the resource any more, so
     /// that none can bring it back.
     Removed { revision: u64 },
@@ -191,7 +192,7 @@ impl Record {
             return Err(BadRecord::Body("it is about another resource".to_owned()));
         }
         check_shape(&document).map_err(|error| BadRecord::Body(error.to_string()))?;
-        Ok((Self::Present(document), opened.checksum))
+        Ok((Self::Present(Arc::new(document)), opened.checksum))
     }
 }
 

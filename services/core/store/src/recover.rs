@@ -1,10 +1,13 @@
 //! The recovery ladder: from what is on disk to a store that can be trusted.
 //!
-//! 1. Open the journal. 2. Open it without what it can do without. 3. Move it aside and load the newest
-//! checkpoint that is whole, from either partition. 4. Pick what is wanted from damaged checkpoints.
-//! 5. Start empty. What a journal gives back is believed only with proof (see [`crate::merge`]);
-//! without it, gaps are filled from the newest checkpoint and the journal is built anew. Nothing here
-//! waits for a person.
+//! 1. Open the journal.
+//! 2. Open it without the files that sled can do without.
+//! 3. Move it aside and load the newest checkpoint that is whole, from either partition.
+//! 4. Pick what is wanted from damaged checkpoints.
+//! 5. Start empty.
+//!
+//! What a journal gives back is believed only with proof (see [`crate::merge`]); without it, gaps are
+//! filled from the newest checkpoint and the journal is built anew. Nothing here waits for a person.
 
 use std::fs;
 use std::io;
@@ -15,7 +18,6 @@ use std::time::Duration;
 use skerry_model::{Document, LocalRef, Timestamp};
 use uuid::Uuid;
 
-use crate::StoreError;
 use crate::checkpoint::Checkpoint;
 use crate::journal::{Entry, Journal, JournalError, SledJournal};
 use crate::ledger::{Known, Ledger};
@@ -25,11 +27,8 @@ use crate::record::{self, Manifest};
 use crate::report::{OpenReport, Rung, StoreDirs};
 use crate::shelf::{Shelf, Slot, sync_directory};
 use crate::writer::{describe, guarded};
+use crate::{StoreError, aside};
 
-/// Damaged journals that are kept for whoever wants to look at them.
-const DAMAGED_KEPT: usize = 2;
-/// A damaged journal larger than this is not kept.
-const DAMAGED_BYTES: u64 = 64 * 1024 * 1024;
 /// The time in which a database must open; sled replays its log, which takes milliseconds here.
 const OPEN_TIME: Duration = Duration::from_secs(60);
 /// Starts that may die while the journal opens before it is no longer tried.
@@ -238,7 +237,7 @@ fn build(
             report
                 .notes
                 .push(format!("building the journal failed at first: {}", describe(&error)));
-            remove_damaged(&files.damaged, 0);
+            aside::keep_newest(&files.damaged, 0);
             replace(files, &entries).map_err(failed)?
         }
     };
@@ -278,7 +277,7 @@ fn replace(files: &Files, entries: &[Entry]) -> Result<Option<PathBuf>, JournalE
     let mut moved = None;
     guarded("be built", || {
         SledJournal::replace(&files.journal, entries, |old| {
-            moved = put_aside(&files.damaged, old)?;
+            moved = aside::put(&files.damaged, old)?;
             Ok(())
         })
     })?;
@@ -428,49 +427,4 @@ fn remove_count(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::warn!(%error, "the count of starts stays");
     }
-}
-
-/// Moves a damaged journal to where the last few of them are kept.
-fn put_aside(damaged: &Path, old: &Path) -> io::Result<Option<PathBuf>> {
-    if size_of(old)? > DAMAGED_BYTES {
-        fs::remove_dir_all(old)?;
-        return Ok(None);
-    }
-    fs::create_dir_all(damaged)?;
-    remove_damaged(damaged, DAMAGED_KEPT - 1);
-    let highest = numbered(damaged).last().map_or(0, |(number, _)| *number);
-    let target = damaged.join((highest + 1).to_string());
-    fs::rename(old, &target)?;
-    Ok(Some(target))
-}
-
-fn remove_damaged(damaged: &Path, kept: usize) {
-    let copies = numbered(damaged);
-    for (_, path) in copies.iter().take(copies.len().saturating_sub(kept)) {
-        if let Err(error) = fs::remove_dir_all(path) {
-            tracing::warn!(path = %path.display(), %error, "a damaged journal stays");
-        }
-    }
-}
-
-/// The kept copies, oldest first.
-fn numbered(damaged: &Path) -> Vec<(u64, PathBuf)> {
-    let Ok(entries) = fs::read_dir(damaged) else { return Vec::new() };
-    let copy = |entry: io::Result<fs::DirEntry>| {
-        let path = entry.ok()?.path();
-        Some((path.file_name()?.to_str()?.parse().ok()?, path))
-    };
-    let mut copies: Vec<(u64, PathBuf)> = entries.filter_map(copy).collect();
-    copies.sort();
-    copies
-}
-
-fn size_of(directory: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        bytes += if meta.is_dir() { size_of(&entry.path())? } else { meta.len() };
-    }
-    Ok(bytes)
 }

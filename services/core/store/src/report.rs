@@ -109,8 +109,9 @@ impl OpenReport {
         if let Some(revision) = self.missing_after {
             text += &format!(" Changes after revision {revision} may be missing.");
         }
-        for note in self.notes.iter().take(4) {
-            text += &format!(" {note}.");
+        if !self.notes.is_empty() {
+            let notes: Vec<&str> = self.notes.iter().take(4).map(String::as_str).collect();
+            text += &format!(" Found: {}.", notes.join("; "));
         }
         text
     }

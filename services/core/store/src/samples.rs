@@ -1,6 +1,6 @@
 //! Resources for this crate's own tests.
 
-use skerry_model::{Document, Id, Job, JobSpec, Meta, Name, NewResource, Owner, Phase, Timestamp};
+use skerry_model::{Document, Id, Job, JobSpec, Meta, Name, Owner, Phase, Timestamp};
 use uuid::Uuid;
 
 pub fn now() -> Timestamp {
@@ -17,10 +17,6 @@ pub fn name(n: u64) -> Name {
 
 pub fn spec(operation: &str) -> JobSpec {
     JobSpec { operation: operation.to_owned(), subject: None, deadline_s: 60, abort: false }
-}
-
-pub fn new(n: u64, operation: &str) -> NewResource<Job> {
-    NewResource::new(id(n), name(n), spec(operation))
 }
 
 pub fn document(n: u64, revision: u64) -> Document {

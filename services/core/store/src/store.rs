@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::checkpoint::Checkpoint;
-use crate::journal::{JournalHealth, MemoryJournal};
+use crate::journal::{Journal, JournalHealth, MemoryJournal};
 use crate::ledger::Ledger;
 use crate::recover::{Recovered, recover};
 use crate::shelf::{CheckpointInfo, Shelf};
@@ -142,9 +142,14 @@ impl Store {
 
     /// As [`Store::in_memory`], with another clock.
     pub fn in_memory_with(now: fn() -> Timestamp) -> Self {
+        Self::over(Box::new(MemoryJournal::new()), now)
+    }
+
+    /// A store over an empty journal that needs no thread of its own, because it never waits for a
+    /// disk. It has no checkpoints and no recovery: those belong to [`Store::open`].
+    pub fn over(journal: Box<dyn Journal>, now: fn() -> Timestamp) -> Self {
         let shared = Shared::new(State::default());
         let lineage = Uuid::new_v4();
-        let journal = Box::new(MemoryJournal::new());
         let writer =
             Writer::new(Arc::clone(&shared), journal, None, Ledger::default(), lineage, now);
         let backend = Backend::Inline(Mutex::new(writer));

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Entry, Journal, JournalError, JournalHealth, Write};
 use crate::shelf::sync_directory;
@@ -10,6 +11,10 @@ use crate::shelf::sync_directory;
 /// Memory that sled may use for pages. Records are read once, at start; after that every read is
 /// answered from the store's own map, so a cache would only hold memory that workloads could use.
 const CACHE_BYTES: u64 = 1024 * 1024;
+
+/// How often and how long to wait for a lock.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Records that are copied in one batch when the database is rebuilt.
 const COPY_BATCH: usize = 256;
@@ -84,14 +89,27 @@ impl SledJournal {
     }
 }
 
+/// Opens the database. One that this process has just closed may stay locked for a moment, since
+/// sled's own threads let go of the file in their own time.
+fn open_database(path: &Path) -> sled::Result<sled::Db> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .mode(sled::Mode::LowSpace)
+        .flush_every_ms(None);
+    let locked = |error: &sled::Error| error.to_string().contains("could not acquire lock");
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(error) if locked(&error) => std::thread::park_timeout(LOCK_PAUSE),
+            result => return result,
+        }
+    }
+    config.open()
+}
+
 impl Open {
     fn at(path: &Path) -> Result<Self, JournalError> {
-        let database = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .mode(sled::Mode::LowSpace)
-            .flush_every_ms(None)
-            .open()
+        let database = open_database(path)
             .map_err(|source| JournalError::Database { action: "open", source })?;
         let main = path.join("db");
         let file = File::open(&main).map_err(|source| file_error("open", &main, source))?;
