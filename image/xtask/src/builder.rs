@@ -49,6 +49,9 @@ const PACKAGES: &[&str] = &[
     "qemu-utils",
     "ovmf",
     "swtpm",
+    // The page; the host's Node may be too old
+    "nodejs",
+    "npm",
     // Tests of registries and container images
     "skopeo",
     "umoci",
@@ -103,6 +106,32 @@ impl Builder {
             root.display()
         );
         Ok(Self { root, repo: paths.repo.clone(), target: paths.target.clone() })
+    }
+
+    /// Adds a package that only some work needs, such as the browser of the page's tests.
+    ///
+    /// # Errors
+    /// When it cannot be fetched or installed.
+    pub fn add(&self, package: &str, file: &str) -> Result<()> {
+        if self.root.join(file).exists() {
+            return Ok(());
+        }
+        println!("Adding {package} to the builder root");
+        let apt = |words: &[&str]| {
+            let mut apt = self.root_command("env");
+            apt.args([
+                "DEBIAN_FRONTEND=noninteractive",
+                "apt-get",
+                "-q",
+                "-o",
+                "APT::Sandbox::User=root",
+            ])
+            .args(words);
+            apt
+        };
+        command::run(&mut apt(&["update"]))?;
+        let log = self.root.with_file_name(format!("{package}.log"));
+        command::run_logged(&mut apt(&["install", "-y", "--no-install-recommends", package]), &log)
     }
 
     /// Where the builder root is.
@@ -168,6 +197,8 @@ impl Builder {
             "/tmp",
         ]);
         command.args(["--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"]);
+        // A machine behind a proxy of its own trusts certificates that Debian does not know.
+        command.args(["--ro-bind-try", "/etc/ssl/certs", "/etc/ssl/certs"]);
         command.arg("--bind").arg(&self.repo).arg(&self.repo);
         if !self.target.starts_with(&self.repo) {
             command.arg("--bind").arg(&self.target).arg(&self.target);

@@ -2,6 +2,7 @@
 //!
 //! Output goes to the terminal unless it is wanted as a value; a failure carries the whole argument vector.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -85,4 +86,29 @@ pub fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
         bail!("{} failed with {}", shown(command), out.status);
     }
     Ok(out.stdout)
+}
+
+/// Runs the program with its output both on the terminal and in `log`.
+///
+/// # Errors
+/// When the log cannot be written, or the program cannot be started or ends with a failure.
+pub fn run_shown(command: &mut Command, log: &Path) -> Result<()> {
+    let mut file =
+        std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut child = command
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    if let Some(errors) = child.stderr.take() {
+        for line in BufReader::new(errors).lines() {
+            let line = line?;
+            eprintln!("{line}");
+            writeln!(file, "{line}")?;
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{} failed with {status}", shown(command));
+    }
+    Ok(())
 }

@@ -20,9 +20,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libvirt-dev", "/usr/include/libvirt/libvirt.h"),
     ("git", "/usr/bin/git"),
     ("ca-certificates", "/usr/sbin/update-ca-certificates"),
-    // Building the page
-    ("nodejs", "/usr/bin/node"),
-    ("npm", "/usr/bin/npm"),
 ];
 
 /// Installs what is missing; does nothing when everything is there.

@@ -10,7 +10,7 @@ use skerry_board_hal::Board;
 use crate::builder::Builder;
 use crate::layout::Layout;
 use crate::paths::Paths;
-use crate::{command, initrd, legacy_boot, outputs, tree, workloads};
+use crate::{command, initrd, legacy_boot, outputs, tree, web, workloads};
 
 /// How the root file system is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -47,6 +47,7 @@ pub fn build(paths: &Paths, options: &Options) -> Result<PathBuf> {
     let builder = Builder::ensure(paths)?;
     let epoch = source_date(&paths.repo)?;
     if options.programs {
+        web::build(paths, &builder)?;
         tree::build_programs(paths)?;
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for the terminal")]
 
 pub mod builder;
+pub mod check;
 pub mod command;
 pub mod cpio;
 pub mod host;
@@ -17,5 +18,7 @@ pub mod paths;
 pub mod qemu;
 pub mod run;
 pub mod sbom;
+pub mod suite;
 pub mod tree;
+pub mod web;
 pub mod workloads;

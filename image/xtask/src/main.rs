@@ -59,6 +59,28 @@ enum Task {
         /// Command lines
         commands: Vec<String>,
     },
+    /// Check boards, layout and units, or one board
+    Check {
+        #[command(subcommand)]
+        what: Option<Checked>,
+    },
+    /// Remove everything that was made: builder root, image, disks of machines, cargo's output
+    Clean,
+    /// Run every check and test
+    Test {
+        /// Leave out the image and the tests that boot it
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Checked {
+    /// One board: parse, inherit, and print what it comes to
+    Board {
+        /// Name of its folder
+        name: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -85,6 +107,14 @@ fn perform() -> Result<()> {
         Task::Run { memory, fresh, cut_off } => {
             xtask::run::run(&paths, &xtask::run::Options { memory_mib: memory, fresh, cut_off })
         }
+        Task::Check { what: Some(Checked::Board { name }) } => xtask::check::board(&paths, &name),
+        Task::Check { what: None } => {
+            xtask::check::data(&paths)?;
+            xtask::check::units(&paths, &xtask::builder::Builder::ensure(&paths)?)
+        }
+        Task::Clean => xtask::command::run(xtask::command::as_root("rm").arg("-rf").arg(&paths.target)),
+        Task::Test { quick } => xtask::host::setup()
+            .and_then(|()| xtask::suite::run(&paths, xtask::suite::Options { quick })),
         Task::Probe { fresh, memory, commands } => {
             xtask::run::probe(&paths, fresh, memory, &commands)
         }

@@ -91,8 +91,6 @@ pub fn lay_out(
         put(extra, &format!("usr/lib/repart.d/{name}"), text.as_bytes(), 0o644)?;
     }
     put_board(extra, board)?;
-    // Written to by libvirt even for domains that it does not keep; the real folder is in memory.
-    std::fs::create_dir_all(extra.join("etc/libvirt"))?;
     Ok(())
 }
 

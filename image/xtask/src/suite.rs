@@ -1,0 +1,176 @@
+//! `cargo xtask test`: every check of the project, one after another, with the closing lines of each at the end.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::builder::Builder;
+use crate::image::{self, Compression};
+use crate::paths::Paths;
+use crate::{check, command, web};
+
+/// Tools that are built from crates.io when they are missing: name, version.
+const TOOLS: &[(&str, &str)] = &[("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")];
+
+/// Which checks to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Leave out the image and the tests that boot it.
+    pub quick: bool,
+}
+
+type Step<'a> = (&'static str, Box<dyn Fn() -> Result<String> + 'a>);
+
+/// Runs the checks; all of them, even when one fails.
+///
+/// # Errors
+/// When a tool cannot be installed, or any check failed.
+pub fn run(paths: &Paths, options: Options) -> Result<()> {
+    let builder = Builder::ensure(paths)?;
+    for (name, version) in TOOLS {
+        install(paths, name, version)?;
+    }
+    let mut lines = Vec::new();
+    let mut failed = false;
+    for (name, step) in steps(paths, &builder, options) {
+        println!("== {name}");
+        let started = Instant::now();
+        let result = step();
+        let seconds = started.elapsed().as_secs();
+        match result {
+            Ok(closing) => lines.push(format!("ok      {name:<22} {seconds:>5} s  {closing}")),
+            Err(error) => {
+                failed = true;
+                println!("{error:#}");
+                let first = format!("{error:#}");
+                lines.push(format!(
+                    "FAILED  {name:<22} {seconds:>5} s  {}",
+                    first.lines().next().unwrap_or_default()
+                ));
+            }
+        }
+    }
+    println!("\n{}", lines.join("\n"));
+    if failed { bail!("not everything passed") } else { Ok(()) }
+}
+
+fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: Options) -> Vec<Step<'a>> {
+    let mut steps: Vec<Step<'a>> = vec![
+        ("format", Box::new(|| done(cargo(paths).args(["fmt", "--all", "--check"])))),
+        ("page", Box::new(|| page(paths, builder))),
+        (
+            "clippy",
+            Box::new(|| {
+                done(cargo(paths).args([
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--locked",
+                    "--",
+                    "-D",
+                    "warnings",
+                ]))
+            }),
+        ),
+        (
+            "dependencies",
+            Box::new(|| {
+                done(cargo(paths).args([
+                    "deny",
+                    "--workspace",
+                    "check",
+                    "bans",
+                    "licenses",
+                    "sources",
+                ]))
+            }),
+        ),
+        ("boards and layout", Box::new(|| check::data(paths).map(|()| String::new()))),
+        ("exposure of units", Box::new(|| check::units(paths, builder).map(|()| String::new()))),
+        (
+            "tests",
+            Box::new(|| nextest(paths, &["--workspace", "--exclude", "skerry-system-tests"])),
+        ),
+    ];
+    if !options.quick {
+        let image = || {
+            let options = image::Options {
+                board: "qemu-q35".into(),
+                compression: Compression::None,
+                publish: true,
+                programs: true,
+            };
+            image::build(paths, &options).map(|raw| raw.display().to_string())
+        };
+        steps.push(("image", Box::new(image)));
+        steps.push((
+            "browser",
+            Box::new(|| builder.add("chromium", "usr/bin/chromium").map(|()| String::new())),
+        ));
+        steps.push((
+            "tests of the system",
+            Box::new(|| nextest(paths, &["-p", "skerry-system-tests", "--run-ignored", "all"])),
+        ));
+    }
+    steps
+}
+
+fn done(command: &mut Command) -> Result<String> {
+    command::run(command).map(|()| String::new())
+}
+
+fn page(paths: &Paths, builder: &Builder) -> Result<String> {
+    web::build(paths, builder)?;
+    web::install(paths, builder)?;
+    for script in ["lint", "test"] {
+        command::run(web::node_command(builder, paths, "npm").args(["run", "-s", script]))?;
+    }
+    Ok(String::new())
+}
+
+/// Runs tests and returns nextest's closing line.
+fn nextest(paths: &Paths, selection: &[&str]) -> Result<String> {
+    let log = paths.target.join("nextest.log");
+    let mut run = cargo(paths);
+    run.args(["nextest", "run", "--locked", "--no-fail-fast", "--color", "never"]).args(selection);
+    let result = command::run_shown(&mut run, &log);
+    let text =
+        std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let summary = text
+        .lines()
+        .rev()
+        .find(|l| l.trim_start().starts_with("Summary"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    match result {
+        Ok(()) => Ok(summary),
+        Err(error) => Err(error.context(summary)),
+    }
+}
+
+/// Cargo in the repository, with the tools of the build before those of the host.
+fn cargo(paths: &Paths) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(&paths.repo);
+    let own = paths.tools().join("bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(own).chain(std::env::split_paths(&path));
+    if let Ok(joined) = std::env::join_paths(all) {
+        command.env("PATH", joined);
+    }
+    command
+}
+
+fn install(paths: &Paths, name: &str, version: &str) -> Result<()> {
+    if paths.tools().join("bin").join(name).exists() {
+        return Ok(());
+    }
+    println!("Building {name} {version} (once, a few minutes)");
+    let mut install = Command::new("cargo");
+    // In its own folder, outside the workspace and its settings.
+    install.current_dir("/").args(["install", "--locked", "--root"]).arg(paths.tools());
+    install.arg("--target-dir").arg(paths.tools().join("build")).arg(format!("{name}@{version}"));
+    command::run(&mut install)
+}
