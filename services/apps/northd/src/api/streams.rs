@@ -21,6 +21,7 @@ use crate::auth::Caller;
 use crate::node::{Items, NodeError};
 use crate::params::Params;
 use crate::problem::Problem;
+use crate::server::Lasting;
 
 /// How often an open stream asks whether its session is still good.
 const RECHECK: Duration = Duration::from_secs(30);
@@ -81,7 +82,8 @@ pub(super) async fn watch(
     let items = app.node.open(caller.auth(), request).await?;
     let events = guarded(app, caller.auth(), items).filter_map(|item| async { event(item) });
     let events = events.map(Ok::<_, Infallible>);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(lasting(events.into_response()))
 }
 
 /// `gone` tells a watcher that it missed changes and has to read the lists again.
@@ -166,5 +168,10 @@ async fn log(
     let mut response = Body::from_stream(lines).into_response();
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    Ok(if follow { lasting(response) } else { response })
+}
+
+fn lasting(mut response: Response) -> Response {
+    response.extensions_mut().insert(Lasting);
+    response
 }

@@ -1,31 +1,36 @@
-//! Whether a connection is in use: how many answers are on their way, and when the last one ended.
+//! Whether a connection is in use: whether bytes of answers move, and whether an answer is meant to last.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Duration, Instant};
 
+/// Marks an answer that may go on for hours without a byte, such as a followed log. Only callers with a
+/// session get one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lasting;
+
 /// Of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     since: Instant,
-    open: AtomicUsize,
-    requests: AtomicU64,
+    used: AtomicBool,
+    lasting: AtomicUsize,
     /// Milliseconds after `since`.
-    last_end: AtomicU64,
+    last: AtomicU64,
 }
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             since: Instant::now(),
-            open: AtomicUsize::new(0),
-            requests: AtomicU64::new(0),
-            last_end: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+            lasting: AtomicUsize::new(0),
+            last: AtomicU64::new(0),
         })
     }
 
@@ -33,46 +38,55 @@ impl Activity {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// For how long nothing has been going on; `None` while something is.
+    /// For how long nothing has moved; `None` while an answer is meant to last.
     pub(super) fn idle_for(&self) -> Option<Duration> {
-        if self.open.load(Ordering::Acquire) > 0 {
+        if self.lasting.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let last = self.last_end.load(Ordering::Acquire);
+        let last = self.last.load(Ordering::Acquire);
         Some(Duration::from_millis(self.now_ms().saturating_sub(last)))
     }
 
-    /// Whether a whole request has ever come.
+    /// Whether the head of a request has ever come.
     pub(super) fn was_used(&self) -> bool {
-        self.requests.load(Ordering::Acquire) > 0
+        self.used.load(Ordering::Acquire)
     }
 
-    pub(super) fn begin(self: &Arc<Self>) -> Open {
-        self.open.fetch_add(1, Ordering::AcqRel);
-        self.requests.fetch_add(1, Ordering::AcqRel);
-        Open(Arc::clone(self))
+    /// Something moved.
+    pub(super) fn moved(&self) {
+        self.last.store(self.now_ms(), Ordering::Release);
     }
-}
 
-/// A request from its head until the last byte of its answer.
-pub(super) struct Open(Arc<Activity>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.last_end.store(self.0.now_ms(), Ordering::Release);
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    /// A request came.
+    pub(super) fn asked(&self) {
+        self.used.store(true, Ordering::Release);
+        self.moved();
     }
 }
 
-/// An answer's body that keeps its request open.
+/// An answer's body that tells when its bytes move.
 pub(super) struct Watched {
     body: Body,
-    _open: Open,
+    activity: Arc<Activity>,
+    lasting: bool,
 }
 
 impl Watched {
-    pub(super) fn new(body: Body, open: Open) -> Self {
-        Self { body, _open: open }
+    pub(super) fn new(body: Body, activity: Arc<Activity>, lasting: bool) -> Self {
+        if lasting {
+            activity.lasting.fetch_add(1, Ordering::AcqRel);
+        }
+        activity.moved();
+        Self { body, activity, lasting }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.activity.moved();
+        if self.lasting {
+            self.activity.lasting.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -84,7 +98,11 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let next = Pin::new(&mut self.body).poll_frame(cx);
+        if next.is_ready() {
+            self.activity.moved();
+        }
+        next
     }
 
     fn is_end_stream(&self) -> bool {

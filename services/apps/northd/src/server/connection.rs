@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Request, Response};
+use axum::http::Request;
 use futures::stream::{SelectAll, StreamExt, select_all, unfold};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,11 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::activity::{Activity, Watched};
+use super::activity::{Activity, Lasting, Watched};
 use super::{Listeners, TlsIdentity};
 use crate::app::Peer;
 
@@ -37,7 +38,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// Until the head of the first request, and of each further one, is complete.
     pub header: Duration,
-    /// Until a connection on which nothing goes on is closed.
+    /// Until a connection on which nothing moves is closed; longer than any answer takes to begin.
     pub idle: Duration,
     /// Until a client that takes no bytes is given up.
     pub stalled: Duration,
@@ -146,28 +147,23 @@ impl Server {
 
     async fn connection(&self, stream: TcpStream, address: IpAddr, stop: CancellationToken) {
         set_options(&stream, self.limits.stalled);
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.identity.borrow().config));
-        let stream = match timeout(self.limits.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%address, %error, "no TLS handshake"),
-            Err(_elapsed) => return tracing::debug!(%address, "TLS handshake took too long"),
-        };
+        let Some(stream) = self.handshake(stream, address).await else { return };
         let activity = Activity::new();
-        let (router, counted) = (self.router.clone(), Arc::clone(&activity));
+        let (router, watched) = (self.router.clone(), Arc::clone(&activity));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let open = counted.begin();
+            watched.asked();
             request.extensions_mut().insert(Peer(address));
-            let answer = router.clone().oneshot(request);
+            let (answer, activity) = (router.clone().oneshot(request), Arc::clone(&watched));
             async move {
                 let response = answer.await?;
-                Ok::<Response<Watched>, Infallible>(response.map(|body| Watched::new(body, open)))
+                let lasting = response.extensions().get::<Lasting>().is_some();
+                Ok::<_, Infallible>(response.map(|body| Watched::new(body, activity, lasting)))
             }
         });
-        let builder = self.http();
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let http = self.http();
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
-        let mut tick = interval(Duration::from_secs(1));
-        let (mut closing, mut ticks_left) = (false, 5_u32);
+        let mut closing = false;
         loop {
             // The connection is only polled, never dropped, by the other arms.
             tokio::select! {
@@ -177,24 +173,33 @@ impl Server {
                     }
                     return;
                 }
-                () = stop.cancelled(), if !closing => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                _ = tick.tick() => match activity.idle_for() {
-                    Some(idle) if closing || idle >= self.patience(&activity) => {
-                        if !closing {
-                            closing = true;
-                            connection.as_mut().graceful_shutdown();
-                        }
-                        // A client that does not close its side either is left.
-                        ticks_left = ticks_left.saturating_sub(1);
-                        if ticks_left == 0 {
-                            return;
-                        }
-                    }
-                    _ => {}
-                }
+                () = stop.cancelled(), if !closing => {}
+                // A client that does not close its side when asked to is left.
+                () = self.overdue(&activity) => if closing { return },
+            }
+            closing = true;
+            activity.moved();
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, address: IpAddr) -> Option<TlsStream<TcpStream>> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.identity.borrow().config));
+        match timeout(self.limits.handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS handshake"),
+            Err(_elapsed) => tracing::debug!(%address, "the TLS handshake took too long"),
+        }
+        None
+    }
+
+    /// Waits until nothing has moved for too long.
+    async fn overdue(&self, activity: &Activity) {
+        loop {
+            let idle = activity.idle_for().unwrap_or_default();
+            match self.patience(activity).checked_sub(idle) {
+                None | Some(Duration::ZERO) => return,
+                Some(left) => sleep(left).await,
             }
         }
     }

@@ -9,6 +9,7 @@ mod connection;
 mod listen;
 mod tls;
 
+pub(crate) use activity::Lasting;
 pub use connection::{Limits, Server};
 pub use listen::{ListenError, Listeners};
 pub use tls::{TlsError, TlsIdentity};

@@ -1,0 +1,149 @@
+//! The table of all operations. The router is held to it by a test.
+
+use skerry_model::Kind;
+
+use super::operation::{Content, Operation};
+use crate::api::{KINDS, WORKLOADS};
+
+const LOG: &[(&str, &str)] = &[
+    ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
+    ("follow", "`true` to go on as lines come."),
+];
+
+pub(super) fn operations() -> Vec<Operation> {
+    let mut all = fixed();
+    for kind in KINDS {
+        all.extend(uniform(kind));
+    }
+    all
+}
+
+fn fixed() -> Vec<Operation> {
+    let node_log = &[
+        ("unit", "A unit; the whole journal if absent."),
+        ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
+        ("follow", "`true` to go on as lines come."),
+    ];
+    let pod_logs = &[
+        ("container", "The container, for a pod with several."),
+        ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
+        ("follow", "`true` to go on as lines come."),
+    ];
+    let watch = &[
+        (
+            "after",
+            "The revision to go on after; from now on if absent. `Last-Event-ID` goes before.",
+        ),
+        ("kinds", "Kinds of interest, such as `vms,pods`; all if absent."),
+    ];
+    vec![
+        Operation::new("get", "health", "health", "What anybody may know of the node.")
+            .gives(200, Content::json("Health"))
+            .open(),
+        Operation::new("post", "claim", "claim", "Sets the first admin. Works once.")
+            .takes(Content::json("ClaimBody"))
+            .gives(201, Content::json("SessionOpened"))
+            .open(),
+        Operation::new("post", "login", "login", "Opens a session.")
+            .takes(Content::json("LoginBody"))
+            .gives(200, Content::json("SessionOpened"))
+            .open(),
+        Operation::new("post", "logout", "logout", "Ends the session.")
+            .gives(204, Content::Nothing),
+        Operation::new("get", "session", "session", "Who is logged in.")
+            .gives(200, Content::json("Principal")),
+        Operation::new("get", "summary", "summary", "Live facts of the node.")
+            .gives(200, Content::json("Summary")),
+        Operation::new("get", "inventory", "inventory", "The machine's parts.")
+            .gives(200, Content::json("Inventory")),
+        Operation::new("get", "node", "getNode", "The node itself.")
+            .gives(200, Content::json("Node")),
+        Operation::new("patch", "node", "patchNode", "Changes the node's settings.")
+            .takes(Content::Patch("Node".to_owned()))
+            .gives(200, Content::json("Node")),
+        Operation::new(
+            "post",
+            "node/actions/{action}",
+            "actOnNode",
+            "`restart` or `power_off`: the machine.",
+        )
+        .gives(202, Content::AnyJson),
+        Operation::new("get", "node/log", "nodeLog", "The system journal.")
+            .query(node_log)
+            .gives(200, Content::Text),
+        Operation::new("get", "watch", "watch", "Changes as they happen.")
+            .query(watch)
+            .gives(200, Content::Events),
+        Operation::new("get", "openapi.json", "openapi", "This description.")
+            .gives(200, Content::AnyJson)
+            .open(),
+        Operation::new(
+            "get",
+            "vms/{key}/serial",
+            "vmSerial",
+            "Serial output of a virtual machine.",
+        )
+        .query(LOG)
+        .gives(200, Content::Text),
+        Operation::new("get", "pods/{key}/logs", "podLogs", "Output of a pod's containers.")
+            .query(pod_logs)
+            .gives(200, Content::Text),
+    ]
+}
+
+/// What every kind has. `key` is an id or a name.
+fn uniform(kind: Kind) -> Vec<Operation> {
+    let (name, plural) = (kind.name(), kind.plural());
+    let one = format!("{plural}/{{key}}");
+    let list = &[
+        ("name", "Only names that contain this."),
+        ("label", "Only with this label, `key=value`; may be repeated."),
+        ("limit", "At most so many, 1 to 1000; 100 if absent."),
+        ("continue", "Go on after this name."),
+    ];
+    let document = || Content::json(name);
+    let input = || Content::Json(format!("{name}Input"));
+    let mut all = vec![
+        Operation::new("get", plural, format!("list{name}"), "Resources, ordered by name.")
+            .query(list)
+            .gives(200, Content::Json(format!("{name}List"))),
+        Operation::new("post", plural, format!("create{name}"), "Makes a resource.")
+            .query(&[("dry_run", "`true` to check and plan only.")])
+            .takes(input())
+            .gives(201, document()),
+        Operation::new("get", &one, format!("get{name}"), "One resource.").gives(200, document()),
+        Operation::new("put", &one, format!("replace{name}"), "Replaces spec and labels.")
+            .takes(input())
+            .gives(200, document()),
+        Operation::new("patch", &one, format!("patch{name}"), "Changes parts of it.")
+            .takes(Content::Patch(name.to_owned()))
+            .gives(200, document()),
+        Operation::new(
+            "delete",
+            &one,
+            format!("delete{name}"),
+            "Takes it down: 200 if it is gone, 202 while its parts are being removed.",
+        )
+        .gives(202, document()),
+        Operation::new(
+            "get",
+            &format!("{one}/explain"),
+            format!("explain{name}"),
+            "Why it is as it is.",
+        )
+        .gives(200, Content::AnyJson),
+    ];
+    if WORKLOADS.contains(&kind) {
+        let path = format!("{one}/actions/{{action}}");
+        all.push(
+            Operation::new(
+                "post",
+                &path,
+                format!("actOn{name}"),
+                "`start`, `stop`, `force_stop` or `restart`.",
+            )
+            .gives(202, document()),
+        );
+    }
+    all
+}
