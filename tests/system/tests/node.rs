@@ -1,0 +1,307 @@
+//! One node through its life: first boot, claim, a container and a virtual machine, killed services, a reset in
+//! the middle of work, and a boot without a network.
+//!
+//! One boot serves many checks, since each takes a minute under emulation; the checks are told apart by what they
+//! print and by the step that an error names.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use skerry_system_tests::{
+    GUEST, NodeUnderTest, PASSWORD, SOON, USER, eventually, machine, repository,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_lives() -> anyhow::Result<()> {
+    let mut machine = machine("life")?;
+    machine.debug_shell = true;
+    let web = machine.forward(8080)?;
+    let guest = machine.forward(8081)?;
+    let later = machine.forward(8082)?;
+    let (mut node, code) = NodeUnderTest::first_boot(machine)?;
+    node.wait_api().await?;
+
+    step("the page says whose node it is");
+    refuse_before_claim(&node).await.context("before the claim")?;
+    node.claim(&code).await.context("claim")?;
+    refuse_second_claim(&node, &code).await?;
+
+    step("a container and a virtual machine, by two commands");
+    node.skerry(&["pod", "create", "web", "--image", "tiny", "--publish", "8080:8080"])?;
+    let memory = ["--memory", "128"];
+    node.skerry(
+        &[&["vm", "create", "guest", "--image", "tiny-vm", "--publish", "8081:8080"], &memory[..]]
+            .concat(),
+    )?;
+    node.wait_state("/api/v1/pods/web", "running", SOON).await?;
+    node.wait_answer(web, "skerry tiny container", SOON).await?;
+    node.wait_state("/api/v1/vms/guest", "running", GUEST).await?;
+    node.wait_answer(guest, "skerry tiny vm", GUEST).await?;
+    logs_can_be_read(&node).await?;
+
+    step("inventory for an SMO");
+    inventory(&node).await?;
+
+    step("the page in a browser");
+    page(&node)?;
+
+    step("services are confined, and the idle node is small");
+    confined(&mut node)?;
+
+    step("killed services come back and touch nothing");
+    killed_services(&mut node, web, guest).await?;
+
+    step("bad input is refused");
+    bad_input(&node).await?;
+
+    step("a full data partition does not harm the state");
+    full_data_partition(&mut node).await?;
+
+    step("the plug is pulled in the middle of a creation");
+    let body = json!({"metadata": {"name": "late"}, "spec": {
+        "containers": [{"name": "web", "image": "tiny"}],
+        "publish": [{"host_port": 8082, "workload_port": 8080}]}});
+    node.post("/api/v1/pods", body).await?;
+    let mut node = node.power_cycle()?;
+    node.wait_api().await?;
+    node.login().await.context("the account outlived the power cut")?;
+    node.wait_answer(web, "skerry tiny container", SOON).await?;
+    node.wait_answer(later, "skerry tiny container", SOON).await?;
+    node.wait_answer(guest, "skerry tiny vm", GUEST).await?;
+    store_is_intact(&node).await?;
+
+    step("what is stopped stays stopped, what is deleted is gone");
+    stop_and_delete(&mut node).await?;
+
+    step("power off by the power button");
+    node.vm.power_button()?;
+    node.vm.wait_off(Duration::from_secs(240))?;
+    Ok(())
+}
+
+fn step(text: &str) {
+    println!("== {text}");
+}
+
+async fn refuse_before_claim(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let health = node.get("/api/v1/health").await?;
+    ensure!(health["claimed"] == false, "{health}");
+    ensure!(!health.to_string().contains("claim_code"), "the network must not learn the code");
+    let (status, _) = node.request(Method::GET, "/api/v1/vms", None).await?;
+    ensure!(status == StatusCode::UNAUTHORIZED, "{status}");
+    let wrong = json!({"code": "AAAA-AAAA-AAAA", "username": USER, "password": PASSWORD});
+    let (status, problem) =
+        node.request(Method::POST, "/api/v1/claim", Some(wrong.clone())).await?;
+    ensure!(status == StatusCode::FORBIDDEN, "{status} {problem}");
+    // Five tries are free; then the limit holds.
+    let mut last = status;
+    for _ in 0..8 {
+        last = node.request(Method::POST, "/api/v1/claim", Some(wrong.clone())).await?.0;
+    }
+    ensure!(last == StatusCode::TOO_MANY_REQUESTS, "guessing is not limited: {last}");
+    // The wait is short; the right code is taken when it is over.
+    eventually(SOON, || async {
+        let body = json!({"code": "AAAA-AAAA-AAAB", "username": USER, "password": PASSWORD});
+        match node.request(Method::POST, "/api/v1/claim", Some(body)).await?.0 {
+            StatusCode::FORBIDDEN => Ok(()),
+            other => bail!("{other}"),
+        }
+    })
+    .await
+}
+
+async fn refuse_second_claim(node: &NodeUnderTest, code: &str) -> anyhow::Result<()> {
+    let body = json!({"code": code, "username": "eve", "password": "another password"});
+    let (status, problem) = node.request(Method::POST, "/api/v1/claim", Some(body)).await?;
+    ensure!(status == StatusCode::CONFLICT, "a second claim: {status} {problem}");
+    Ok(())
+}
+
+async fn logs_can_be_read(node: &NodeUnderTest) -> anyhow::Result<()> {
+    for (path, expected) in [
+        ("/api/v1/vms/guest/serial?tail=200", "skerry"),
+        ("/api/v1/pods/web/logs?tail=200", "skerry"),
+    ] {
+        eventually(SOON, || async {
+            let text = node.get(path).await?.to_string();
+            if text.contains(expected) { Ok(()) } else { bail!("{path}: {text}") }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn inventory(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let base = "/o2ims-infrastructureInventory";
+    let cloud = node.get(&format!("{base}/v2")).await?;
+    ensure!(cloud["oCloudId"].is_string(), "{cloud}");
+    let versions = node.get(&format!("{base}/api_versions")).await?;
+    ensure!(versions.to_string().contains("2.0.0"), "{versions}");
+    let pools = node.get(&format!("{base}/v2/resourcePools")).await?;
+    let pool = pools[0]["resourcePoolId"].as_str().context("a pool")?.to_owned();
+    let resources = node.get(&format!("{base}/v2/resourcePools/{pool}/resources")).await?;
+    ensure!(resources.as_array().is_some_and(|r| !r.is_empty()), "{resources}");
+    let managers = node.get(&format!("{base}/v2/deploymentManagers")).await?;
+    ensure!(managers[0]["capacity"].is_object(), "{managers}");
+    let (status, _) = node.request(Method::GET, &format!("{base}/v3/resourcePools"), None).await?;
+    ensure!(status == StatusCode::NOT_FOUND, "{status}");
+    let (status, _) =
+        node.request(Method::DELETE, &format!("{base}/v2/resourcePools"), None).await?;
+    ensure!(status == StatusCode::METHOD_NOT_ALLOWED, "{status}");
+    Ok(())
+}
+
+fn page(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let shots = node.machine.folder.join("screenshots");
+    std::fs::create_dir_all(&shots)?;
+    let output = Command::new("npm")
+        .args(["run", "--silent", "e2e"])
+        .current_dir(repository().join("services/apps/web"))
+        .env("SKERRY_URL", node.url())
+        .env("SKERRY_USER", USER)
+        .env("SKERRY_PASSWORD", PASSWORD)
+        .env("SKERRY_VM", "guest")
+        .env("SKERRY_POD", "web")
+        .env("SKERRY_SCREENSHOTS", &shots)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the browser walk failed:\n{text}\n{errors}");
+    let taken = std::fs::read_dir(&shots)?.count();
+    ensure!(taken >= 3, "only {taken} screenshots in {}", shots.display());
+    Ok(())
+}
+
+fn confined(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    for unit in ["skerry-northd.service", "skerry-console@ttyS0.service"] {
+        let line = format!("systemd-analyze security --no-pager {unit} | tail -1");
+        let verdict = node.shell(&line)?;
+        let score = verdict
+            .split_whitespace()
+            .find_map(|word| word.parse::<f64>().ok())
+            .with_context(|| format!("no score in `{verdict}`"))?;
+        ensure!(score <= 2.0, "{unit}: {verdict}");
+    }
+    let failed = node.shell("systemctl --failed --no-legend --plain | wc -l")?;
+    ensure!(failed.trim() == "0", "failed units: {}", node.shell("systemctl --failed")?);
+    Ok(())
+}
+
+async fn pids(node: &NodeUnderTest) -> anyhow::Result<(Value, Value)> {
+    let vm = node.get("/api/v1/vms/guest").await?;
+    let pod = node.get("/api/v1/pods/web").await?;
+    let found = (vm["status"]["pid"].clone(), pod["status"]["containers"][0]["pid"].clone());
+    ensure!(found.0.is_u64() && found.1.is_u64(), "{found:?}");
+    Ok(found)
+}
+
+async fn killed_services(node: &mut NodeUnderTest, web: u16, guest: u16) -> anyhow::Result<()> {
+    let before = pids(node).await?;
+    for unit in ["skerry-noded", "skerry-northd"] {
+        let show = format!("systemctl show -p MainPID --value {unit}");
+        let old = node.shell(&show)?;
+        node.shell(&format!("kill -9 {old}"))?;
+        node.wait_api().await.with_context(|| format!("after kill -9 of {unit}"))?;
+        let new = node.shell(&show)?;
+        ensure!(new != old && new != "0", "{unit} was {old}, is {new}");
+        eventually(SOON, || async {
+            let after = pids(node).await?;
+            if after == before { Ok(()) } else { bail!("{unit}: {before:?} became {after:?}") }
+        })
+        .await?;
+        node.wait_answer(web, "skerry tiny container", SOON).await?;
+        node.wait_answer(guest, "skerry tiny vm", SOON).await?;
+    }
+    let vm = node.get("/api/v1/vms/guest").await?;
+    let pod = node.get("/api/v1/pods/web").await?;
+    ensure!(vm["status"]["starts"] == 1, "{}", vm["status"]);
+    ensure!(pod["status"]["containers"][0]["restarts"] == 0, "{}", pod["status"]);
+    Ok(())
+}
+
+async fn bad_input(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let cases = [
+        (json!({"metadata": {"name": "x"}, "spec": {"image": "tiny-vm", "vcpus": 0}}), 422),
+        (json!({"metadata": {"name": "../x"}, "spec": {"image": "tiny-vm"}}), 422),
+        (json!({"metadata": {"name": "x"}, "spec": {"image": "tiny-vm", "colour": 1}}), 422),
+        (json!({"metadata": {"name": "x"}, "spec": {"image": "tiny"}}), 422),
+        (
+            json!({"metadata": {"name": "x"}, "spec": {"image": "tiny-vm", "memory_mib": 900_000}}),
+            409,
+        ),
+        (
+            json!({"metadata": {"name": "guest"}, "spec": {"image": "tiny-vm", "power": "stopped"}}),
+            409,
+        ),
+        (
+            json!({"metadata": {"name": "x"}, "spec": {"image": "tiny-vm", "power": "stopped",
+            "publish": [{"host_port": 8080, "workload_port": 1}]}}),
+            422,
+        ),
+    ];
+    for (body, expected) in cases {
+        let (status, problem) =
+            node.request(Method::POST, "/api/v1/vms", Some(body.clone())).await?;
+        ensure!(status.as_u16() == expected, "{body}: {status} {problem}");
+        ensure!(problem["detail"].is_string(), "{body}: {problem}");
+    }
+    let huge = json!({"metadata": {"name": "x"}, "spec": {"image": "x".repeat(2 << 20)}});
+    let (status, _) = node.request(Method::POST, "/api/v1/vms", Some(huge)).await?;
+    ensure!(status == StatusCode::PAYLOAD_TOO_LARGE, "{status}");
+    let vms = node.get("/api/v1/vms").await?;
+    ensure!(vms["items"].as_array().map(Vec::len) == Some(1), "something was made: {vms}");
+    Ok(())
+}
+
+async fn full_data_partition(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let file = "/var/lib/skerry/data/fill";
+    // Fails at the end of the space, which is what is wanted.
+    node.shell(&format!("dd if=/dev/zero of={file} bs=1M 2>/dev/null; sync; true"))?;
+    let free = node.shell("df --output=avail /var/lib/skerry/data | tail -1")?;
+    ensure!(free.trim().parse::<u64>()? < 64 * 1024, "the partition is not full: {free}");
+    let body = json!({"spec": {"stop_timeout_s": 31}});
+    let (status, answer) = node.request(Method::PATCH, "/api/v1/pods/web", Some(body)).await?;
+    ensure!(status.is_success(), "a change while data is full: {status} {answer}");
+    node.shell(&format!("rm {file}"))?;
+    let pod = node.get("/api/v1/pods/web").await?;
+    ensure!(pod["spec"]["stop_timeout_s"] == 31, "{pod}");
+    Ok(())
+}
+
+async fn store_is_intact(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let alarms = node.get("/api/v1/alarms").await?;
+    let recovered = alarms["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|alarm| alarm["spec"]["definition"] == "STORE_RECOVERED");
+    ensure!(!recovered, "{alarms}");
+    for (path, name) in
+        [("/api/v1/vms", "guest"), ("/api/v1/pods", "web"), ("/api/v1/pods", "late")]
+    {
+        node.get(&format!("{path}/{name}")).await?;
+    }
+    Ok(())
+}
+
+async fn stop_and_delete(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    node.post("/api/v1/pods/late/actions/stop", json!({})).await?;
+    node.wait_state("/api/v1/pods/late", "stopped", SOON).await?;
+    node.post("/api/v1/vms/guest/actions/stop", json!({})).await?;
+    node.wait_state("/api/v1/vms/guest", "stopped", GUEST).await?;
+    for path in ["/api/v1/vms/guest", "/api/v1/pods/late"] {
+        let (status, answer) = node.request(Method::DELETE, path, None).await?;
+        ensure!(status.is_success(), "{status} {answer}");
+        eventually(SOON, || async {
+            let (status, answer) = node.request(Method::GET, path, None).await?;
+            if status == StatusCode::NOT_FOUND { Ok(()) } else { bail!("{answer}") }
+        })
+        .await?;
+    }
+    let left = node.shell("ls /var/lib/skerry/data/vm; ip -o link show | grep -c skt || true")?;
+    ensure!(left.trim() == "0", "left behind: {left}");
+    Ok(())
+}
