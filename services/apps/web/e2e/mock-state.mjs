@@ -153,11 +153,11 @@ export class NodeState {
     const taken = [...this.documents.vms.values(), ...this.documents.pods.values()].flatMap((each) =>
       each.spec.publish.map((publish) => [publish.host_port, each.metadata.name]),
     );
-    (spec.publish ?? []).forEach(({ host_port }, index) => {
+    for (const { host_port } of spec.publish ?? []) {
       const holder = taken.find(([port]) => port === host_port);
-      if (holder) add(`spec.publish[${index}].host_port`, `${host_port} is already published by \`${holder[1]}\``);
-      if ([443, 53, 67].includes(host_port)) add(`spec.publish[${index}].host_port`, `${host_port} is the node's own`);
-    });
+      if (holder) add("spec.publish", `${host_port} is already published by \`${holder[1]}\``);
+      if ([443, 53, 67].includes(host_port)) add("spec.publish", `${host_port} is the node's own`);
+    }
     if (plural === "vms" && spec.memory_mib > 4096) add("spec.memory_mib", "the node has 1490 MiB for workloads");
     return violations;
   }

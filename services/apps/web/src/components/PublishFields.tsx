@@ -1,6 +1,14 @@
 // The ports that a new workload publishes at the node's addresses.
 
-import { Button, FormFieldGroup, FormFieldGroupHeader, FormSelect, FormSelectOption } from "../patternfly";
+import {
+  Button,
+  FormFieldGroup,
+  FormFieldGroupHeader,
+  FormSelect,
+  FormSelectOption,
+  HelperText,
+  HelperTextItem,
+} from "../patternfly";
 import { type Faults, type PublishDraft, emptyPublish } from "../forms/fields";
 import { FieldFrame, TextField } from "./Field";
 
@@ -18,6 +26,7 @@ export function PublishFields({ drafts, faults, onDrafts }: Props) {
       Add port
     </Button>
   );
+  const whole = faults["spec.publish"];
   const title = { text: "Published ports", id: "publish-title" };
   return (
     <FormFieldGroup
@@ -29,6 +38,13 @@ export function PublishFields({ drafts, faults, onDrafts }: Props) {
         />
       }
     >
+      {whole ? (
+        <HelperText>
+          <HelperTextItem variant="error" aria-live="polite">
+            {whole}
+          </HelperTextItem>
+        </HelperText>
+      ) : null}
       {drafts.map((draft, index) => {
         const at = `spec.publish[${index}]`;
         return (

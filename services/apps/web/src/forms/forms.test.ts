@@ -81,6 +81,12 @@ describe("a refusal", () => {
     });
   });
 
+  it("of the published ports as a whole is shown beside them, if there are any", () => {
+    const error = refusal(["spec.publish"]);
+    expect(refusalToForm(error, formShows(podFields, 1)).faults).toEqual({ "spec.publish": "Must be better." });
+    expect(refusalToForm(error, formShows(podFields, 0)).general).toBe("spec.publish: must be better");
+  });
+
   it("without violations is shown as a whole", () => {
     const error = new Refused(409, "Conflict", "The name `a` is in use.");
     expect(refusalToForm(error, formShows(podFields, 0))).toEqual({ faults: {}, general: "The name `a` is in use." });

@@ -62,6 +62,8 @@ const publishField = /^spec\.publish\[(\d+)\]\.(host_port|workload_port)$/;
 /** Whether the form of a kind has a place to show what is wrong with a field. */
 export function formShows(fields: string[], publishCount: number) {
   return (field: string) => {
+    // The list as a whole: a port that another workload or the node itself has.
+    if (field === "spec.publish") return publishCount > 0;
     const found = publishField.exec(field);
     return found ? Number(found[1]) < publishCount : fields.includes(field);
   };
