@@ -85,7 +85,7 @@ pub enum NetError {
         /// What was asked.
         what: String,
         /// Its answer.
-        source: SystemdError,
+        source: Box<SystemdError>,
     },
     /// A value in a step is not of the form that the domain promises.
     #[error("`{text}` is not {expected}")]

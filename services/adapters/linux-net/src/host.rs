@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use skerry_engine::Failure;
-use skerry_network::{DNSMASQ_FOLDER, NetworkHost, NetworkObserved, NetworkStep, UPSTREAM_FILE};
+use skerry_network::{
+    DNSMASQ_FOLDER, NetworkHost, NetworkObserved, NetworkStep, Origin, UPSTREAM_FILE,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -88,8 +90,11 @@ impl LinuxNet {
         for (device, nic) in &mut nics {
             if let Some(leased) = self.uplinks.leased(device) {
                 nic.managed = true;
-                nic.gateway = leased.gateway;
-                nic.dns = leased.dns;
+                // A lease that ended while the cable was out took its address along.
+                if nic.addresses.iter().any(|a| a.address.is_ipv4() && a.origin == Origin::Dhcp) {
+                    nic.gateway = leased.gateway;
+                    nic.dns = leased.dns;
+                }
             }
         }
         let rules = self.rules.mark().await.unwrap_or_else(|error| {

@@ -4,8 +4,10 @@
 //! are no error when it is there already. Nothing here knows what a device is for.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use rtnetlink::packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -16,13 +18,21 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
+use tokio::sync::Mutex;
 
 use crate::error::NetError;
+
+/// How often a listing is tried when the kernel is still busy with one that was given up.
+const TRIES: u32 = 50;
+/// Pause between two tries.
+const BUSY: Duration = Duration::from_millis(20);
 
 /// A connection to the kernel; the task behind it ends with the last clone of the handle.
 #[derive(Clone)]
 pub struct Netlink {
     handle: Handle,
+    /// The kernel makes one listing per socket at a time and refuses a second one.
+    listing: Arc<Mutex<()>>,
 }
 
 /// A device.
@@ -71,36 +81,56 @@ impl Netlink {
         let (connection, handle, _) =
             rtnetlink::new_connection().map_err(|source| NetError::Socket { source })?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, listing: Arc::default() })
     }
 
     /// All devices.
     pub async fn links(&self) -> Result<Vec<Link>, NetError> {
-        let stream = self.handle.link().get().execute();
-        let found: Vec<_> =
-            stream.try_collect().await.map_err(NetError::netlink("list devices"))?;
+        let found = self.list("list devices", || self.handle.link().get().execute()).await?;
         Ok(found.into_iter().map(link).collect())
     }
 
     /// The device of this name.
     pub async fn find(&self, name: &str) -> Result<Option<Link>, NetError> {
-        Ok(self.links().await?.into_iter().find(|link| link.name == name))
+        let request = self.handle.link().get().match_name(name.to_owned());
+        // Asking for one device is no listing and does not wait for one.
+        match Box::pin(request.execute()).try_next().await {
+            Ok(found) => Ok(found.map(link)),
+            Err(error) if is(&error, nix::libc::ENODEV) => Ok(None),
+            Err(error) => Err(NetError::netlink(format!("show {name}"))(error)),
+        }
     }
 
     /// All addresses.
     pub async fn addresses(&self) -> Result<Vec<Address>, NetError> {
-        let stream = self.handle.address().get().execute();
-        let found: Vec<_> =
-            stream.try_collect().await.map_err(NetError::netlink("list addresses"))?;
+        let found = self.list("list addresses", || self.handle.address().get().execute()).await?;
         Ok(found.into_iter().filter_map(|message| address(&message)).collect())
     }
 
     /// The IPv4 routes of the main table.
     pub async fn routes(&self) -> Result<Vec<Route>, NetError> {
         let any = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let stream = self.handle.route().get(any).execute();
-        let found: Vec<_> = stream.try_collect().await.map_err(NetError::netlink("list routes"))?;
+        let found =
+            self.list("list routes", || self.handle.route().get(any.clone()).execute()).await?;
         Ok(found.into_iter().filter_map(|message| route(&message)).collect())
+    }
+
+    async fn list<T, S>(&self, what: &str, ask: impl Fn() -> S) -> Result<Vec<T>, NetError>
+    where
+        S: Stream<Item = Result<T, rtnetlink::Error>>,
+    {
+        let _one = self.listing.lock().await;
+        let mut tries = TRIES;
+        loop {
+            match ask().try_collect().await {
+                // A listing whose reader was cancelled goes on in the kernel for a moment.
+                Err(error) if is(&error, nix::libc::EBUSY) && tries > 0 => {
+                    tries -= 1;
+                    tokio::time::sleep(BUSY).await;
+                }
+                other => return other.map_err(NetError::netlink(what)),
+            }
+        }
     }
 
     /// Makes a bridge that forwards at once; it is not switched on yet.
@@ -139,7 +169,7 @@ impl Netlink {
         let Some(link) = self.find(name).await? else { return Ok(()) };
         let removed = self.handle.link().del(link.index).execute().await;
         match removed {
-            Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::ENODEV => Ok(()),
+            Err(error) if is(&error, nix::libc::ENODEV) => Ok(()),
             other => other.map_err(NetError::netlink(format!("remove {name}"))),
         }
     }
@@ -218,9 +248,7 @@ impl Netlink {
             .address(v4, address.prefix)
             .build();
         match self.handle.address().del(message).execute().await {
-            Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::EADDRNOTAVAIL => {
-                Ok(())
-            }
+            Err(error) if is(&error, nix::libc::EADDRNOTAVAIL) => Ok(()),
             other => other.map_err(NetError::netlink(format!("remove address {v4}"))),
         }
     }
@@ -235,13 +263,17 @@ impl Netlink {
     /// Removes a route; one that is gone is fine.
     pub async fn remove_route(&self, route: &Route) -> Result<(), NetError> {
         match self.handle.route().del(message_of(route)).execute().await {
-            Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::ESRCH => Ok(()),
+            Err(error) if is(&error, nix::libc::ESRCH) => Ok(()),
             other => other.map_err(NetError::netlink(format!(
                 "remove the route to {}/{}",
                 route.destination, route.prefix
             ))),
         }
     }
+}
+
+fn is(error: &rtnetlink::Error, code: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(answer) if answer.raw_code() == -code)
 }
 
 fn message_of(route: &Route) -> RouteMessage {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skerry_linux_host::systemd::{Active, Command, Systemd};
+use skerry_linux_host::systemd::{Active, Command, KillWhom, Systemd};
 
 use crate::error::NetError;
 
@@ -49,7 +49,7 @@ impl SystemdUnits {
             .systemd
             .run(command)
             .await
-            .map_err(|source| NetError::Systemd { what: what(), source })?;
+            .map_err(|source| NetError::Systemd { what: what(), source: Box::new(source) })?;
         if output.success() {
             return Ok(());
         }
@@ -75,25 +75,27 @@ impl Units for SystemdUnits {
     async fn restart(&self, bridge: &str) -> Result<(), NetError> {
         let what = || format!("start DHCP and DNS on {bridge}");
         let result = self.systemd.restart(&unit(bridge), DEADLINE).await;
-        result.map_err(|source| NetError::Systemd { what: what(), source })
+        result.map_err(|source| NetError::Systemd { what: what(), source: Box::new(source) })
     }
 
     async fn reload(&self, bridge: &str) -> Result<(), NetError> {
         let what = || format!("reload DHCP and DNS on {bridge}");
-        let result = self.systemd.reload(&unit(bridge), DEADLINE).await;
-        result.map_err(|source| NetError::Systemd { what: what(), source })
+        let result = self.systemd.kill(&unit(bridge), KillWhom::Main, nix::libc::SIGHUP).await;
+        result.map_err(|source| NetError::Systemd { what: what(), source: Box::new(source) })
     }
 
     async fn stop(&self, bridge: &str) -> Result<(), NetError> {
         let what = || format!("stop DHCP and DNS on {bridge}");
         let result = self.systemd.stop(&unit(bridge), DEADLINE).await;
-        result.map_err(|source| NetError::Systemd { what: what(), source })
+        result.map_err(|source| NetError::Systemd { what: what(), source: Box::new(source) })
     }
 
     async fn running(&self) -> Result<Vec<String>, NetError> {
         let listed = self.systemd.list(&["skerry-dnsmasq@*.service"]).await;
-        let listed = listed
-            .map_err(|source| NetError::Systemd { what: "list services".to_owned(), source })?;
+        let listed = listed.map_err(|source| NetError::Systemd {
+            what: "list services".to_owned(),
+            source: Box::new(source),
+        })?;
         let bridge = |name: &str| {
             Some(name.strip_prefix("skerry-dnsmasq@")?.strip_suffix(".service")?.to_owned())
         };

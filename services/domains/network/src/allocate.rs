@@ -73,6 +73,14 @@ pub enum AllocateError {
         /// The network.
         network: String,
     },
+    /// Two networks would share addresses.
+    #[error("the subnet overlaps with that of network `{network}` ({subnet}); choose another")]
+    Overlap {
+        /// The other network.
+        network: String,
+        /// Its subnet.
+        subnet: String,
+    },
     /// Two workloads would answer to one name.
     #[error(
         "host name `{hostname}` is taken on network `{network}`; choose another name for the workload"
@@ -90,11 +98,23 @@ impl AllocateError {
     pub const fn field(&self) -> &'static str {
         match self {
             Self::Full { .. } => "spec.network",
+            Self::Overlap { .. } => "spec.subnet",
             Self::HostnameTaken { .. } => "metadata.name",
             Self::Published { .. } | Self::Reserved { .. } | Self::Isolated { .. } => {
                 "spec.publish"
             }
         }
+    }
+}
+
+/// Whether a new network's subnet is free. `existing` are all networks of the node.
+pub fn check_subnet(subnet: Subnet, existing: &[Resource<Network>]) -> Result<(), AllocateError> {
+    match existing.iter().find(|other| other.spec.subnet.overlaps(subnet)) {
+        None => Ok(()),
+        Some(other) => Err(AllocateError::Overlap {
+            network: other.meta.name.to_string(),
+            subnet: format!("{}/{}", other.spec.subnet.network, other.spec.subnet.prefix),
+        }),
     }
 }
 

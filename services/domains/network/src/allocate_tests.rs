@@ -118,3 +118,13 @@ fn ids_that_would_share_device_names_are_seen() {
     assert!(collides(id("0b6d1a52-0000-4c1e-9b42-7f1f0c1a2b3c"), [one]));
     assert!(!collides(id("1b6d1a52-0000-4c1e-9b42-7f1f0c1a2b3c"), [one]));
 }
+
+#[test]
+fn a_subnet_is_given_once() {
+    let existing = [network(NetworkMode::Nat, 24)];
+    let subnet = |third, prefix| Subnet { network: Ipv4Addr::new(10, 88, third, 0), prefix };
+    assert_eq!(check_subnet(subnet(1, 24), &existing), Ok(()));
+    let refused = check_subnet(subnet(0, 16), &existing).unwrap_err();
+    assert!(refused.to_string().contains("`default` (10.88.0.0/24)"), "{refused}");
+    assert_eq!(refused.field(), "spec.subnet");
+}

@@ -18,7 +18,7 @@ mod status;
 #[cfg(test)]
 mod test_machine;
 
-pub use allocate::{AllocateError, PortRequest, allocate_port, collides};
+pub use allocate::{AllocateError, PortRequest, allocate_port, check_subnet, collides};
 pub use controller::{FINALIZER, NetworkController, PASS};
 pub use desired::{Desired, Problem, UplinkPolicy, UplinkRule, desired};
 pub use dnsmasq::{

@@ -56,6 +56,7 @@ fn sets(input: &RuleInput) -> String {
         };
     let mut text = String::new();
     named(&mut text, "set uplinks", "ifname", "", input.uplinks.iter().map(quoted));
+    named(&mut text, "set workloads", "ifname", "", input.bridges.keys().map(quoted));
     named(&mut text, "set nat", "ifname", "", of_mode(NetworkMode::Nat).map(quoted));
     named(&mut text, "set isolated", "ifname", "", of_mode(NetworkMode::Isolated).map(quoted));
     let pair = "ipv4_addr . ipv4_addr";
@@ -121,20 +122,21 @@ const INPUT: &str = "\tchain input {
 \t\tiifname @uplinks meta l4proto ipv6-icmp accept
 \t\tiifname @uplinks tcp dport 443 accept
 \t\tiifname @uplinks udp sport 67 udp dport 68 accept
-\t\tiifname @nat udp dport { 53, 67 } accept
-\t\tiifname @nat tcp dport 53 accept
-\t\tiifname @isolated udp dport { 53, 67 } accept
-\t\tiifname @isolated tcp dport 53 accept
+\t\tiifname @workloads udp dport { 53, 67 } accept
+\t\tiifname @workloads tcp dport 53 accept
 \t}
 ";
 
 /// What may pass through the node: published ports, and workloads of NAT networks to the outside.
 /// Networks do not reach each other, and a workload cannot send with an address that is not on its network.
+/// Traffic inside one network is switched and does not come here, unless `br_netfilter` is loaded: then it
+/// must pass all the same.
 const FORWARD: &str = "\tchain forward {
 \t\ttype filter hook forward priority 0; policy drop;
+\t\tiifname @workloads fib saddr . iif oif missing drop
+\t\tiifname @workloads ip saddr . ip daddr @same_network accept
 \t\tiifname @isolated drop
 \t\toifname @isolated drop
-\t\tiifname @nat fib saddr . iif oif missing drop
 \t\tiifname @nat oifname @uplinks tcp flags syn tcp option maxseg size set rt mtu
 \t\tct state established,related accept
 \t\tct state invalid drop

@@ -50,12 +50,15 @@ pub fn carry_out(observed: &mut NetworkObserved, step: &NetworkStep) {
     }
 }
 
+/// Steps that fail.
+type Forbidden = fn(&NetworkStep) -> bool;
+
 /// A machine that carries out every step, except those that a test forbids.
 #[derive(Clone)]
 pub struct Machine {
     pub observed: Arc<Mutex<NetworkObserved>>,
     pub applied: Arc<Mutex<Vec<String>>>,
-    pub broken: Arc<Mutex<Option<fn(&NetworkStep) -> bool>>>,
+    pub broken: Arc<Mutex<Option<Forbidden>>>,
     changed: watch::Sender<u64>,
 }
 

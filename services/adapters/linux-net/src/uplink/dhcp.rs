@@ -1,5 +1,6 @@
 //! The DHCP client of one uplink, while its carrier is there.
 
+use std::error::Error;
 use std::time::Duration;
 
 use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4State};
@@ -28,7 +29,7 @@ impl Uplink {
                 tracing::warn!(device = self.device, "the DHCP lease is lost");
                 self.set_leased(super::Leased::default());
             }
-            tracing::debug!(device = self.device, ended, "the DHCP client starts anew");
+            tracing::info!(device = self.device, ended, "the DHCP client starts anew");
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -60,7 +61,10 @@ impl Uplink {
                             self.set_leased(leased);
                             has_lease.send_replace(true);
                         }
-                        Err(error) => return format!("the lease could not be used: {error}"),
+                        Err(error) => {
+                            let source = error.source().map(ToString::to_string);
+                            return format!("the lease could not be used: {error}: {source:?}");
+                        }
                     }
                 }
                 Ok(DhcpV4State::InitReboot) if *has_lease.borrow() => {

@@ -12,13 +12,18 @@ mod resolver;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::error::NetError;
 use crate::monitor::Changes;
 use crate::netlink::{Link, Netlink};
 
 pub use resolver::Resolver;
+
+/// How long a task without a carrier sleeps if nothing is heard.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What an uplink got from its DHCP server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,9 +113,9 @@ impl Uplink {
         let mut heard = self.around.changes.at_once();
         loop {
             heard.mark_unchanged();
-            match self.link().await {
-                Some(link) if !link.up => self.switch_on(&link).await,
-                Some(link) if link.carrier => {
+            match self.look().await {
+                Ok(Some(link)) if !link.up => self.switch_on(&link).await,
+                Ok(Some(link)) if link.carrier => {
                     tracing::info!(device = self.device, "uplink has a carrier");
                     tokio::select! {
                         // Never ends by itself; what it did so far stays on the card.
@@ -124,20 +129,19 @@ impl Uplink {
                 }
                 _ => {}
             }
-            if heard.changed().await.is_err() {
+            // Looks again by itself too, should switching on have failed.
+            if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN, heard.changed()).await {
                 return;
             }
         }
     }
 
-    async fn link(&self) -> Option<Link> {
-        match self.around.net.find(&self.device).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(device = self.device, %error, "uplink could not be read");
-                None
-            }
+    async fn look(&self) -> Result<Option<Link>, NetError> {
+        let found = self.around.net.find(&self.device).await;
+        if let Err(error) = &found {
+            tracing::warn!(device = self.device, %error, "uplink could not be read");
         }
+        found
     }
 
     async fn switch_on(&self, link: &Link) {
@@ -151,7 +155,9 @@ impl Uplink {
         loop {
             heard.mark_unchanged();
             let same = |link: &Link| link.index == index && link.up && link.carrier;
-            if !self.link().await.as_ref().is_some_and(same) || heard.changed().await.is_err() {
+            // A look that failed says nothing about the carrier.
+            let lost = self.look().await.is_ok_and(|link| !link.as_ref().is_some_and(same));
+            if lost || heard.changed().await.is_err() {
                 return;
             }
         }
