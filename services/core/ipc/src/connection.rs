@@ -35,6 +35,8 @@ const WAITING_FRAMES: usize = 16;
 const HELLO_TIME: Duration = Duration::from_secs(5);
 /// The time in which a peer must take a frame that is sent to it.
 const WRITE_TIME: Duration = Duration::from_secs(30);
+/// What open requests get when the server ends.
+const GRACE: Duration = Duration::from_secs(5);
 /// An item larger than this would let a window of items hold too much memory.
 const MAX_ITEM_BYTES: usize = 1024 * 1024;
 
@@ -90,12 +92,12 @@ async fn converse(
     };
     let (frames, queue) = mpsc::channel(WAITING_FRAMES);
     let (open, tasks, requests) = (HashMap::new(), JoinSet::new(), HashMap::new());
-    let session = Session { role, service, frames, open, tasks, requests };
+    let session = Session { role, service, ending, frames, open, tasks, requests };
     let mut writing = std::pin::pin!(write_all(writer, queue));
     // Whichever ends first ends the other: without a writer no answer goes out, without a reader
     // nobody listens.
     tokio::select! {
-        result = session.read(reader, ending) => match result? {
+        result = session.read(reader) => match result? {
             Ended::ByPeer => return Ok(()),
             Ended::ByServer => {}
         },
@@ -169,6 +171,7 @@ struct Open {
 struct Session {
     role: PeerRole,
     service: Arc<Service>,
+    ending: CancellationToken,
     frames: mpsc::Sender<Bytes>,
     open: HashMap<u32, Open>,
     tasks: JoinSet<()>,
@@ -177,15 +180,11 @@ struct Session {
 }
 
 impl Session {
-    async fn read(
-        mut self,
-        mut reader: Reader,
-        ending: CancellationToken,
-    ) -> Result<Ended, Broken> {
+    async fn read(mut self, mut reader: Reader) -> Result<Ended, Broken> {
         loop {
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
-                () = ending.cancelled() => break,
+                () = self.ending.cancelled() => break,
                 frame = reader.next() => match frame {
                     Some(frame) => {
                         let frame = decode(&frame.map_err(Broken::Read)?)?;
@@ -195,12 +194,14 @@ impl Session {
                 },
             }
         }
-        // Streams have no end of their own; the rest may finish.
-        for open in self.open.values() {
-            open.cancel.cancel();
-        }
-        while let Some(ended) = self.tasks.join_next_with_id().await {
-            self.ended(ended).await;
+        // Streams end by themselves now; the rest may finish, for a while.
+        let rest = async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                self.ended(ended).await;
+            }
+        };
+        if timeout(GRACE, rest).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "requests did not end in time");
         }
         Ok(Ended::ByServer)
     }
@@ -261,6 +262,7 @@ impl Session {
             id,
             role: self.role,
             service: Arc::clone(&self.service),
+            ending: self.ending.clone(),
             frames: self.frames.clone(),
             window,
         };
@@ -281,6 +283,7 @@ struct Task {
     id: u32,
     role: PeerRole,
     service: Arc<Service>,
+    ending: CancellationToken,
     frames: mpsc::Sender<Bytes>,
     window: Arc<Semaphore>,
 }
@@ -304,8 +307,15 @@ impl Task {
             Err(refusal) => self.send(answer(self.id, Err(refusal))).await,
             Ok(Reply::Stream(items)) => {
                 self.send(answer(self.id, Ok(Answer::Stream))).await;
-                let error = self.stream(items).await.err();
-                self.end(error).await;
+                let ended = tokio::select! {
+                    biased;
+                    () = self.ending.cancelled() => Err(Refusal::new(
+                        RefusalClass::Unavailable,
+                        "the node service is stopping; connect again",
+                    )),
+                    ended = self.stream(items) => ended,
+                };
+                self.end(ended.err()).await;
             }
         }
     }

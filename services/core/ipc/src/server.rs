@@ -19,8 +19,8 @@ use crate::{Answer, Auth, BindError, PeerRole, Refusal, Request, StreamItem};
 const CONNECTIONS: usize = 64;
 /// The pause after a failed accept, such as when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What open requests get when the server ends.
-const GRACE: Duration = Duration::from_secs(5);
+/// What connections get when the server ends: what their requests get, and time to write.
+const GRACE: Duration = Duration::from_secs(6);
 
 /// Answers requests.
 #[async_trait]
