@@ -67,6 +67,8 @@ pub fn description() -> Result<Value, serde_json::Error> {
     let types = serde_json::to_value(Types::openapi())?;
     let found = types.pointer("/components/schemas").and_then(Value::as_object);
     let mut schemas = found.cloned().unwrap_or_default();
+    hide(&mut schemas, "UserSpec", "password_hash");
+    hide(&mut schemas, "SessionSpec", "secret_hash");
     for kind in KINDS.into_iter().chain([Kind::Node]) {
         add_resource(&mut schemas, kind);
     }
@@ -101,6 +103,14 @@ pub fn description() -> Result<Value, serde_json::Error> {
 
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// Takes a member out of the description that is kept on the node but never shown.
+fn hide(schemas: &mut Map<String, Value>, schema: &str, member: &str) {
+    let properties = schemas.get_mut(schema).and_then(|schema| schema.get_mut("properties"));
+    if let Some(Value::Object(properties)) = properties {
+        properties.remove(member);
+    }
 }
 
 fn add_resource(schemas: &mut Map<String, Value>, kind: Kind) {
@@ -211,6 +221,7 @@ mod tests {
     fn the_description_is_whole() {
         let description = description().unwrap();
         let text = description.to_string();
+        assert!(!text.contains("_hash\""), "a secret's hash is described");
         for part in text.split("\"#/components/schemas/").skip(1) {
             let name = part.split('"').next().unwrap();
             let known = description["components"]["schemas"].get(name).is_some();

@@ -195,7 +195,8 @@ fn processor(processor: &Processor) -> Part {
 }
 
 fn memory(inventory: &Inventory) -> Part {
-    part(Sort::Memory, "", "of the machine", json!({ "sizeBytes": inventory.memory.total_bytes }))
+    let size = Some(inventory.memory.total_bytes).filter(|bytes| *bytes > 0);
+    part(Sort::Memory, "", "of the machine", json!({ "sizeBytes": size }))
 }
 
 fn module(module: &MemoryModule) -> Part {
