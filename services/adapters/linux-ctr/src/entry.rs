@@ -117,7 +117,7 @@ impl Malformed {
     }
 
     /// As the unpacker's error.
-    pub fn into_error(&self, limit: u64) -> UnpackError {
+    pub fn to_error(&self, limit: u64) -> UnpackError {
         match self {
             Self::TooLong => UnpackError::TooLarge { limit, what: "bytes" },
         }
@@ -158,7 +158,7 @@ pub fn read_entries(
 ) -> Result<(), UnpackError> {
     let mut archive = Archive::new(Limited { inner: stream, left: max_bytes });
     let damaged = |error: io::Error| match Malformed::of(&error) {
-        Some(malformed) => malformed.into_error(max_bytes),
+        Some(malformed) => malformed.to_error(max_bytes),
         None => UnpackError::Damaged { why: error.to_string() },
     };
     let mut pending = Pending::default();

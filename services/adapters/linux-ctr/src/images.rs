@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use skerry_containers::ImageArchive;
 
 use crate::archive::{ArchiveError, Compression, ImageArchiveFile, LayerBlob, is_sha256};
+use crate::folders;
 use crate::unpack::{Limits, UnpackError, unpack};
 
 /// Digits of a layer's identity in its directory's name: short, since a mount's options have a limit, and
@@ -199,7 +200,7 @@ impl ImageLibrary {
             .map_err(|e| failed("make a folder in", &temporary, e))?;
         let tree = folder.path().join("tree");
         // Readable for the container's users; the library around it is not for the host's.
-        DirBuilder::new().mode(0o755).create(&tree).map_err(|e| failed("make", &tree, e))?;
+        folders::make(&tree, 0o755).map_err(|e| failed("make", &tree, e))?;
         let root = File::open(&tree).map_err(|e| failed("open", &tree, e))?;
         self.unpack_checked(archive, layer, &root)?;
         nix::unistd::syncfs(&root).map_err(|e| failed("write out", &tree, e.into()))?;

@@ -1,7 +1,13 @@
 //! Layers and image archives made byte by byte, for the tests of this crate.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use skerry_containers::{ContainerDesired, ImageArchive, PodNetwork};
+use skerry_model::{Id, Pod};
+
+use crate::images::ImageRecord;
 
 /// SHA-256 as hex digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -185,5 +191,42 @@ impl OciArchive {
         }
         // The index comes last here, to show that order does not matter.
         tar.file("index.json", &index.to_string()).end()
+    }
+}
+
+/// A pod's id.
+pub(crate) fn pod() -> Id<Pod> {
+    "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c".parse().unwrap()
+}
+
+/// A container that takes everything from its image.
+pub(crate) fn desired(name: &str) -> ContainerDesired {
+    let spec = serde_json::from_value(json!({"name": name, "image": "tiny"})).unwrap();
+    let image = ImageArchive {
+        name: "tiny".parse().unwrap(),
+        path: "/usr/share/skerry/images/tiny-oci.tar".to_owned(),
+        sha256: "a".repeat(64),
+    };
+    let network = PodNetwork {
+        namespace: "skerry-pod-0b6d1a52".to_owned(),
+        hostname: "web".to_owned(),
+        address: Ipv4Addr::new(10, 0, 0, 5),
+        gateway: Ipv4Addr::new(10, 0, 0, 1),
+    };
+    ContainerDesired::new(&spec, image, network, 30)
+}
+
+/// An image that says little.
+pub(crate) fn record() -> ImageRecord {
+    ImageRecord {
+        schema: 1,
+        manifest: "b".repeat(64),
+        layers: vec!["c".repeat(64)],
+        entrypoint: vec!["/bin/httpd".to_owned()],
+        cmd: vec!["-f".to_owned()],
+        env: vec!["A=image".to_owned()],
+        working_dir: String::new(),
+        user: String::new(),
+        stop_signal: String::new(),
     }
 }

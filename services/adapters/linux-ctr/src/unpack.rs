@@ -158,9 +158,14 @@ impl Unpacker<'_> {
             let name = OsStr::from_bytes(part);
             current = match enter(&current, name) {
                 Err(Errno::ENOENT) => {
-                    mkdirat(&current, name, Mode::from_bits_truncate(0o755))
+                    let mode = Mode::from_bits_truncate(0o755);
+                    mkdirat(&current, name, mode)
                         .map_err(|e| broken("make the directory of", path, e))?;
-                    enter(&current, name).map_err(|e| broken("open the directory of", path, e))?
+                    let made = enter(&current, name)
+                        .map_err(|e| broken("open the directory of", path, e))?;
+                    // The umask does not count here.
+                    fchmod(&made, mode).map_err(|e| broken("set the mode above", path, e))?;
+                    made
                 }
                 Err(Errno::ELOOP | Errno::ENOTDIR) => {
                     return Err(refused(
@@ -341,7 +346,7 @@ fn broken(action: &'static str, path: &EntryPath, source: impl Into<io::Error>) 
 /// A copy fails because of the stream, which names itself [`Malformed`], or because of the disk.
 fn copy_failed(path: &EntryPath, limits: Limits, error: io::Error) -> UnpackError {
     match Malformed::of(&error) {
-        Some(malformed) => malformed.into_error(limits.bytes),
+        Some(malformed) => malformed.to_error(limits.bytes),
         None if error.raw_os_error().is_some() => broken("write", path, error),
         None => UnpackError::Damaged { why: error.to_string() },
     }

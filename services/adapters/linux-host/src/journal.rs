@@ -23,8 +23,14 @@ struct Reader {
 
 /// Starts `program` (journalctl) for a question.
 pub(crate) fn lines(program: &Path, query: &JournalQuery) -> Result<JournalLines, HostError> {
+    journal_lines(program, arguments(query)?)
+}
+
+/// Starts `program` (journalctl) with these arguments and passes on its lines, bounded and made valid UTF-8.
+/// The program ends with the stream.
+pub fn journal_lines(program: &Path, words: Vec<String>) -> Result<JournalLines, HostError> {
     let mut command = Command::new(program);
-    command.args(arguments(query)?);
+    command.args(words);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let failed = |source| HostError::Program { program: program.display().to_string(), source };
     let mut child = command.spawn().map_err(failed)?;

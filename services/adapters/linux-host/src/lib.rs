@@ -20,4 +20,5 @@ pub mod systemd;
 
 pub use board::BoardProfile;
 pub use host::LinuxHost;
+pub use journal::journal_lines;
 pub use roots::Roots;

@@ -26,7 +26,7 @@ pub use command::{Command, CommandOutput};
 pub use error::SystemdError;
 pub use events::{UnitEvent, UnitWatch};
 pub use property::{Exec, Properties};
-pub use unit::{Active, UnitStatus, UnitSummary, mount_unit_name};
+pub use unit::{Active, MainExit, UnitStatus, UnitSummary, mount_unit_name};
 
 use events::JobWait;
 

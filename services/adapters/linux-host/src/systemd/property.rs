@@ -61,6 +61,12 @@ impl Properties {
         self.with(name, value)
     }
 
+    /// An unsigned number of 32 bits, such as `LogRateLimitBurst`.
+    #[must_use]
+    pub fn count(self, name: &str, value: u32) -> Self {
+        self.with(name, value)
+    }
+
     /// A signed number of 32 bits, such as `KillSignal`.
     #[must_use]
     pub fn signal(self, name: &str, value: i32) -> Self {

@@ -1,0 +1,261 @@
+//! The OCI runtime configuration of a container (`config.json`), as safe as ordinary programs allow.
+//!
+//! A container's root is the host's root user with most of its powers taken away; there is no user namespace
+//! yet. What holds it: a short list of capabilities, `no_new_privileges`, an allow-list of system calls,
+//! masked and read-only parts of `/proc` and `/sys`, its own process, mount, host name, message and
+//! control-group namespaces, the pod's network namespace. Limits and devices are the unit's part.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{
+    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Mount, MountBuilder, Process,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+};
+use skerry_containers::ContainerDesired;
+
+use crate::images::ImageRecord;
+use crate::user::User;
+
+/// System calls that a container may make: an allow-list, everything else is answered with "no such call", or
+/// with "not permitted" where programs expect that. New threads may not make namespaces; `clone3`, whose
+/// arguments a filter cannot see, is answered so that libraries fall back to `clone`. Only 64-bit calls.
+const SECCOMP: &str = include_str!("../../../../config/seccomp/container.json");
+
+/// What is left to a container's root: what package managers, web servers and databases need to change owners,
+/// users and signals within the container, and to open ports below 1024.
+const CAPABILITIES: [Capability; 10] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fowner,
+    Capability::Fsetid,
+    Capability::Kill,
+    Capability::NetBindService,
+    Capability::Setgid,
+    Capability::Setpcap,
+    Capability::Setuid,
+    Capability::SysChroot,
+];
+
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why a configuration cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// Neither the pod nor the image says what to run.
+    #[error("container `{container}` has nothing to run: give it a command, its image has none")]
+    NoCommand {
+        /// The container.
+        container: String,
+    },
+    /// The image's working directory is not absolute.
+    #[error("container `{container}`: its image's working directory `{path}` is not absolute")]
+    WorkingDirectory {
+        /// The container.
+        container: String,
+        /// The path.
+        path: String,
+    },
+    /// The parts do not make a configuration.
+    #[error("the runtime configuration cannot be put together")]
+    Spec(#[from] OciSpecError),
+    /// The built-in list of system calls is broken.
+    #[error("the list of system calls for containers is broken")]
+    Seccomp(#[from] serde_json::Error),
+}
+
+/// The configuration. `bundle` is the folder that it is for.
+pub fn spec(
+    desired: &ContainerDesired,
+    image: &ImageRecord,
+    user: &User,
+    bundle: &Path,
+    namespaces: &Path,
+) -> Result<Spec, BundleError> {
+    Ok(SpecBuilder::default()
+        .version("1.0.2")
+        .hostname(desired.network.hostname.clone())
+        .root(RootBuilder::default().path("rootfs").readonly(false).build()?)
+        .process(process(desired, image, user)?)
+        .mounts(mounts(bundle)?)
+        .linux(linux(&namespaces.join(&desired.network.namespace))?)
+        .build()?)
+}
+
+fn process(
+    desired: &ContainerDesired,
+    image: &ImageRecord,
+    user: &User,
+) -> Result<Process, BundleError> {
+    let capabilities = || CAPABILITIES.into_iter().collect::<std::collections::HashSet<_>>();
+    let capabilities = LinuxCapabilitiesBuilder::default()
+        .bounding(capabilities())
+        .effective(capabilities())
+        .permitted(capabilities())
+        .inheritable(std::collections::HashSet::new())
+        .ambient(std::collections::HashSet::new())
+        .build()?;
+    let user = UserBuilder::default()
+        .uid(user.uid)
+        .gid(user.gid)
+        .additional_gids(user.groups.clone())
+        .build()?;
+    Ok(ProcessBuilder::default()
+        .terminal(false)
+        .user(user)
+        .args(arguments(desired, image)?)
+        .env(environment(desired, image))
+        .cwd(working_directory(desired, image)?)
+        .capabilities(capabilities)
+        .no_new_privileges(true)
+        .build()?)
+}
+
+/// The pod's command replaces the image's entry point and arguments; its arguments only the arguments.
+fn arguments(desired: &ContainerDesired, image: &ImageRecord) -> Result<Vec<String>, BundleError> {
+    let mut words = Vec::new();
+    if desired.command.is_empty() {
+        words.extend(image.entrypoint.iter().cloned());
+        let rest = if desired.args.is_empty() { &image.cmd } else { &desired.args };
+        words.extend(rest.iter().cloned());
+    } else {
+        words.extend(desired.command.iter().chain(&desired.args).cloned());
+    }
+    if words.first().is_none_or(String::is_empty) {
+        return Err(BundleError::NoCommand { container: desired.name.to_string() });
+    }
+    Ok(words)
+}
+
+/// The image's variables, then the pod's; the later one of a name counts.
+fn environment(desired: &ContainerDesired, image: &ImageRecord) -> Vec<String> {
+    let hostname = format!("HOSTNAME={}", desired.network.hostname);
+    let own = desired.env.iter().map(|variable| format!("{}={}", variable.name, variable.value));
+    let all = [DEFAULT_PATH.to_owned(), hostname].into_iter().chain(image.env.clone()).chain(own);
+    let mut list: Vec<String> = Vec::new();
+    for variable in all.filter(|variable| !variable.contains('\0')) {
+        let Some((name, _)) = variable.split_once('=') else { continue };
+        let same = |other: &String| other.split_once('=').is_some_and(|(old, _)| old == name);
+        match list.iter_mut().find(|other| same(other)) {
+            Some(old) => *old = variable,
+            None => list.push(variable),
+        }
+    }
+    list
+}
+
+fn working_directory(
+    desired: &ContainerDesired,
+    image: &ImageRecord,
+) -> Result<PathBuf, BundleError> {
+    match image.working_dir.as_str() {
+        "" => Ok(PathBuf::from("/")),
+        path if path.starts_with('/') => Ok(PathBuf::from(path)),
+        path => Err(BundleError::WorkingDirectory {
+            container: desired.name.to_string(),
+            path: path.chars().take(200).collect(),
+        }),
+    }
+}
+
+fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Result<Mount, OciSpecError> {
+    MountBuilder::default()
+        .typ(kind)
+        .source(source)
+        .destination(target)
+        .options(options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>())
+        .build()
+}
+
+fn mounts(bundle: &Path) -> Result<Vec<Mount>, OciSpecError> {
+    let quiet = ["nosuid", "noexec", "nodev"];
+    let mut list = vec![
+        mount("proc", "proc", "/proc", &quiet)?,
+        mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=64k"])?,
+        mount(
+            "devpts",
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        )?,
+        mount("tmpfs", "shm", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=64m"])?,
+        mount("mqueue", "mqueue", "/dev/mqueue", &quiet)?,
+        mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"])?,
+        mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "ro"])?,
+    ];
+    for name in ETC_FILES {
+        let source = bundle.join("etc").join(name);
+        list.push(mount(
+            "bind",
+            &source.to_string_lossy(),
+            &format!("/etc/{name}"),
+            &["bind", "ro", "nosuid", "noexec", "nodev"],
+        )?);
+    }
+    Ok(list)
+}
+
+/// Files of the bundle's `etc` folder that a container sees in its own.
+const ETC_FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
+/// The content of those files.
+pub fn etc_files(desired: &ContainerDesired) -> [(&'static str, String); 3] {
+    let network = &desired.network;
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost\n{}\t{}\n",
+        network.address, network.hostname
+    );
+    let [hostname, hosts_name, resolv] = ETC_FILES;
+    [
+        (hostname, format!("{}\n", network.hostname)),
+        (hosts_name, hosts),
+        (resolv, format!("nameserver {}\n", network.gateway)),
+    ]
+}
+
+fn namespace(kind: LinuxNamespaceType) -> Result<LinuxNamespace, OciSpecError> {
+    LinuxNamespaceBuilder::default().typ(kind).build()
+}
+
+fn linux(network: &Path) -> Result<Linux, BundleError> {
+    let joined =
+        LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network).path(network).build()?;
+    let namespaces = vec![
+        namespace(LinuxNamespaceType::Pid)?,
+        namespace(LinuxNamespaceType::Mount)?,
+        namespace(LinuxNamespaceType::Ipc)?,
+        namespace(LinuxNamespaceType::Uts)?,
+        namespace(LinuxNamespaceType::Cgroup)?,
+        joined,
+    ];
+    let seccomp: LinuxSeccomp = serde_json::from_str(SECCOMP)?;
+    // Programs without privileges may ping and open low ports: the namespace is the pod's alone.
+    let sysctl = HashMap::from([
+        ("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned()),
+        ("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned()),
+    ]);
+    let mut masked = oci_spec::runtime::get_default_maskedpaths();
+    masked.extend(["/proc/interrupts", "/sys/devices/virtual/powercap"].map(str::to_owned));
+    let linux = LinuxBuilder::default()
+        .namespaces(namespaces)
+        .sysctl(sysctl)
+        .seccomp(seccomp)
+        .masked_paths(masked)
+        .readonly_paths(oci_spec::runtime::get_default_readonly_paths())
+        .build()?;
+    Ok(without_resources(linux))
+}
+
+/// The builder's default lets a runtime set up control groups; here the unit has them, and asking crun for
+/// limits as well would fail.
+fn without_resources(mut linux: Linux) -> Linux {
+    linux.set_resources(None);
+    linux.set_cgroups_path(None);
+    linux
+}
+
+#[cfg(test)]
+#[path = "bundle_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+use serde_json::{Value, json};
+use skerry_model::EnvVar;
+
+use super::*;
+use crate::testing::{desired, record};
+
+fn config(desired: &ContainerDesired, image: &ImageRecord) -> Value {
+    let user = User { uid: 33, gid: 34, groups: vec![7] };
+    let bundle = Path::new("/run/skerry/pods/x/web");
+    let spec = spec(desired, image, &user, bundle, Path::new("/run/netns")).unwrap();
+    serde_json::to_value(spec).unwrap()
+}
+
+#[test]
+fn nothing_is_looser_than_said() {
+    let config = config(&desired("web"), &record());
+    let process = &config["process"];
+    assert_eq!(process["noNewPrivileges"], true);
+    assert_eq!(process["terminal"], false);
+    assert_eq!(process["user"], json!({"uid": 33, "gid": 34, "additionalGids": [7]}));
+    for set in ["bounding", "effective", "permitted"] {
+        let list = process["capabilities"][set].as_array().unwrap();
+        assert_eq!(list.len(), CAPABILITIES.len(), "{set}");
+        for held_back in ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_MKNOD"] {
+            assert!(!list.contains(&json!(held_back)), "{held_back}");
+        }
+    }
+    for set in ["ambient", "inheritable"] {
+        assert_eq!(process["capabilities"][set], json!([]), "{set}");
+    }
+    let linux = &config["linux"];
+    assert!(linux.get("resources").is_none() && linux.get("cgroupsPath").is_none());
+    let namespaces = linux["namespaces"].as_array().unwrap();
+    assert_eq!(namespaces.len(), 6);
+    assert!(
+        namespaces.contains(&json!({"type": "network", "path": "/run/netns/skerry-pod-0b6d1a52"}))
+    );
+    assert!(linux["maskedPaths"].as_array().unwrap().contains(&json!("/proc/kcore")));
+    assert!(linux["readonlyPaths"].as_array().unwrap().contains(&json!("/proc/sys")));
+    for mount in config["mounts"].as_array().unwrap() {
+        let options = mount["options"].as_array().unwrap();
+        assert!(options.contains(&json!("nosuid")), "{mount}");
+        let bound = mount["type"] == "bind";
+        assert!(!bound || options.contains(&json!("ro")), "{mount}");
+    }
+}
+
+#[test]
+fn the_list_of_system_calls_allows_and_never_what_leads_out() {
+    let profile: Value = serde_json::from_str(SECCOMP).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = profile["syscalls"].as_array().unwrap();
+    let plainly_allowed = |call: &str| {
+        rules.iter().any(|rule| {
+            rule["action"] == "SCMP_ACT_ALLOW"
+                && rule.get("args").is_none()
+                && rule["names"].as_array().unwrap().contains(&json!(call))
+        })
+    };
+    for call in ["read", "execve", "accept4", "futex", "epoll_wait", "statx", "getrandom"] {
+        assert!(plainly_allowed(call), "{call}");
+    }
+    for call in [
+        "mount",
+        "umount2",
+        "ptrace",
+        "unshare",
+        "setns",
+        "clone",
+        "clone3",
+        "bpf",
+        "keyctl",
+        "add_key",
+        "init_module",
+        "kexec_load",
+        "open_by_handle_at",
+        "perf_event_open",
+        "userfaultfd",
+        "io_uring_setup",
+        "reboot",
+        "socket",
+        "personality",
+        "syslog",
+    ] {
+        assert!(!plainly_allowed(call), "{call}");
+    }
+}
+
+#[test]
+fn words_come_from_pod_and_image_by_rule() {
+    let words = |command: &[&str], args: &[&str]| {
+        let mut desired = desired("web");
+        desired.command = command.iter().map(|word| (*word).to_owned()).collect();
+        desired.args = args.iter().map(|word| (*word).to_owned()).collect();
+        config(&desired, &record())["process"]["args"].clone()
+    };
+    assert_eq!(words(&[], &[]), json!(["/bin/httpd", "-f"]));
+    assert_eq!(words(&[], &["-v"]), json!(["/bin/httpd", "-v"]));
+    assert_eq!(words(&["/bin/sh"], &[]), json!(["/bin/sh"]));
+    assert_eq!(words(&["/bin/sh"], &["-c", "x y"]), json!(["/bin/sh", "-c", "x y"]));
+}
+
+#[test]
+fn the_pods_variables_win() {
+    let mut desired = desired("web");
+    desired.env = vec![
+        EnvVar { name: "A".into(), value: "pod".into() },
+        EnvVar { name: "B".into(), value: "x=y".into() },
+    ];
+    let env = config(&desired, &record())["process"]["env"].clone();
+    assert_eq!(env, json!([DEFAULT_PATH, "HOSTNAME=web", "A=pod", "B=x=y"]));
+}
+
+#[test]
+fn an_image_without_a_command_or_with_an_odd_folder_is_refused() {
+    let try_it = |image: &ImageRecord| {
+        spec(&desired("web"), image, &User::default(), Path::new("/b"), Path::new("/n"))
+    };
+    let mut image = record();
+    image.entrypoint.clear();
+    image.cmd.clear();
+    assert!(matches!(try_it(&image), Err(BundleError::NoCommand { .. })));
+    let mut image = record();
+    image.working_dir = "relative".to_owned();
+    assert!(matches!(try_it(&image), Err(BundleError::WorkingDirectory { .. })));
+}
+
+#[test]
+fn the_gateway_is_the_name_server() {
+    let files = etc_files(&desired("web"));
+    assert_eq!(files[0], ("hostname", "web\n".to_owned()));
+    assert!(files[1].1.contains("10.0.0.5\tweb\n"));
+    assert_eq!(files[2], ("resolv.conf", "nameserver 10.0.0.1\n".to_owned()));
+}

@@ -1,0 +1,123 @@
+//! Where everything of a container lies.
+//!
+//! ```text
+//! <data>/layers/                        the image library
+//! <data>/pods/<pod>/<container>/        made, upper/, work/: the writable layer
+//! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid: the bundle
+//! <run>/crun/                           crun's own records
+//! ```
+//!
+//! `made` is written last and removed first: a folder without it is half made.
+
+use std::path::{Path, PathBuf};
+
+use skerry_model::{Id, Name, Pod};
+
+/// The folders and programs that containers need.
+#[derive(Debug, Clone)]
+pub struct Places {
+    data: PathBuf,
+    run: PathBuf,
+    /// The container runtime.
+    pub crun: PathBuf,
+    /// The journal's reader.
+    pub journalctl: PathBuf,
+    /// Where named network namespaces are.
+    pub namespaces: PathBuf,
+}
+
+impl Places {
+    /// The usual programs, with the data partition's folder and the runtime folder given, such as
+    /// `/var/lib/skerry/data` and `/run/skerry`.
+    pub fn below(data: &Path, run: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            run: run.to_owned(),
+            crun: PathBuf::from("/usr/bin/crun"),
+            journalctl: PathBuf::from("/usr/bin/journalctl"),
+            namespaces: PathBuf::from("/run/netns"),
+        }
+    }
+
+    /// The image library.
+    pub fn layers(&self) -> PathBuf {
+        self.data.join("layers")
+    }
+
+    /// The folder of all pods' writable layers.
+    pub fn all_layers(&self) -> PathBuf {
+        self.data.join("pods")
+    }
+
+    /// The folder of all pods' bundles.
+    pub fn all_bundles(&self) -> PathBuf {
+        self.run.join("pods")
+    }
+
+    /// A pod's writable layers.
+    pub fn pod_layers(&self, pod: Id<Pod>) -> PathBuf {
+        self.all_layers().join(pod.to_string())
+    }
+
+    /// A pod's bundles.
+    pub fn pod_bundles(&self, pod: Id<Pod>) -> PathBuf {
+        self.all_bundles().join(pod.to_string())
+    }
+
+    /// A container's writable layer.
+    pub fn layer(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
+        self.pod_layers(pod).join(container.as_str())
+    }
+
+    /// A container's bundle.
+    pub fn bundle(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
+        self.pod_bundles(pod).join(container.as_str())
+    }
+
+    /// A container's root file system, once mounted.
+    pub fn root(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
+        self.bundle(pod, container).join("rootfs")
+    }
+
+    /// crun's own records.
+    pub fn crun_state(&self) -> PathBuf {
+        self.run.join("crun")
+    }
+}
+
+/// What all of a pod's units start with.
+pub fn unit_prefix(pod: Id<Pod>) -> String {
+    format!("skerry-pod-{}-", pod.short())
+}
+
+/// The unit of a container.
+pub fn unit_name(pod: Id<Pod>, container: &Name) -> String {
+    format!("{}{container}.service", unit_prefix(pod))
+}
+
+/// The container that a unit of this pod is for.
+pub fn container_of_unit(pod: Id<Pod>, unit: &str) -> Option<Name> {
+    let name = unit.strip_prefix(&unit_prefix(pod))?.strip_suffix(".service")?;
+    Name::new(name).ok()
+}
+
+/// The name under which crun keeps a container.
+pub fn crun_name(pod: Id<Pod>, container: &Name) -> String {
+    format!("{pod}-{container}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_and_containers_name_each_other() {
+        let pod: Id<Pod> = "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c".parse().unwrap();
+        let name = Name::new("web-1").unwrap();
+        let unit = unit_name(pod, &name);
+        assert_eq!(unit, "skerry-pod-0b6d1a52-web-1.service");
+        assert_eq!(container_of_unit(pod, &unit), Some(name));
+        assert_eq!(container_of_unit(pod, "skerry-pod-0b6d1a53-web.service"), None);
+        assert_eq!(container_of_unit(pod, "skerry-pod-0b6d1a52-.service"), None);
+    }
+}

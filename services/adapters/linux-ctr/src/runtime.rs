@@ -1,0 +1,329 @@
+//! The container runtime of the domain's port: folders here, units and mounts through a [`Supervisor`].
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use skerry_containers::{
+    ContainerDesired, ContainerObserved, ContainerRuntime, ImageArchive, LogLines, LogRequest,
+    PodObserved, PodStep, RuntimeError, RuntimeEvent, RuntimeFault,
+};
+use skerry_linux_host::systemd::Systemd;
+use skerry_model::{Id, Name, Pod};
+use tokio::sync::{Mutex, broadcast};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+use crate::bundle::{BundleError, etc_files, spec};
+use crate::images::{ImageError, ImageLibrary, ImageRecord};
+use crate::observe::run_of;
+use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
+use crate::service::ContainerUnit;
+use crate::supervisor::{RootMount, Supervisor};
+use crate::{folders, logs, user};
+
+/// Options of a mount that still fit into the one page that the kernel takes.
+const MAX_OPTIONS: usize = 4000;
+
+/// Containers of this machine.
+pub struct LinuxContainers {
+    inner: Arc<Inner>,
+    events: broadcast::Sender<RuntimeEvent>,
+    _listener: AbortOnDropHandle<()>,
+}
+
+struct Inner {
+    places: Places,
+    supervisor: Arc<dyn Supervisor>,
+    library: OnceLock<ImageLibrary>,
+    /// One import at a time: two of the same image would do the work twice, two of different ones share a disk.
+    importing: Mutex<()>,
+}
+
+impl LinuxContainers {
+    /// Containers under the system's service manager. Must be called within a tokio runtime.
+    pub fn start(places: Places, systemd: Systemd) -> Self {
+        Self::with_supervisor(places, Arc::new(systemd))
+    }
+
+    /// Containers under another supervisor.
+    pub fn with_supervisor(places: Places, supervisor: Arc<dyn Supervisor>) -> Self {
+        let inner = Arc::new(Inner {
+            places,
+            supervisor,
+            library: OnceLock::new(),
+            importing: Mutex::new(()),
+        });
+        let events = broadcast::channel(256).0;
+        let listener = tokio::spawn(listen(inner.clone(), events.clone()));
+        Self { inner, events, _listener: AbortOnDropHandle::new(listener) }
+    }
+}
+
+/// Passes on what happens to pods' units, for as long as it lives.
+async fn listen(inner: Arc<Inner>, events: broadcast::Sender<RuntimeEvent>) {
+    let mut wait = Duration::from_secs(1);
+    loop {
+        match inner.supervisor.watch("skerry-pod-").await {
+            Ok(mut units) => {
+                wait = Duration::from_secs(1);
+                // Whatever happened before the watch was up. Nobody listening is no error.
+                let _ = events.send(RuntimeEvent::All);
+                while let Some(unit) = units.next().await {
+                    let pods = folders::names(&inner.places.all_bundles());
+                    for pod in pods.iter().filter_map(|name| name.parse::<Id<Pod>>().ok()) {
+                        if unit.starts_with(&unit_prefix(pod)) {
+                            let _ = events.send(RuntimeEvent::Pod(pod));
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                warn!(error = %error.chain(), "changes of containers are not heard of");
+                wait = (wait * 2).min(Duration::from_secs(60));
+            }
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for LinuxContainers {
+    async fn observe(&self, pod: Id<Pod>) -> Result<PodObserved, RuntimeError> {
+        self.inner.observe(pod).await
+    }
+
+    async fn present(&self) -> Result<Vec<Id<Pod>>, RuntimeError> {
+        let places = &self.inner.places;
+        let mut names = folders::names(&places.all_layers());
+        names.extend(folders::names(&places.all_bundles()));
+        let mut pods: Vec<Id<Pod>> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        pods.sort();
+        pods.dedup();
+        Ok(pods)
+    }
+
+    async fn apply(&self, step: &PodStep) -> Result<(), RuntimeError> {
+        self.inner.apply(step).await
+    }
+
+    async fn logs(&self, request: LogRequest) -> Result<LogLines, RuntimeError> {
+        logs::lines(&self.inner.places, &request)
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.events.subscribe()
+    }
+}
+
+impl Inner {
+    /// The image library, opened and swept on first use: the data partition may come late.
+    fn library(&self) -> Result<&ImageLibrary, RuntimeError> {
+        if let Some(library) = self.library.get() {
+            return Ok(library);
+        }
+        let opened = ImageLibrary::open(self.places.layers())
+            .map_err(|error| image_failed("the image library cannot be opened", error))?;
+        Ok(self.library.get_or_init(|| opened))
+    }
+
+    async fn observe(&self, pod: Id<Pod>) -> Result<PodObserved, RuntimeError> {
+        let mut observed = PodObserved {
+            folders: self.places.pod_layers(pod).exists() || self.places.pod_bundles(pod).exists(),
+            images: self.library()?.present(),
+            ..PodObserved::default()
+        };
+        let mut known = folders::names(&self.places.pod_layers(pod));
+        known.extend(folders::names(&self.places.pod_bundles(pod)));
+        for name in known.into_iter().filter_map(|name| Name::new(name).ok()) {
+            let found = ContainerObserved {
+                layer: folders::part(&self.places.layer(pod, &name)),
+                bundle: folders::part(&self.places.bundle(pod, &name)),
+                mounted: self.supervisor.is_mounted(&self.places.root(pod, &name)).await?,
+                ..ContainerObserved::default()
+            };
+            observed.containers.insert(name, found);
+        }
+        for unit in self.supervisor.services(&unit_prefix(pod)).await? {
+            if let Some(name) = container_of_unit(pod, &unit.name) {
+                let run = run_of(&unit, self.pid(pod, &name));
+                observed.containers.entry(name).or_default().run = run;
+            }
+        }
+        Ok(observed)
+    }
+
+    /// The container's first process, as crun wrote it.
+    fn pid(&self, pod: Id<Pod>, container: &Name) -> Option<u32> {
+        fs::read_to_string(self.pid_file(pod, container)).ok()?.trim().parse().ok()
+    }
+
+    fn pid_file(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
+        self.places.bundle(pod, container).join("pid")
+    }
+
+    async fn apply(&self, step: &PodStep) -> Result<(), RuntimeError> {
+        match step {
+            PodStep::ImportImage { image } => self.import(image).await,
+            PodStep::MakeLayer { pod, container, layer } => self.make_layer(*pod, container, layer),
+            PodStep::WriteBundle { pod, container } => self.write_bundle(*pod, container),
+            PodStep::MountRoot { pod, container } => self.mount_root(*pod, container).await,
+            PodStep::Start { pod, container } => self.start(*pod, container).await,
+            PodStep::Stop { pod, container } => {
+                self.supervisor.stop(&unit_name(*pod, container)).await
+            }
+            PodStep::Kill { pod, container } => {
+                self.supervisor.kill(&unit_name(*pod, container)).await
+            }
+            PodStep::Forget { pod, container } => {
+                self.supervisor.forget(&unit_name(*pod, container)).await?;
+                let removed = fs::remove_file(self.pid_file(*pod, container));
+                folders::absent_is_fine(removed).map_err(io_failed("cannot remove a pid file"))
+            }
+            PodStep::UnmountRoot { pod, container } => {
+                self.supervisor.unmount(&self.places.root(*pod, container)).await
+            }
+            PodStep::RemoveBundle { pod, container } => {
+                folders::remove(&self.places.bundle(*pod, container))
+                    .map_err(io_failed("cannot remove a bundle"))
+            }
+            PodStep::RemoveLayer { pod, container } => {
+                folders::remove(&self.places.layer(*pod, container))
+                    .map_err(io_failed("cannot remove a writable layer"))
+            }
+            PodStep::RemoveFolders { pod } => self.remove_folders(*pod),
+        }
+    }
+
+    async fn import(&self, image: &ImageArchive) -> Result<(), RuntimeError> {
+        let _turn = self.importing.lock().await;
+        let library = self.library()?.clone();
+        let wanted = image.clone();
+        let what = format!("image `{}` cannot be unpacked", image.name);
+        match tokio::task::spawn_blocking(move || library.import(&wanted)).await {
+            Ok(done) => done.map_err(|error| image_failed(&what, error)),
+            Err(error) => Err(RuntimeError::new(RuntimeFault::Broken, what).because(error)),
+        }
+    }
+
+    fn make_layer(&self, pod: Id<Pod>, container: &Name, layer: &str) -> Result<(), RuntimeError> {
+        let folder = self.places.layer(pod, container);
+        let make = || {
+            folders::make_all(&self.places.pod_layers(pod))?;
+            folders::make(&folder, 0o700)?;
+            // The upper folder's own mode and owner are those of the container's `/`.
+            folders::make(&folder.join("upper"), 0o755)?;
+            folders::make(&folder.join("work"), 0o700)?;
+            folders::mark(&folder, layer)
+        };
+        make().map_err(io_failed("cannot make a writable layer"))
+    }
+
+    fn write_bundle(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
+        let image = self.image(desired)?;
+        let bundle = self.places.bundle(pod, &desired.name);
+        let layers = self.layers(&image)?;
+        let refused = |what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
+            RuntimeError::new(RuntimeFault::Refused, what).because(error)
+        };
+        let user = user::find(&image.user, &layers)
+            .map_err(|error| refused("the container has no usable user", error.into()))?;
+        let spec = spec(desired, &image, &user, &bundle, &self.places.namespaces);
+        let spec = spec.map_err(|error| match error {
+            BundleError::NoCommand { .. } | BundleError::WorkingDirectory { .. } => {
+                refused("the container cannot be described", error.into())
+            }
+            other => RuntimeError::new(RuntimeFault::Broken, other.to_string()).because(other),
+        })?;
+        let write = || {
+            folders::make_all(&self.places.pod_bundles(pod))?;
+            folders::make(&bundle, 0o700)?;
+            folders::make(&bundle.join("rootfs"), 0o755)?;
+            folders::make(&bundle.join("etc"), 0o755)?;
+            for (name, content) in etc_files(desired) {
+                folders::write(&bundle.join("etc").join(name), content.as_bytes(), 0o644)?;
+            }
+            let text = serde_json::to_vec(&spec)?;
+            folders::write(&bundle.join("config.json"), &text, 0o600)?;
+            folders::mark(&bundle, &desired.bundle)
+        };
+        write().map_err(io_failed("cannot write a bundle"))
+    }
+
+    fn image(&self, desired: &ContainerDesired) -> Result<ImageRecord, RuntimeError> {
+        self.library()?
+            .record(&desired.image.sha256)
+            .map_err(|error| image_failed("the container's image is not there", error))
+    }
+
+    /// The image's layers as folders, topmost first.
+    fn layers(&self, image: &ImageRecord) -> Result<Vec<PathBuf>, RuntimeError> {
+        let library = self.library()?;
+        Ok(image.layers.iter().rev().map(|layer| library.layer(layer)).collect())
+    }
+
+    async fn mount_root(
+        &self,
+        pod: Id<Pod>,
+        desired: &ContainerDesired,
+    ) -> Result<(), RuntimeError> {
+        let image = self.image(desired)?;
+        let layer = self.places.layer(pod, &desired.name);
+        let lower: Vec<String> =
+            self.layers(&image)?.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        // `userxattr`: the library's deletion marks are made without privileges. `nodev`: there are none.
+        let options = format!(
+            "nodev,userxattr,lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            layer.join("upper").display(),
+            layer.join("work").display()
+        );
+        if options.len() > MAX_OPTIONS {
+            let what =
+                format!("image `{}` has more layers than one mount takes", desired.image.name);
+            return Err(RuntimeError::new(RuntimeFault::Refused, what));
+        }
+        let target = self.places.root(pod, &desired.name);
+        self.supervisor.mount(&RootMount { target, options }).await
+    }
+
+    async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
+        let image = self.image(desired)?;
+        folders::make_all(&self.places.crun_state())
+            .map_err(io_failed("cannot make crun's folder"))?;
+        let unit = ContainerUnit::new(pod, desired, &image, &self.places);
+        self.supervisor.start(&unit).await
+    }
+
+    fn remove_folders(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
+        folders::remove_empty(&self.places.pod_bundles(pod))
+            .and_then(|()| folders::remove_empty(&self.places.pod_layers(pod)))
+            .map_err(io_failed("cannot remove a pod's folders"))
+    }
+}
+
+fn io_failed(what: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {
+    move |source| {
+        let fault = match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                RuntimeFault::NoSpace
+            }
+            _ => RuntimeFault::Passing,
+        };
+        RuntimeError::new(fault, what).because(source)
+    }
+}
+
+fn image_failed(what: &str, error: ImageError) -> RuntimeError {
+    let fault = if error.is_no_space() {
+        RuntimeFault::NoSpace
+    } else if error.is_images_fault() {
+        RuntimeFault::Refused
+    } else {
+        RuntimeFault::Passing
+    };
+    RuntimeError::new(fault, what).because(error)
+}

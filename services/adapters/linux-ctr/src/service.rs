@@ -1,0 +1,210 @@
+//! The transient unit that a container runs under.
+//!
+//! Its main process is `crun`, which stays as the container's parent, hands signals on and ends with the
+//! container's own exit code. The container lives in the unit's control group (`--cgroup-manager=disabled`),
+//! so limits, device rules, the kill of everything left and the out-of-memory verdict are systemd's.
+//! `RemainAfterExit` keeps how it ended until we have read it.
+
+use std::path::PathBuf;
+
+use skerry_containers::ContainerDesired;
+use skerry_linux_host::systemd::{Exec, Properties};
+use skerry_model::{Id, Pod};
+
+use crate::images::ImageRecord;
+use crate::places::{Places, crun_name, unit_name};
+
+/// Memory for crun itself, in the same control group as the container.
+const CRUN_MEMORY: u64 = 4 << 20;
+/// crun's own tasks, likewise.
+const CRUN_TASKS: u64 = 2;
+/// systemd kills this long after the controller should have; it is what is left when noded is down.
+const KILL_SLACK_S: u64 = 10;
+
+/// All that a container's unit is made from.
+#[derive(Debug, Clone)]
+pub struct ContainerUnit {
+    /// The unit's name.
+    pub name: String,
+    /// The pod.
+    pub pod: Id<Pod>,
+    /// What is wanted.
+    pub desired: ContainerDesired,
+    /// The program that runs it.
+    pub start: Vec<String>,
+    /// The program that clears up after it.
+    pub clear: Vec<String>,
+    /// The mounted root file system.
+    pub root: PathBuf,
+    /// The signal that asks it to end.
+    pub stop_signal: i32,
+}
+
+impl ContainerUnit {
+    /// The unit of a container.
+    pub fn new(
+        pod: Id<Pod>,
+        desired: &ContainerDesired,
+        image: &ImageRecord,
+        places: &Places,
+    ) -> Self {
+        let bundle = places.bundle(pod, &desired.name);
+        let name = crun_name(pod, &desired.name);
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let crun = || {
+            vec![
+                text(places.crun.clone()),
+                "--root".to_owned(),
+                text(places.crun_state()),
+                "--cgroup-manager=disabled".to_owned(),
+            ]
+        };
+        let mut start = crun();
+        start.push("run".to_owned());
+        start.push(format!("--bundle={}", text(bundle.clone())));
+        start.push(format!("--pid-file={}", text(bundle.join("pid"))));
+        start.push(name.clone());
+        let mut clear = crun();
+        clear.extend(["delete".to_owned(), "--force".to_owned(), name]);
+        Self {
+            name: unit_name(pod, &desired.name),
+            pod,
+            desired: desired.clone(),
+            start,
+            clear,
+            root: places.root(pod, &desired.name),
+            stop_signal: signal_number(&image.stop_signal),
+        }
+    }
+
+    /// The unit's properties.
+    pub fn properties(&self) -> Properties {
+        let desired = &self.desired;
+        let seconds = |seconds: u64| seconds.saturating_mul(1_000_000);
+        let memory = desired.memory_mib.saturating_mul(1 << 20).saturating_add(CRUN_MEMORY);
+        let stop = u64::from(desired.stop_timeout_s).saturating_add(KILL_SLACK_S);
+        let mut properties = Properties::new()
+            .text("Description", &format!("Skerry container {} of pod {}", desired.name, self.pod))
+            .text("Type", "exec")
+            .text("Slice", "skerry-pods.slice")
+            .texts("RequiresMountsFor", [self.root.to_string_lossy()])
+            .exec("ExecStart", [Exec::new(self.start.clone())])
+            .exec("ExecStopPost", [Exec::new(self.clear.clone()).may_fail()])
+            .flag("RemainAfterExit", true)
+            .text("KillMode", "mixed")
+            .signal("KillSignal", self.stop_signal)
+            .number("TimeoutStopUSec", seconds(stop))
+            .number("TimeoutStartUSec", seconds(60))
+            .number("MemoryMax", memory)
+            .number("MemorySwapMax", 0)
+            .text("OOMPolicy", "kill")
+            .signal("OOMScoreAdjust", 300)
+            .number("TasksMax", u64::from(desired.pids).saturating_add(CRUN_TASKS));
+        if let Some(limit) = desired.cpu_limit_m {
+            // Thousandths of a CPU are milliseconds of it a second.
+            properties = properties.number("CPUQuotaPerSecUSec", u64::from(limit) * 1000);
+        }
+        properties
+            .text("DevicePolicy", "closed")
+            .pairs("DeviceAllow", [("/dev/tty", "rwm"), ("/dev/ptmx", "rwm"), ("char-pts", "rwm")])
+            .text("StandardOutput", "journal")
+            .text("StandardError", "journal")
+            .text("SyslogIdentifier", desired.name.as_str())
+            .bytes(
+                "LogExtraFields",
+                [
+                    format!("{POD_FIELD}={}", self.pod),
+                    format!("{CONTAINER_FIELD}={}", desired.name),
+                ],
+            )
+            .number("LogRateLimitIntervalUSec", seconds(30))
+            .count("LogRateLimitBurst", 10_000)
+    }
+}
+
+/// The journal field that names a line's pod.
+pub const POD_FIELD: &str = "SKERRY_POD";
+/// The journal field that names a line's container.
+pub const CONTAINER_FIELD: &str = "SKERRY_CONTAINER";
+
+/// The number of a signal that an image names, such as `SIGQUIT`, `QUIT`, `3` or `SIGRTMIN+3`; SIGTERM if it
+/// names none that is known.
+fn signal_number(text: &str) -> i32 {
+    const TERM: i32 = 15;
+    // The first signal that programs see as SIGRTMIN: the C library keeps 32 and 33 for itself.
+    const RTMIN: i32 = 34;
+    if let Ok(number) = text.parse::<i32>() {
+        return if (1..=64).contains(&number) { number } else { TERM };
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        let offset = offset.strip_prefix('+').and_then(|n| n.parse().ok()).unwrap_or(0);
+        return Some(RTMIN + offset).filter(|n| (RTMIN..=64).contains(n)).unwrap_or(TERM);
+    }
+    format!("SIG{name}").parse::<nix::sys::signal::Signal>().map_or(TERM, |signal| signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{desired, pod, record};
+    use std::path::Path;
+
+    fn unit() -> ContainerUnit {
+        let places = Places::below(Path::new("/var/lib/skerry/data"), Path::new("/run/skerry"));
+        ContainerUnit::new(pod(), &desired("web"), &record(), &places)
+    }
+
+    #[test]
+    fn crun_stays_in_the_units_control_group_and_never_meets_a_shell() {
+        let unit = unit();
+        assert_eq!(unit.name, "skerry-pod-0b6d1a52-web.service");
+        let id = "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c";
+        assert_eq!(
+            unit.start,
+            [
+                "/usr/bin/crun",
+                "--root",
+                "/run/skerry/crun",
+                "--cgroup-manager=disabled",
+                "run",
+                &format!("--bundle=/run/skerry/pods/{id}/web"),
+                &format!("--pid-file=/run/skerry/pods/{id}/web/pid"),
+                &format!("{id}-web"),
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_and_labels_are_on_the_unit() {
+        let mut unit = unit();
+        unit.desired.cpu_limit_m = Some(250);
+        let properties = unit.properties();
+        let show = |name: &str| properties.show(name).unwrap();
+        assert_eq!(show("MemoryMax"), format!("uint64 {}", 68_u64 << 20));
+        assert_eq!(show("TasksMax"), "uint64 1026");
+        assert_eq!(show("CPUQuotaPerSecUSec"), "uint64 250000");
+        assert_eq!(show("TimeoutStopUSec"), "uint64 40000000");
+        assert_eq!(show("KillSignal"), "15");
+        assert_eq!(show("RemainAfterExit"), "true");
+        assert_eq!(show("KillMode"), "\"mixed\"");
+    }
+
+    #[test]
+    fn stop_signals_are_understood_however_written() {
+        for (text, number) in [
+            ("", 15),
+            ("SIGQUIT", 3),
+            ("quit", 3),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMIN", 34),
+            ("SIGRTMIN+99", 15),
+            ("0", 15),
+            ("nonsense", 15),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
+}

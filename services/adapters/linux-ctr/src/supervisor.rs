@@ -1,0 +1,135 @@
+//! Who keeps containers and their mounts once they are started: systemd, or a stand-in for tests.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream};
+use skerry_containers::{RuntimeError, RuntimeFault};
+use skerry_linux_host::systemd::{
+    Active, KillWhom, Systemd, SystemdError, UnitEvent, UnitStatus, mount_unit_name,
+};
+
+use crate::service::ContainerUnit;
+
+/// How long a start or a mount may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+const SIGKILL: i32 = 9;
+
+/// A root file system to mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootMount {
+    /// Where.
+    pub target: PathBuf,
+    /// overlayfs' options.
+    pub options: String,
+}
+
+/// Keeps units and mounts. All calls are idempotent.
+#[async_trait]
+pub trait Supervisor: Send + Sync + 'static {
+    /// Mounts a root file system in the host's mount namespace.
+    async fn mount(&self, mount: &RootMount) -> Result<(), RuntimeError>;
+    /// Takes a mount away.
+    async fn unmount(&self, target: &Path) -> Result<(), RuntimeError>;
+    /// Whether something is mounted there.
+    async fn is_mounted(&self, target: &Path) -> Result<bool, RuntimeError>;
+    /// Starts a container. That it ended at once is no error here: it is seen by `services`.
+    async fn start(&self, unit: &ContainerUnit) -> Result<(), RuntimeError>;
+    /// Sends the stop signal and does not wait.
+    async fn stop(&self, unit: &str) -> Result<(), RuntimeError>;
+    /// Kills everything in a unit.
+    async fn kill(&self, unit: &str) -> Result<(), RuntimeError>;
+    /// Forgets a unit that ended.
+    async fn forget(&self, unit: &str) -> Result<(), RuntimeError>;
+    /// All services whose names start so.
+    async fn services(&self, prefix: &str) -> Result<Vec<UnitStatus>, RuntimeError>;
+    /// Names of units that something happened to. Ends when news may be missed.
+    async fn watch(&self, prefix: &str) -> Result<BoxStream<'static, String>, RuntimeError>;
+}
+
+fn passing(what: String) -> impl FnOnce(SystemdError) -> RuntimeError {
+    move |source| RuntimeError::new(RuntimeFault::Passing, what).because(source)
+}
+
+#[async_trait]
+impl Supervisor for Systemd {
+    async fn mount(&self, mount: &RootMount) -> Result<(), RuntimeError> {
+        let target = mount.target.to_string_lossy();
+        let mounted =
+            Systemd::mount(self, "overlay", &target, "overlay", &mount.options, DEADLINE).await;
+        match mounted {
+            Err(error) if error.is_unit_exists() && self.is_mounted(&mount.target).await? => Ok(()),
+            other => other.map_err(passing(format!("cannot mount {target}"))),
+        }
+    }
+
+    async fn unmount(&self, target: &Path) -> Result<(), RuntimeError> {
+        let target = target.to_string_lossy();
+        Systemd::unmount(self, &target, DEADLINE)
+            .await
+            .map_err(passing(format!("cannot unmount {target}")))
+    }
+
+    async fn is_mounted(&self, target: &Path) -> Result<bool, RuntimeError> {
+        let target = target.to_string_lossy();
+        let status = self.status(&mount_unit_name(&target)).await;
+        let status = status.map_err(passing(format!("cannot ask for the mount {target}")))?;
+        // A mount that is on its way up or down is taken for one: what lies below it must stay.
+        Ok(status.is_some_and(|unit| !matches!(unit.active, Active::Inactive | Active::Failed)))
+    }
+
+    async fn start(&self, unit: &ContainerUnit) -> Result<(), RuntimeError> {
+        let name = &unit.name;
+        match self.start_transient(name, &unit.properties(), DEADLINE).await {
+            // It is there and says itself how it ended.
+            Err(SystemdError::Job { .. }) => Ok(()),
+            Err(error) if error.is_unit_exists() => {
+                let found = self.status(name).await;
+                let found = found.map_err(passing(format!("cannot ask for {name}")))?;
+                match found {
+                    Some(_) => Ok(()),
+                    None => Err(passing(format!("{name} is just going away"))(error)),
+                }
+            }
+            other => other.map_err(passing(format!("cannot start {name}"))),
+        }
+    }
+
+    async fn stop(&self, unit: &str) -> Result<(), RuntimeError> {
+        self.begin_stop(unit).await.map_err(passing(format!("cannot stop {unit}")))
+    }
+
+    async fn kill(&self, unit: &str) -> Result<(), RuntimeError> {
+        Systemd::kill(self, unit, KillWhom::All, SIGKILL)
+            .await
+            .map_err(passing(format!("cannot kill {unit}")))
+    }
+
+    async fn forget(&self, unit: &str) -> Result<(), RuntimeError> {
+        let forgotten = async {
+            Systemd::stop(self, unit, DEADLINE).await?;
+            self.reset_failed(unit).await
+        };
+        forgotten.await.map_err(passing(format!("cannot forget {unit}")))
+    }
+
+    async fn services(&self, prefix: &str) -> Result<Vec<UnitStatus>, RuntimeError> {
+        let pattern = format!("{prefix}*.service");
+        let listed = self.list(&[&pattern]).await.map_err(passing("cannot list units".into()))?;
+        let mut found = Vec::new();
+        for unit in listed {
+            let status = self.status(&unit.name).await;
+            found.extend(status.map_err(passing(format!("cannot ask for {}", unit.name)))?);
+        }
+        Ok(found)
+    }
+
+    async fn watch(&self, prefix: &str) -> Result<BoxStream<'static, String>, RuntimeError> {
+        let watch = Systemd::watch(self, prefix).await.map_err(passing("cannot watch".into()))?;
+        Ok(Box::pin(stream::unfold(watch, |mut watch| async move {
+            let (UnitEvent::Changed(name) | UnitEvent::Removed(name)) = watch.next().await?;
+            Some((name, watch))
+        })))
+    }
+}
