@@ -31,7 +31,7 @@ const poll_ms = 5_000;
 /** Several changes in a row cause one poll. */
 const soon_ms = 300;
 const first_retry_ms = 500;
-const longest_retry_ms = 8_000;
+const longest_retry_ms = 5_000;
 /** A stream that lives this long was a good one; the next retry is quick again. */
 const good_stream_ms = 5_000;
 

@@ -35,6 +35,8 @@ function Age({ since }: { since: number }) {
     const timer = setInterval(() => setNow(Date.now()), 1_000);
     return () => clearInterval(timer);
   }, []);
+  const age = (now - since) / 1_000;
+  if (age < 5) return null;
   // Not announced every second by screen readers.
-  return <span aria-hidden="true"> What you see is {spanText((now - since) / 1_000)} old or more.</span>;
+  return <span aria-hidden="true"> What you see is {spanText(age)} old or more.</span>;
 }

@@ -56,7 +56,7 @@ export interface FormRefusal {
 /** Sorts a refusal's violations to the fields that the form shows. */
 export function refusalToForm(error: unknown, shows: (field: string) => boolean): FormRefusal {
   if (!(error instanceof Refused) || error.violations.length === 0) {
-    return { faults: {}, general: explain(error) };
+    return { faults: {}, general: sentence(explain(error)) };
   }
   const faults: Faults = {};
   const rest: string[] = [];
