@@ -13,8 +13,8 @@ use crate::builder::Builder;
 use crate::command;
 use crate::paths::Paths;
 
-/// Made by npm and Vite; everything else in the folder is a source.
-const MADE: &[&str] = &["node_modules", "dist", "coverage", "screenshots"];
+/// Made by npm, Vite and the page's own scripts; everything else in the folder is a source.
+const MADE: &[&str] = &["node_modules", "dist", "coverage", "screenshots", "schema.d.ts"];
 
 /// A program of the page's toolchain, to be run in the page's folder.
 #[must_use]
