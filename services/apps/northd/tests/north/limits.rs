@@ -17,15 +17,6 @@ use tower::ServiceExt;
 
 use crate::start::North;
 
-fn short() -> Limits {
-    Limits {
-        handshake: Duration::from_millis(200),
-        header: Duration::from_millis(200),
-        idle: Duration::from_millis(200),
-        ..Limits::default()
-    }
-}
-
 async fn connect(north: &North) -> TcpStream {
     TcpStream::connect(("127.0.0.1", north.url.port().unwrap())).await.unwrap()
 }
@@ -58,21 +49,28 @@ async fn handshake(
 }
 
 #[tokio::test]
-async fn clients_that_do_not_go_on_are_cut_off() {
-    let north = North::start_with(short()).await;
+async fn clients_without_a_handshake_are_cut_off() {
+    let handshake = Duration::from_millis(200);
+    let north = North::start_with(Limits { handshake, ..Limits::default() }).await;
     let mut silent = connect(&north).await;
     closed(&mut silent).await;
     let mut nonsense = connect(&north).await;
     nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     closed(&mut nonsense).await;
-    let mut no_request = handshake(&north, rustls::ALL_VERSIONS).await.unwrap();
-    closed(&mut no_request).await;
-    let mut half_a_head = handshake(&north, rustls::ALL_VERSIONS).await.unwrap();
-    half_a_head.write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nX-").await.unwrap();
-    closed(&mut half_a_head).await;
-    let mut idle = handshake(&north, rustls::ALL_VERSIONS).await.unwrap();
-    idle.write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    closed(&mut idle).await;
+}
+
+#[tokio::test]
+async fn clients_that_do_not_go_on_are_cut_off() {
+    let (header, idle) = (Duration::from_millis(200), Duration::from_millis(200));
+    let north = North::start_with(Limits { header, idle, ..Limits::default() }).await;
+    // On a busy machine a connection may be closed even before something is written to it.
+    for head in
+        ["", "GET /api/v1/health HTTP/1.1\r\nHost: x\r\nX-", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"]
+    {
+        let mut stream = handshake(&north, rustls::ALL_VERSIONS).await.unwrap();
+        let _ = stream.write_all(head.as_bytes()).await;
+        closed(&mut stream).await;
+    }
     // Nobody else was hurt.
     assert_eq!(north.get("api/v1/health").await.status(), 200);
 }
