@@ -327,3 +327,7 @@ fn image_failed(what: &str, error: ImageError) -> RuntimeError {
     };
     RuntimeError::new(fault, what).because(error)
 }
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod live_tests;

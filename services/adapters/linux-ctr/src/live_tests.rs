@@ -1,0 +1,442 @@
+//! Real containers: real archives, real overlay mounts, real crun. They need root, `/usr/bin/crun`, a static
+//! `/bin/busybox` and `ip`, so they run only when asked for (`cargo test -p skerry-linux-ctr -- --ignored`).
+//!
+//! The ones here start crun directly, in place of systemd: what they show is that images, mounts and
+//! `config.json` are right. The last one goes through the service manager of the machine that it runs on.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use futures::stream::BoxStream;
+use serde_json::json;
+use skerry_containers::{
+    ContainerDesired, Exit, PodNetwork, PodWanted, Run, RuntimeFault, Want, plan,
+};
+use skerry_linux_host::systemd::{Active, MainExit, UnitStatus};
+use tokio::process::{Child, Command};
+
+use super::*;
+use crate::testing::{Layer, OciArchive, sha256};
+
+/// Starts crun as a child and mounts by system call.
+#[derive(Default)]
+struct Direct {
+    children: Mutex<HashMap<String, Held>>,
+}
+
+struct Held {
+    child: Child,
+    began: Instant,
+    run: usize,
+    ended: Option<UnitStatus>,
+}
+
+impl Held {
+    fn status(&mut self, name: &str) -> UnitStatus {
+        if let Some(ended) = &self.ended {
+            return ended.clone();
+        }
+        let exit = self.child.try_wait().unwrap();
+        let main_exit = exit.map(|status| match status.code() {
+            Some(code) => MainExit::Code(code),
+            None => MainExit::Signal(9),
+        });
+        let status = UnitStatus {
+            name: name.to_owned(),
+            active: match exit {
+                None => Active::Active,
+                Some(status) if status.success() => Active::Active,
+                Some(_) => Active::Failed,
+            },
+            sub: String::new(),
+            invocation: self.run.to_string(),
+            main_pid: self.child.id(),
+            main_exit,
+            result: "exit-code".to_owned(),
+            started_usec: 1,
+            ran_for: exit.map(|_| self.began.elapsed()),
+        };
+        self.ended = main_exit.map(|_| status.clone());
+        status
+    }
+}
+
+async fn succeed(words: &[&str]) -> String {
+    let output = Command::new(words[0]).args(&words[1..]).output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {text}{errors}");
+    text
+}
+
+#[async_trait]
+impl Supervisor for Direct {
+    async fn mount(&self, mount: &RootMount) -> Result<(), RuntimeError> {
+        if !self.is_mounted(&mount.target).await? {
+            let target = mount.target.to_str().unwrap();
+            succeed(&["mount", "-t", "overlay", "overlay", "-o", &mount.options, target]).await;
+        }
+        Ok(())
+    }
+
+    async fn unmount(&self, target: &Path) -> Result<(), RuntimeError> {
+        if self.is_mounted(target).await? {
+            succeed(&["umount", target.to_str().unwrap()]).await;
+        }
+        Ok(())
+    }
+
+    async fn is_mounted(&self, target: &Path) -> Result<bool, RuntimeError> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let target = target.to_str().unwrap();
+        Ok(table.lines().any(|line| line.split(' ').nth(4) == Some(target)))
+    }
+
+    async fn start(&self, unit: &ContainerUnit) -> Result<(), RuntimeError> {
+        let mut children = self.children.lock().await;
+        let run = children.len() + 1;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(unit.root.parent().unwrap().join("log"))
+            .unwrap();
+        let child = Command::new(&unit.start[0])
+            .args(&unit.start[1..])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let held = Held { child, began: Instant::now(), run, ended: None };
+        children.insert(unit.name.clone(), held);
+        Ok(())
+    }
+
+    async fn stop(&self, unit: &str) -> Result<(), RuntimeError> {
+        if let Some(pid) = self.children.lock().await.get(unit).and_then(|held| held.child.id()) {
+            succeed(&["kill", "-TERM", &pid.to_string()]).await;
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, unit: &str) -> Result<(), RuntimeError> {
+        // SIGKILL to crun would leave the container alone; its first process takes all others with it.
+        if let Some(held) = self.children.lock().await.get_mut(unit)
+            && let Some(crun) = held.child.id()
+        {
+            let list = succeed(&["ps", "-o", "pid=", "--ppid", &crun.to_string()]).await;
+            for pid in list.split_whitespace() {
+                succeed(&["kill", "-KILL", pid]).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, unit: &str) -> Result<(), RuntimeError> {
+        self.children.lock().await.remove(unit);
+        Ok(())
+    }
+
+    async fn services(&self, prefix: &str) -> Result<Vec<UnitStatus>, RuntimeError> {
+        let mut children = self.children.lock().await;
+        let ours = children.iter_mut().filter(|(name, _)| name.starts_with(prefix));
+        Ok(ours.map(|(name, held)| held.status(name)).collect())
+    }
+
+    async fn watch(&self, _prefix: &str) -> Result<BoxStream<'static, String>, RuntimeError> {
+        Ok(Box::pin(futures::stream::pending()))
+    }
+}
+
+/// A pod of its own network namespace on this machine, and everything it needs.
+struct Stage {
+    folder: tempfile::TempDir,
+    containers: LinuxContainers,
+    pod: Id<Pod>,
+    image: ImageArchive,
+    network: PodNetwork,
+}
+
+/// A small system of two layers; the upper one deletes a file and hides a folder of the lower one.
+fn archive(user: &str) -> Vec<u8> {
+    let busybox = fs::read("/bin/busybox").unwrap();
+    let base = Layer::default()
+        .folder("./")
+        .folder("bin")
+        .program("bin/busybox", &busybox)
+        .symlink("bin/sh", "busybox")
+        .folder("etc")
+        .file("etc/passwd", "root:x:0:0::/:/bin/sh\nweb:x:1000:1001::/:/bin/sh\n")
+        .file("etc/old", "of the lower layer")
+        .folder("www")
+        .file("www/index.html", "skerry\n")
+        .folder("hidden")
+        .file("hidden/lower", "x")
+        .folder("tmp")
+        .end();
+    let top = Layer::default()
+        .file("etc/.wh.old", "")
+        .folder("hidden")
+        .file("hidden/.wh..wh..opq", "")
+        .file("hidden/upper", "y")
+        .end();
+    OciArchive::new()
+        .layer(&base)
+        .layer(&top)
+        .cmd(&["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"])
+        .config("Env", json!(["A=image"]))
+        .config("User", json!(user))
+        .tar()
+}
+
+impl Stage {
+    async fn new() -> Self {
+        Self::for_user("").await
+    }
+
+    async fn for_user(user: &str) -> Self {
+        let folder =
+            tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/tmp").unwrap();
+        let places = Places::below(&folder.path().join("data"), &folder.path().join("run"));
+        let containers = LinuxContainers::with_supervisor(places, Arc::new(Direct::default()));
+        Self::over(folder, containers, user).await
+    }
+
+    async fn over(folder: tempfile::TempDir, containers: LinuxContainers, user: &str) -> Self {
+        let pod: Id<Pod> = Id::new(uuid::Uuid::new_v4());
+        let namespace = format!("skerry-live-{}", pod.short());
+        succeed(&["ip", "netns", "add", &namespace]).await;
+        succeed(&["ip", "-n", &namespace, "link", "set", "lo", "up"]).await;
+        let bytes = archive(user);
+        let path = folder.path().join("image.tar");
+        fs::write(&path, &bytes).unwrap();
+        let image = ImageArchive {
+            name: "tiny".parse().unwrap(),
+            path: path.display().to_string(),
+            sha256: sha256(&bytes),
+        };
+        let network = PodNetwork {
+            namespace,
+            hostname: "stage".to_owned(),
+            address: "10.0.0.5".parse().unwrap(),
+            gateway: "10.0.0.1".parse().unwrap(),
+        };
+        Self { folder, containers, pod, image, network }
+    }
+
+    fn desired(&self, command: &[&str]) -> ContainerDesired {
+        let spec = json!({"name": "main", "image": "tiny", "command": command,
+            "env": [{"name": "B", "value": "pod"}]});
+        let spec = serde_json::from_value(spec).unwrap();
+        ContainerDesired::new(&spec, self.image.clone(), self.network.clone(), 5)
+    }
+
+    fn shell(&self, script: &str) -> ContainerDesired {
+        self.desired(&["/bin/sh", "-c", script])
+    }
+
+    async fn observed(&self) -> ContainerObserved {
+        let observed = self.containers.observe(self.pod).await.unwrap();
+        observed.container(&"main".parse().unwrap())
+    }
+
+    /// Plans once and does it.
+    async fn push(&self, want: Want, gone: bool) -> usize {
+        let containers = if gone { vec![] } else { vec![("main".parse().unwrap(), want)] };
+        let wanted = PodWanted { pod: self.pod, containers, gone, kill_strays: true };
+        let observed = self.containers.observe(self.pod).await.unwrap();
+        let steps = plan(&wanted, &observed);
+        for step in &steps {
+            self.containers.apply(step).await.unwrap_or_else(|e| panic!("{step}: {}", e.chain()));
+        }
+        steps.len()
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Run) -> bool) -> Run {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let run = self.observed().await.run;
+            if done(&run) {
+                return run;
+            }
+            assert!(Instant::now() < deadline, "{what}: {run:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts a container and waits for its end.
+    async fn run_to_end(&self, desired: ContainerDesired) -> Exit {
+        self.push(Want::Run(Box::new(desired)), false).await;
+        let run = self.until("end", |run| matches!(run, Run::Ended { .. })).await;
+        let Run::Ended { exit, .. } = run else { unreachable!() };
+        exit
+    }
+
+    fn log(&self) -> String {
+        let bundle = self.folder.path().join("run/pods").join(self.pod.to_string()).join("main");
+        fs::read_to_string(bundle.join("log")).unwrap_or_default()
+    }
+
+    async fn clear(self) {
+        for _ in 0..50 {
+            if self.push(Want::Hold, true).await == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let observed = self.containers.observe(self.pod).await.unwrap();
+        assert!(observed.is_empty(), "{observed:?}");
+        succeed(&["ip", "netns", "delete", &self.network.namespace]).await;
+    }
+}
+
+fn field<'t>(text: &'t str, name: &str) -> &'t str {
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.unwrap_or_else(|| panic!("no {name} in:\n{text}")).split_once(':').unwrap().1.trim()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn a_container_serves_from_its_image_in_its_namespace() {
+    let stage = Stage::new().await;
+    let desired = stage.desired(&[]);
+    stage.push(Want::Run(Box::new(desired.clone())), false).await;
+    let up = |run: &Run| matches!(run, Run::Running { pid: Some(_), .. });
+    let Run::Running { pid: Some(pid), .. } = stage.until("start", up).await else {
+        unreachable!()
+    };
+    let name = &stage.network.namespace;
+    let ask = ["ip", "netns", "exec", name, "busybox", "wget", "-qO-", "http://127.0.0.1:8080/"];
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let answer = loop {
+        let output = Command::new(ask[0]).args(&ask[1..]).output().await.unwrap();
+        if output.status.success() || Instant::now() > deadline {
+            break String::from_utf8_lossy(&output.stdout).into_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(answer, "skerry\n", "{}", stage.log());
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    assert_eq!(comm, "busybox\n", "the pid is that of the container's first process");
+    assert_eq!(stage.push(Want::Run(Box::new(desired)), false).await, 0, "nothing left to do");
+    stage.push(Want::Down { kill: true }, false).await;
+    let run = stage.until("kill", |run| !run.is_live()).await;
+    assert!(matches!(run, Run::Ended { exit: Exit::Signal(9), .. }), "{run:?}");
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn a_container_is_held_and_sees_what_it_should() {
+    let stage = Stage::new().await;
+    let script = r#"
+        b=/bin/busybox
+        $b cat /proc/self/status
+        echo "hosts: $($b grep -c stage /etc/hosts)"
+        echo "resolver: $($b cat /etc/resolv.conf)"
+        echo "hostname: $($b hostname)"
+        echo "env: $A $B $HOSTNAME"
+        echo "pid: $$"
+        echo "links: $($b ls /sys/class/net | $b tr '\n' ' ')"
+        echo "deleted: $($b ls /etc/old 2>/dev/null)"
+        echo "hidden: $($b ls /hidden)"
+        try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name: allowed"; else echo "$name: refused"; fi; }
+        try write $b touch /here
+        try mount $b mount -t tmpfs x /tmp
+        try mknod $b mknod /tmp/sda b 8 0
+        try sysctl $b sh -c 'echo 1 > /proc/sys/kernel/panic'
+        try sysrq $b sh -c 'echo h > /proc/sysrq-trigger'
+        try unshare $b unshare -m true
+        try unshare-user $b unshare -U true
+        try chroot $b chroot / /bin/busybox true
+        try hostname-change $b hostname other
+        try resolv-write $b touch /etc/resolv.conf
+        try kcore $b sh -c '[ -s /proc/kcore ]'
+        try dev-null $b sh -c 'echo x > /dev/null'
+        try port-80 $b timeout 1 $b nc -l -p 80
+        exit 7
+    "#;
+    let exit = stage.run_to_end(stage.shell(script)).await;
+    let log = stage.log();
+    assert_eq!(exit, Exit::Code(7), "{log}");
+    let expected: u64 = [0, 1, 3, 4, 5, 6, 7, 8, 10, 18].iter().map(|bit| 1_u64 << bit).sum();
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        let found = u64::from_str_radix(field(&log, set), 16).unwrap();
+        assert_eq!(found, expected, "{set}");
+    }
+    assert_eq!(field(&log, "NoNewPrivs"), "1");
+    assert_eq!(field(&log, "Seccomp"), "2");
+    for (name, value) in [
+        ("hosts:", "1"),
+        ("resolver:", "nameserver 10.0.0.1"),
+        ("hostname:", "stage"),
+        ("env:", "image pod stage"),
+        ("pid:", "1"),
+        ("links:", "lo"),
+        ("deleted:", ""),
+        ("hidden:", "upper"),
+        ("write:", "allowed"),
+        ("mount:", "refused"),
+        ("mknod:", "refused"),
+        ("sysctl:", "refused"),
+        ("sysrq:", "refused"),
+        ("unshare:", "refused"),
+        ("unshare-user:", "refused"),
+        ("chroot:", "allowed"),
+        ("hostname-change:", "refused"),
+        ("resolv-write:", "refused"),
+        ("kcore:", "refused"),
+        ("dev-null:", "allowed"),
+    ] {
+        assert_eq!(field(&log, name), value, "{name}\n{log}");
+    }
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn ends_are_told_and_data_lives_as_long_as_the_definition() {
+    let stage = Stage::new().await;
+    let counter = "echo x >> /count; exit $(/bin/busybox wc -l < /count)";
+    assert_eq!(stage.run_to_end(stage.shell(counter)).await, Exit::Code(1));
+    assert_eq!(stage.run_to_end(stage.shell(counter)).await, Exit::Code(2), "the layer stays");
+    stage.push(Want::Down { kill: false }, false).await;
+    assert!(!stage.observed().await.mounted);
+    assert_eq!(stage.run_to_end(stage.shell(counter)).await, Exit::Code(3));
+    let other = format!("{counter} ");
+    assert_eq!(stage.run_to_end(stage.shell(&other)).await, Exit::Code(1), "a new definition");
+    assert_eq!(stage.run_to_end(stage.shell("kill -9 $$")).await, Exit::Code(0), "pid 1 is immune");
+    let killed = stage.shell("/bin/busybox sh -c 'kill -11 $$'; exit $?");
+    assert_eq!(stage.run_to_end(killed).await, Exit::Signal(11));
+    let missing = stage.run_to_end(stage.desired(&["/no/such/program"])).await;
+    assert!(matches!(missing, Exit::NotStarted(_)), "{missing:?} {}", stage.log());
+    let mut damaged = stage.desired(&[]);
+    damaged.image.sha256 = "0".repeat(64);
+    let step = PodStep::ImportImage { image: damaged.image };
+    let error = stage.containers.apply(&step).await.unwrap_err();
+    assert_eq!(error.fault, RuntimeFault::Refused, "{}", error.chain());
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn a_stop_signal_reaches_the_container_and_its_user_is_the_images() {
+    let stage = Stage::for_user("web").await;
+    let script = "echo uid: $(/bin/busybox id -u):$(/bin/busybox id -g); \
+        trap 'echo got term; exit 5' TERM; \
+        echo ready; while :; do /bin/busybox sleep 0.1; done";
+    stage.push(Want::Run(Box::new(stage.shell(script))), false).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !stage.log().contains("ready") {
+        assert!(Instant::now() < deadline, "{}", stage.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stage.push(Want::Down { kill: false }, false).await;
+    let run = stage.until("stop", |run| matches!(run, Run::Ended { .. })).await;
+    assert!(matches!(run, Run::Ended { exit: Exit::Code(5), .. }), "{run:?}");
+    assert!(stage.log().contains("got term"));
+    assert_eq!(field(&stage.log(), "uid:"), "1000:1001");
+    stage.clear().await;
+}
