@@ -1,1 +1,32 @@
+//! The real machine: every port on Linux.
 
+use std::sync::Arc;
+
+use anyhow::Context;
+use skerry_linux_host::systemd::Systemd;
+use skerry_linux_host::{BoardProfile, LinuxHost};
+use skerry_linux_net::{Cards, LinuxNet, Settings, SystemdUnits};
+use skerry_linux_vm::{Libvirt, LibvirtConfig};
+use skerry_noded::{BoardFacts, Config, Dirs, Machine};
+
+/// Finds the machine. Nothing of it is changed yet.
+pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, BoardFacts)> {
+    let board = BoardProfile::installed()?;
+    let systemd = Systemd::system();
+    let settings = Settings {
+        cards: Cards::Hardware,
+        hostname: config.hostname.as_ref().map(ToString::to_string),
+    };
+    let units = Arc::new(SystemdUnits::new(systemd.clone()));
+    let network = LinuxNet::start(settings, units).context("the network cannot be reached")?;
+    let hypervisor = Libvirt::start(LibvirtConfig::system(dirs.data.join("vm")))
+        .context("the threads for libvirt cannot be started")?;
+    let containers = skerry_sim_host::SimHost::new();
+    let machine = Machine {
+        host: Arc::new(LinuxHost::default()),
+        network: Arc::new(network),
+        hypervisor: Arc::new(hypervisor),
+        containers: Arc::new(containers),
+    };
+    Ok((machine, BoardFacts { name: board.name, uplinks: board.uplinks }))
+}
