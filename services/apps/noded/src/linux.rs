@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use skerry_linux_ctr::{LinuxContainers, Places};
 use skerry_linux_host::systemd::Systemd;
 use skerry_linux_host::{BoardProfile, LinuxHost};
 use skerry_linux_net::{Cards, LinuxNet, Settings, SystemdUnits};
@@ -21,7 +22,7 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let network = LinuxNet::start(settings, units).context("the network cannot be reached")?;
     let hypervisor = Libvirt::start(LibvirtConfig::system(dirs.data.join("vm")))
         .context("the threads for libvirt cannot be started")?;
-    let containers = skerry_sim_host::SimHost::new();
+    let containers = LinuxContainers::start(Places::below(&dirs.data, &dirs.run), systemd);
     let machine = Machine {
         host: Arc::new(LinuxHost::default()),
         network: Arc::new(network),
