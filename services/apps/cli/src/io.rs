@@ -30,9 +30,9 @@ impl Asker for Nobody {
 /// The surroundings of a verb.
 pub struct Io<'a> {
     /// Results.
-    pub out: &'a mut (dyn Write + Send),
+    pub out: &'a mut (dyn Write + Send + Sync),
     /// Progress, questions and errors.
-    pub err: &'a mut (dyn Write + Send),
+    pub err: &'a mut (dyn Write + Send + Sync),
     /// Whom to ask.
     pub asker: &'a dyn Asker,
     /// Whether the verb may write files for its user.

@@ -266,7 +266,7 @@ async fn the_machine_is_not_turned_off_by_mistake() {
     assert_eq!(at(&node, "node power-off", &["yes"]).await.0, exit::USAGE);
     assert_eq!(at(&node, "node restart", &[]).await.0, exit::USAGE);
     assert!(node.requests.lock().unwrap().is_empty());
-    assert_eq!(at(&node, "node power-off", &["off"]).await.0, exit::DONE);
+    assert_eq!(at(&node, "node power-off", &["power off"]).await.0, exit::DONE);
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ pub(super) async fn node(shell: &mut Shell<'_, '_>, verb: NodeVerb) -> Done {
 async fn power(shell: &mut Shell<'_, '_>, action: PowerAction, yes: bool) -> Done {
     let (verb, word, doing) = match action {
         PowerAction::Restart => ("restart", "restart", "restarts"),
-        PowerAction::PowerOff => ("power off", "off", "powers off"),
+        PowerAction::PowerOff => ("power off", "power off", "powers off"),
     };
     if !yes {
         let node = shell.transport.node();
