@@ -257,9 +257,8 @@ fn call(request: Request) -> Result<Call, CallError> {
             };
             Call::post(&["node", "actions", name], json!({}), Shape::Nothing)
         }
-        Request::Export => Call::get(&["export"], Shape::Bytes),
         Request::Watch { .. } | Request::Log(_) => return Err(unsupported("this is a stream")),
-        Request::Graph | Request::ServerIdentity => {
+        Request::Export | Request::Graph | Request::ServerIdentity => {
             return Err(unsupported("this can be asked at the node itself only"));
         }
     })
@@ -312,6 +311,10 @@ fn change(event: &Event) -> Result<StreamItem, CallError> {
         let status =
             value.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok());
         return Err(refusal(status.unwrap_or(500), None, event.data.as_bytes()).into());
+    }
+    if event.name == "gone" {
+        let detail = "changes were missed; read the lists again";
+        return Err(Refusal::new(RefusalClass::Gone, detail).into());
     }
     let odd =
         || CallError::from(Refusal::new(RefusalClass::Internal, "a change has an unknown form"));

@@ -20,8 +20,6 @@ pub(crate) enum Shape {
     Session,
     /// `{username, role}`.
     Principal,
-    /// Bytes as they are.
-    Bytes,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +46,6 @@ pub(crate) fn answer(shape: Shape, body: Vec<u8>) -> Result<Answer, serde_json::
     let text = || String::from_utf8_lossy(&body).into_owned();
     Ok(match shape {
         Shape::Nothing => Answer::Done,
-        Shape::Bytes => Answer::Bytes(body),
         Shape::Document => Answer::Document(Json(text())),
         Shape::ListOfOne => Answer::List { items: vec![Json(text())], revision: 0, next: None },
         Shape::List => {

@@ -124,8 +124,8 @@ async fn a_session_is_kept_in_the_file_with_the_fingerprint() {
 async fn a_watch_is_read_event_by_event() {
     let node = node(
         "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n: hello\n\n\
-         data: {\"revision\":4,\"kind\":\"Vm\",\"removed\":false,\"document\":{\"a\":1}}\n\n\
-         event: error\ndata: {\"status\":410,\"detail\":\"too far back\"}\n\n",
+         event: change\ndata: {\"revision\":4,\"kind\":\"Vm\",\"removed\":false,\"document\":{\"a\":1}}\n\n\
+         event: gone\ndata: {}\n\n",
     )
     .await;
     let https = Https::new(&node.url, Some(node.fingerprint), None, None).unwrap();

@@ -1,5 +1,7 @@
 //! Waiting until a workload is as wanted, showing what happens on the way.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use serde_json::Value;
 use skerry_ipc::{RefusalClass, Request, StreamItem};
@@ -9,6 +11,9 @@ use crate::columns::workload_state;
 use crate::shell::{Failure, Shell};
 use crate::text::cell;
 use crate::transport::CallError;
+
+/// How long to wait before a watch that ended is opened again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,31 +133,54 @@ struct Waiting {
 impl Waiting {
     async fn run(&mut self, shell: &mut Shell<'_, '_>) -> Result<(), Failure> {
         loop {
-            // The watch is opened before the look, so that no change falls between the two.
-            let watch = Request::Watch { kinds: vec![self.kind], after: None };
-            let mut items = shell.items(watch).await?;
-            if self.look(shell).await? {
-                return Ok(());
-            }
-            while let Some(item) = items.next().await {
-                match item {
-                    Ok(StreamItem::Change { document, removed, .. }) => {
-                        let document = shell.parse(&document.0)?;
-                        if cell(&document, "/metadata/id") == self.key
-                            && self.seen(shell, document, removed)?
-                        {
-                            return Ok(());
-                        }
-                    }
-                    Ok(StreamItem::Line(_)) => {}
-                    // The watch fell behind: look again and open a new one.
-                    Err(CallError::Refused(refusal)) if refusal.class == RefusalClass::Gone => {
-                        break;
-                    }
-                    Err(error) => return Err(error.into()),
+            match self.follow(shell).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // The node's services may restart meanwhile; what was asked for goes on.
+                Err(Failure::Call(CallError::Unreachable { node, .. })) => {
+                    self.show(shell, format!("{node} does not answer; trying again"))?;
                 }
+                Err(failure) => return Err(failure),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Follows the resource for as long as one watch lasts; true if the goal is reached.
+    async fn follow(&mut self, shell: &mut Shell<'_, '_>) -> Result<bool, Failure> {
+        // The watch is opened before the look, so that no change falls between the two.
+        let mut items = shell.items(Request::Watch { kinds: vec![self.kind], after: None }).await?;
+        if self.look(shell).await? {
+            return Ok(true);
+        }
+        while let Some(item) = items.next().await {
+            match item {
+                Ok(StreamItem::Change { document, removed, .. }) => {
+                    let document = shell.parse(&document.0)?;
+                    if cell(&document, "/metadata/id") == self.key
+                        && self.seen(shell, document, removed)?
+                    {
+                        return Ok(true);
+                    }
+                }
+                Ok(StreamItem::Line(_)) => {}
+                // The watch fell behind: look again and open a new one.
+                Err(CallError::Refused(refusal)) if refusal.class == RefusalClass::Gone => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(false)
+    }
+
+    /// Shows a line of progress unless it was the last one.
+    fn show(&mut self, shell: &mut Shell<'_, '_>, line: String) -> Result<(), Failure> {
+        if line != self.shown {
+            shell.progress(&line)?;
+            self.shown = line;
+        }
+        Ok(())
     }
 
     /// Reads the resource as it is now.
@@ -177,11 +205,7 @@ impl Waiting {
         document: Value,
         removed: bool,
     ) -> Result<bool, Failure> {
-        let line = describe(&document, removed);
-        if line != self.shown {
-            shell.progress(&line)?;
-            self.shown = line;
-        }
+        self.show(shell, describe(&document, removed))?;
         let progress = self.goal.progress(&document, removed);
         self.last = document;
         match progress {
