@@ -166,3 +166,86 @@ async fn collect(mut output: pipe::Receiver) -> Vec<u8> {
     let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systemd::{Active, UnitEvent};
+
+    fn shell(script: &str) -> Command {
+        Command::new("test", ["/bin/sh", "-c", script])
+    }
+
+    /// Needs a machine that runs systemd, and root; asked for by `--ignored`.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs systemd and root"]
+    async fn commands_run_in_units_of_their_own_and_tell_how_they_ended() {
+        let systemd = Systemd::system();
+        let command = shell("cat; echo problem >&2; exit 3").stdin("input\n");
+        let output = systemd.run(command).await.unwrap();
+        assert_eq!((output.code, output.signal), (Some(3), None));
+        assert_eq!(
+            (output.stdout.as_slice(), output.stderr.as_slice()),
+            (&b"input\n"[..], &b"problem\n"[..])
+        );
+        let output = systemd.run(shell("kill -9 $$")).await.unwrap();
+        assert_eq!((output.code, output.signal), (None, Some(9)));
+        assert!(systemd.run(shell("true")).await.unwrap().success());
+        let large = vec![b'x'; 3 << 20];
+        let output = systemd.run(shell("cat").stdin(large)).await.unwrap();
+        assert_eq!(output.stdout.len() as u64, OUTPUT_LIMIT);
+        let slow = shell("sleep 100").deadline(Duration::from_secs(1));
+        let output = systemd.run(slow).await.unwrap();
+        assert_eq!(output.signal, Some(15), "systemd ended it at its deadline");
+        let missing = systemd.run(Command::new("test", ["/no/such/program"])).await.unwrap();
+        assert_eq!(missing.code, Some(203), "systemd's own code for a program that cannot be run");
+        assert_eq!(systemd.list(&["skerry-run-*"]).await.unwrap(), [], "nothing is left behind");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs systemd and root"]
+    async fn mounts_and_units_come_and_go() {
+        let systemd = Systemd::system();
+        let deadline = Duration::from_secs(20);
+        let target = "/run/skerry-test-mount/a-b";
+        systemd.mount("tmpfs", target, "tmpfs", "size=1m", deadline).await.unwrap();
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(table.contains(target));
+        let again = systemd.mount("tmpfs", target, "tmpfs", "size=1m", deadline).await;
+        assert!(again.unwrap_err().is_unit_exists());
+        systemd.unmount(target, deadline).await.unwrap();
+        systemd.unmount(target, deadline).await.unwrap();
+        assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(target));
+
+        let unit = "skerry-test-unit.service";
+        let mut watch = systemd.watch("skerry-test-").await.unwrap();
+        let sleep = Properties::new()
+            .text("Type", "exec")
+            .exec("ExecStart", [Exec::new(["/bin/sleep", "1000"])]);
+        systemd.start_transient(unit, &sleep, deadline).await.unwrap();
+        let status = systemd.status(unit).await.unwrap().unwrap();
+        assert_eq!(status.active, Active::Active);
+        assert!(status.main_pid.is_some() && status.invocation.len() == 32);
+        let heard = tokio::time::timeout(deadline, watch.next()).await.unwrap();
+        assert_eq!(heard, Some(UnitEvent::Changed(unit.to_owned())));
+        systemd.kill(unit, crate::systemd::KillWhom::All, 9).await.unwrap();
+        let failed = async {
+            while let Some(event) = watch.next().await {
+                let status = systemd.status(unit).await.unwrap();
+                if status.is_some_and(|status| status.active == Active::Failed) {
+                    return event;
+                }
+            }
+            panic!("the watch ended");
+        };
+        tokio::time::timeout(deadline, failed).await.unwrap();
+        let status = systemd.status(unit).await.unwrap().unwrap();
+        assert_eq!(status.main_exit, Some(MainExit::Signal(9)));
+        assert!(status.ran_for.is_some());
+        systemd.reset_failed(unit).await.unwrap();
+        assert_eq!(systemd.status(unit).await.unwrap(), None);
+        systemd.stop(unit, deadline).await.unwrap();
+        let error = systemd.start("skerry-no-such.service", deadline).await.unwrap_err();
+        assert!(error.is_no_such_unit(), "{error:?}");
+    }
+}

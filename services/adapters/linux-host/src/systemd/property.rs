@@ -99,17 +99,22 @@ impl Properties {
         self.with(name, values)
     }
 
-    /// Programs, such as `ExecStart` or `ExecStopPost`. Words without a program are left out.
+    /// Programs, such as `ExecStart` or `ExecStopPost`. Words are passed on as they are: the manager's own
+    /// replacing of `$NAME` is switched off. A program without words is left out.
     #[must_use]
     pub fn exec(self, name: &str, programs: impl IntoIterator<Item = Exec>) -> Self {
-        let programs: Vec<(String, Vec<String>, bool)> = programs
+        let programs: Vec<(String, Vec<String>, Vec<String>)> = programs
             .into_iter()
             .filter_map(|exec| {
                 let path = exec.argv.first()?.clone();
-                Some((path, exec.argv, exec.ignore_failure))
+                let mut flags = vec!["no-env-expand".to_owned()];
+                if exec.ignore_failure {
+                    flags.push("ignore-failure".to_owned());
+                }
+                Some((path, exec.argv, flags))
             })
             .collect();
-        self.with(name, programs)
+        self.with(&format!("{name}Ex"), programs)
     }
 
     /// An open file, such as `StandardOutputFileDescriptor`.
@@ -157,12 +162,12 @@ mod tests {
             .iter()
             .map(|(_, value)| value.value_signature().to_string())
             .collect();
-        assert_eq!(signatures, ["s", "b", "t", "i", "as", "aay", "a(ss)", "a(sasb)"]);
+        assert_eq!(signatures, ["s", "b", "t", "i", "as", "aay", "a(ss)", "a(sasas)"]);
     }
 
     #[test]
     fn a_program_without_words_is_left_out() {
         let properties = Properties::new().exec("ExecStart", [Exec::new(Vec::<String>::new())]);
-        assert_eq!(properties.show("ExecStart").as_deref(), Some("@a(sasb) []"));
+        assert_eq!(properties.show("ExecStartEx").as_deref(), Some("@a(sasas) []"));
     }
 }
