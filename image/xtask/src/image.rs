@@ -1,9 +1,11 @@
 //! The image build from beginning to end: programs, root tree, initrd, root file system with hashes, kernel image,
 //! disk, and the files that are published.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use serde::Deserialize;
 use skerry_board_hal::Board;
 
@@ -44,6 +46,7 @@ pub fn build(paths: &Paths, options: &Options) -> Result<PathBuf> {
     let started = std::time::Instant::now();
     let board = skerry_board_hal::resolve(&paths.repo.join("board"), &options.board)?;
     let layout = Layout::read(&paths.repo.join("image/layout.toml"))?;
+    let _lock = lock(paths)?;
     let builder = Builder::ensure(paths)?;
     let epoch = source_date(&paths.repo)?;
     if options.programs {
@@ -71,6 +74,22 @@ pub fn build(paths: &Paths, options: &Options) -> Result<PathBuf> {
         outputs::publish(paths, &builder, &options.board, &tree.manifest)?;
     }
     Ok(raw)
+}
+
+/// Two builds at a time would spoil each other's files.
+fn lock(paths: &Paths) -> Result<Flock<File>> {
+    std::fs::create_dir_all(&paths.target)?;
+    let path = paths.target.join("image.lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, _)) => {
+            println!("Waiting for another build of the image");
+            Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, error)| error)
+                .context("cannot lock the image build")
+        }
+    }
 }
 
 /// The time that all files in the image carry: that of the last commit, or the Unix epoch's first day outside of git.

@@ -45,7 +45,7 @@ fn code() -> Result<Vec<u8>> {
         // next:
         0xac, // lodsb
         0x84, 0xc0, // test al, al
-        0x74, 0x12, // jz stop
+        0x74, 0x11, // jz stop
         0x50, // push ax
         0xb4, 0x0e, // mov ah, 0x0e: write a character to the screen
         0xbb, 0x07, 0x00, // mov bx, 0x0007
@@ -54,7 +54,7 @@ fn code() -> Result<Vec<u8>> {
         0xb4, 0x01, // mov ah, 0x01: write a character to the serial line
         0x31, 0xd2, // xor dx, dx
         0xcd, 0x14, // int 0x14
-        0xeb, 0xe9, // jmp next
+        0xeb, 0xea, // jmp next
         // stop:
         0xf4, // hlt
         0xeb, 0xfd, // jmp stop

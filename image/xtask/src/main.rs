@@ -112,7 +112,9 @@ fn perform() -> Result<()> {
             xtask::check::data(&paths)?;
             xtask::check::units(&paths, &xtask::builder::Builder::ensure(&paths)?)
         }
-        Task::Clean => xtask::command::run(xtask::command::as_root("rm").arg("-rf").arg(&paths.target)),
+        Task::Clean => {
+            xtask::command::run(xtask::command::as_root("rm").arg("-rf").arg(&paths.target))
+        }
         Task::Test { quick } => xtask::host::setup()
             .and_then(|()| xtask::suite::run(&paths, xtask::suite::Options { quick })),
         Task::Probe { fresh, memory, commands } => {

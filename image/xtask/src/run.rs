@@ -27,7 +27,10 @@ pub struct Options {
 /// When QEMU cannot be started.
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let mut machine = Machine::new(paths, &paths.run())?;
-    if options.fresh {
+    if machine.is_stale() {
+        println!("The image has been built anew: the node starts with an empty disk.");
+    }
+    if options.fresh || machine.is_stale() {
         machine.forget()?;
     }
     machine.memory_mib = options.memory_mib;
@@ -55,14 +58,15 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
 /// When the node does not come up or a command does not end.
 pub fn probe(paths: &Paths, fresh: bool, memory_mib: u32, commands: &[String]) -> Result<()> {
     let mut machine = Machine::new(paths, &paths.target.join("probe"))?;
-    if fresh {
+    if fresh || machine.is_stale() {
         machine.forget()?;
     }
     machine.memory_mib = memory_mib;
     machine.debug_shell = true;
     let started = std::time::Instant::now();
     let mut vm = machine.start()?;
-    vm.shell("systemctl is-system-running --wait", Duration::from_secs(300))?;
+    // A service that never gets ready is a reason to look, not to give up.
+    vm.shell("timeout 120 systemctl is-system-running --wait", Duration::from_secs(400))?;
     println!("-- up after {} s", started.elapsed().as_secs());
     for line in commands {
         let (output, code) = vm.shell(line, Duration::from_secs(300))?;

@@ -75,6 +75,7 @@ pub fn lay_out(
     for (from, to) in CONFIG {
         copy_folder(&paths.repo.join("config/systemd").join(from), &extra.join(to))?;
     }
+    copy_folder(&paths.repo.join("config/libvirt"), &extra.join("etc/libvirt"))?;
     copy_folder(workloads, &extra.join("usr/share/skerry/images"))?;
     let node = paths.repo.join("config/node.toml");
     if node.exists() {

@@ -171,6 +171,13 @@ impl Machine {
         self.folder.join("disk.qcow2")
     }
 
+    /// Whether there is a disk, and it lies over another image than the one that is there now. Its blocks that were
+    /// never written come from the image, so it cannot be used any more.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.disk().exists() && std::fs::read_to_string(self.stamp()).ok() != self.image_stamp()
+    }
+
     /// Everything the serial line said since the machine was first started.
     #[must_use]
     pub fn serial_log(&self) -> PathBuf {
@@ -185,6 +192,17 @@ impl Machine {
         self.folder.join(format!("{name}.sock"))
     }
 
+    fn stamp(&self) -> PathBuf {
+        self.folder.join("image.stamp")
+    }
+
+    /// What tells one build of the image from the next.
+    fn image_stamp(&self) -> Option<String> {
+        let data = std::fs::metadata(&self.image).ok()?;
+        let written = data.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(format!("{} {}", data.len(), written.as_nanos()))
+    }
+
     fn variables(&self) -> PathBuf {
         self.folder.join("variables.qcow2")
     }
@@ -194,12 +212,18 @@ impl Machine {
             .map_err(|source| QemuError::Prepare { path: self.folder.clone(), source })?;
         let image = self.image.display().to_string();
         let size = format!("{}M", self.disk_mib);
+        if self.is_stale() {
+            return Err(QemuError::Stale { disk: self.disk() });
+        }
         if !self.disk().exists() {
             self.qemu_img(
                 &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &image],
                 &self.disk(),
                 &[&size],
             )?;
+            let stamp = self.image_stamp().unwrap_or_default();
+            std::fs::write(self.stamp(), stamp)
+                .map_err(|source| QemuError::Prepare { path: self.stamp(), source })?;
         }
         if !self.variables().exists() {
             // qcow2, because only that can hold a saved state of the machine.

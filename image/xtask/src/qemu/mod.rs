@@ -58,6 +58,12 @@ pub enum QemuError {
         /// Its answer.
         reason: String,
     },
+    /// The disk was made from another image than the one that is there now.
+    #[error("{} lies over an image that has been built anew since; forget the disk to start with the new image", disk.display())]
+    Stale {
+        /// The disk.
+        disk: PathBuf,
+    },
     /// The machine is off.
     #[error("the machine is off")]
     Gone,
