@@ -440,3 +440,92 @@ async fn a_stop_signal_reaches_the_container_and_its_user_is_the_images() {
     assert_eq!(field(&stage.log(), "uid:"), "1000:1001");
     stage.clear().await;
 }
+
+/// Through the machine's own service manager, from image to removal.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, systemd, crun, a static busybox and ip"]
+async fn under_systemd_a_container_lives_its_whole_life() {
+    let folder =
+        tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/lib/skerry").unwrap();
+    let places = || Places::below(&folder.path().join("data"), Path::new("/run/skerry-live"));
+    let containers = LinuxContainers::start(places(), Systemd::system());
+    let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
+    let mut stage = Stage::over(other_folder, containers, "").await;
+    let server = stage.desired(&[]);
+    let began = Instant::now();
+    stage.push(Want::Run(Box::new(server.clone())), false).await;
+    let up = |run: &Run| matches!(run, Run::Running { pid: Some(_), .. });
+    let first = stage.until("start", up).await;
+    println!("from nothing to running, image unpacked: {:?}", began.elapsed());
+    let Run::Running { pid: Some(pid), run, started_at } = first.clone() else { unreachable!() };
+    assert_eq!(run.len(), 32);
+    assert!(started_at.is_some());
+    let unit = unit_name(stage.pod, &"main".parse().unwrap());
+    let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(group.trim().ends_with(&format!("skerry-pods.slice/{unit}")), "{group}");
+    let show = succeed(&["systemctl", "show", &unit, "-pMemoryMax,TasksMax,DevicePolicy"]).await;
+    assert!(show.contains(&format!("MemoryMax={}", 68 << 20)), "{show}");
+
+    // Another noded finds it as it is.
+    stage.containers = LinuxContainers::start(places(), Systemd::system());
+    let mut events = stage.containers.events();
+    let mut hear = async |wanted| {
+        let heard = async { while events.recv().await.unwrap() != wanted {} };
+        tokio::time::timeout(Duration::from_secs(10), heard).await.expect("nothing was heard");
+    };
+    hear(RuntimeEvent::All).await;
+    assert_eq!(stage.observed().await.run, first);
+    assert_eq!(stage.push(Want::Run(Box::new(server.clone())), false).await, 0);
+    assert_eq!(stage.containers.present().await.unwrap(), [stage.pod]);
+
+    // A death is heard of and told, and the next start is a new run in the old layer.
+    succeed(&["kill", "-KILL", &pid.to_string()]).await;
+    hear(RuntimeEvent::Pod(stage.pod)).await;
+    let ended = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
+    assert!(matches!(ended, Run::Ended { exit: Exit::Signal(9), .. }), "{ended:?}");
+    let began = Instant::now();
+    stage.push(Want::Run(Box::new(server)), false).await;
+    let second = stage.until("second start", up).await;
+    println!("started again, all there: {:?}", began.elapsed());
+    assert_ne!(second, first);
+    stage.push(Want::Down { kill: true }, false).await;
+    stage.until("kill", |run| !run.is_live()).await;
+
+    for (script, exit) in [
+        ("exit 0", Exit::Code(0)),
+        ("echo first; echo second >&2; exit 3", Exit::Code(3)),
+        ("/bin/busybox sh -c 'kill -11 $$'; exit $?", Exit::Signal(11)),
+    ] {
+        assert_eq!(stage.run_to_end(stage.shell(script)).await, exit, "{script}");
+    }
+    let missing = stage.run_to_end(stage.desired(&["/no/such/program"])).await;
+    assert!(matches!(missing, Exit::NotStarted(_)), "{missing:?}");
+
+    let trap = "trap 'exit 5' TERM; echo ready; while :; do /bin/busybox sleep 0.1; done";
+    stage.push(Want::Run(Box::new(stage.shell(trap))), false).await;
+    stage.until("trap", up).await;
+    let request = LogRequest { pod: stage.pod, container: None, tail: 100, follow: true };
+    let mut lines = stage.containers.logs(request).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.last().map(String::as_str) != Some("ready") {
+        let line = tokio::time::timeout(Duration::from_secs(10), lines.next()).await;
+        seen.push(line.unwrap_or_else(|_| panic!("no more lines: {seen:?}")).unwrap().unwrap());
+    }
+    assert!(seen.contains(&"first".to_owned()) && seen.contains(&"second".to_owned()), "{seen:?}");
+    stage.push(Want::Down { kill: false }, false).await;
+    let run = stage.until("stop", |run| !run.is_live()).await;
+    assert!(matches!(run, Run::Ended { exit: Exit::Code(5), .. } | Run::Absent), "{run:?}");
+    stage.clear().await;
+    let left = succeed(&[
+        "systemctl",
+        "list-units",
+        "--all",
+        "--no-legend",
+        "skerry-pod-*",
+        "run-skerry*",
+    ])
+    .await;
+    assert_eq!(left, "");
+    // Only crun's store of translated filters stays.
+    assert_eq!(folders::names(Path::new("/run/skerry-live/crun")), [".cache"]);
+}

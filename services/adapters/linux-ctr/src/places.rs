@@ -83,6 +83,11 @@ impl Places {
     pub fn crun_state(&self) -> PathBuf {
         self.run.join("crun")
     }
+
+    /// crun's own record of a container.
+    pub fn crun_record(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
+        self.crun_state().join(crun_name(pod, container))
+    }
 }
 
 /// What all of a pod's units start with.

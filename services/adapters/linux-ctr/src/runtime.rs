@@ -188,6 +188,7 @@ impl Inner {
             }
             PodStep::RemoveBundle { pod, container } => {
                 folders::remove(&self.places.bundle(*pod, container))
+                    .and_then(|()| folders::remove(&self.places.crun_record(*pod, container)))
                     .map_err(io_failed("cannot remove a bundle"))
             }
             PodStep::RemoveLayer { pod, container } => {
@@ -292,9 +293,15 @@ impl Inner {
 
     async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
         let image = self.image(desired)?;
-        folders::make_all(&self.places.crun_state())
-            .map_err(io_failed("cannot make crun's folder"))?;
         let unit = ContainerUnit::new(pod, desired, &image, &self.places);
+        let there = self.supervisor.services(&unit_prefix(pod)).await?;
+        if there.iter().any(|other| other.name == unit.name) {
+            return Ok(());
+        }
+        // What a killed crun left of an earlier run would make it refuse the name.
+        folders::make_all(&self.places.crun_state())
+            .and_then(|()| folders::remove(&self.places.crun_record(pod, &desired.name)))
+            .map_err(io_failed("cannot clear crun's folder"))?;
         self.supervisor.start(&unit).await
     }
 

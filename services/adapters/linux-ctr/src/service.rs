@@ -4,6 +4,10 @@
 //! container's own exit code. The container lives in the unit's control group (`--cgroup-manager=disabled`),
 //! so limits, device rules, the kill of everything left and the out-of-memory verdict are systemd's.
 //! `RemainAfterExit` keeps how it ended until we have read it.
+//!
+//! There is no clearing command after the end: `crun delete --force` kills the control group that the container
+//! was in, which is the unit's and so its own. What a killed crun leaves is a folder, removed with the bundle
+//! and before a start.
 
 use std::path::PathBuf;
 
@@ -32,8 +36,6 @@ pub struct ContainerUnit {
     pub desired: ContainerDesired,
     /// The program that runs it.
     pub start: Vec<String>,
-    /// The program that clears up after it.
-    pub clear: Vec<String>,
     /// The mounted root file system.
     pub root: PathBuf,
     /// The signal that asks it to end.
@@ -49,29 +51,22 @@ impl ContainerUnit {
         places: &Places,
     ) -> Self {
         let bundle = places.bundle(pod, &desired.name);
-        let name = crun_name(pod, &desired.name);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let crun = || {
-            vec![
-                text(places.crun.clone()),
-                "--root".to_owned(),
-                text(places.crun_state()),
-                "--cgroup-manager=disabled".to_owned(),
-            ]
-        };
-        let mut start = crun();
-        start.push("run".to_owned());
-        start.push(format!("--bundle={}", text(bundle.clone())));
-        start.push(format!("--pid-file={}", text(bundle.join("pid"))));
-        start.push(name.clone());
-        let mut clear = crun();
-        clear.extend(["delete".to_owned(), "--force".to_owned(), name]);
+        let start = vec![
+            text(places.crun.clone()),
+            "--root".to_owned(),
+            text(places.crun_state()),
+            "--cgroup-manager=disabled".to_owned(),
+            "run".to_owned(),
+            format!("--bundle={}", text(bundle.clone())),
+            format!("--pid-file={}", text(bundle.join("pid"))),
+            crun_name(pod, &desired.name),
+        ];
         Self {
             name: unit_name(pod, &desired.name),
             pod,
             desired: desired.clone(),
             start,
-            clear,
             root: places.root(pod, &desired.name),
             stop_signal: signal_number(&image.stop_signal),
         }
@@ -89,7 +84,6 @@ impl ContainerUnit {
             .text("Slice", "skerry-pods.slice")
             .texts("RequiresMountsFor", [self.root.to_string_lossy()])
             .exec("ExecStart", [Exec::new(self.start.clone())])
-            .exec("ExecStopPost", [Exec::new(self.clear.clone()).may_fail()])
             .flag("RemainAfterExit", true)
             .text("KillMode", "mixed")
             .signal("KillSignal", self.stop_signal)
