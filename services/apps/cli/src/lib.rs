@@ -100,14 +100,19 @@ fn complaint_json(failure: &Failure) -> String {
 
 /// What happened, what is behind it, every fault of a document, and what to do next.
 fn complaint(failure: &Failure) -> String {
-    let mut text = format!("skerry: {}", clean(&failure.to_string()));
+    let said = failure.to_string();
+    // Line ends of our own sentences stay.
+    let lines: Vec<String> = said.lines().map(clean).collect();
+    let mut text = format!("skerry: {}", lines.join("\n"));
     let mut source = std::error::Error::source(failure);
     while let Some(cause) = source {
         text.push_str(&format!(": {}", clean(&cause.to_string())));
         source = cause.source();
     }
     text.push('\n');
-    for violation in failure.refusal().into_iter().flat_map(|refusal| &refusal.violations) {
+    let violations = failure.refusal().into_iter().flat_map(|refusal| &refusal.violations);
+    // A refusal for a single fault tells it in its own sentence already.
+    for violation in violations.filter(|violation| !said.contains(&violation.message)) {
         text.push_str(&format!("  {}: {}\n", clean(&violation.field), clean(&violation.message)));
     }
     if let Some(hint) = hint(failure) {

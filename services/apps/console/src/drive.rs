@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long it may be silent before the rescue screen comes: a restart of its service is shorter.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// The same at the start of the machine, when its service may have to recover its store first.
+const FIRST_PATIENCE: Duration = Duration::from_secs(45);
 /// What the node's rate limit knows the console as.
 const ORIGIN: &str = "console";
 
@@ -117,14 +119,16 @@ fn watch_node(peer: Arc<Local>) -> mpsc::Receiver<Node> {
         let mut polls = interval(POLL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_answer = Instant::now();
+        let mut patience = FIRST_PATIENCE;
         loop {
             polls.tick().await;
             let node = match summary(&peer).await {
                 Ok(summary) => {
                     last_answer = Instant::now();
+                    patience = PATIENCE;
                     Node::Up(Box::new(summary))
                 }
-                Err(_) if last_answer.elapsed() < PATIENCE => continue,
+                Err(_) if last_answer.elapsed() < patience => continue,
                 Err(reason) => Node::Down { seconds: last_answer.elapsed().as_secs(), reason },
             };
             if sender.send(node).await.is_err() {

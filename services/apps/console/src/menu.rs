@@ -268,8 +268,9 @@ impl Menu {
                 effects.extend(self.ended(None));
                 effects
             }
-            Mode::Busy { .. } => {
-                if self.ahead.len() < AHEAD {
+            Mode::Busy { log, .. } => {
+                // A log has no end for which the keys could wait.
+                if !*log && self.ahead.len() < AHEAD {
                     self.ahead.push(key);
                 }
                 Vec::new()

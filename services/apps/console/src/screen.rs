@@ -30,7 +30,10 @@ pub enum Node {
 /// The whole screen without the prompt.
 pub fn screen(node: &Node, version: &str) -> Vec<String> {
     let mut lines = match node {
-        Node::Unknown => vec![title(version, "", "STARTING")],
+        Node::Unknown => {
+            let text = "The node's service starts; this screen follows as soon as it answers.";
+            vec![title(version, "", "STARTING"), rule(), text.to_owned()]
+        }
         Node::Up(summary) => up(summary),
         Node::Down { seconds, reason } => down(version, *seconds, reason),
     };
@@ -152,7 +155,9 @@ fn alarms(summary: &Summary) -> String {
 fn down(version: &str, seconds: u64, reason: &str) -> Vec<String> {
     let mut lines = vec![title(version, "", "RESCUE"), rule()];
     lines.push(format!("The node's service has not answered for {}:", coarse(seconds)));
-    lines.push(format!("  {reason}"));
+    let said: Vec<char> = clean(reason).chars().collect();
+    let parts = said.chunks(WIDTH.saturating_sub(2)).take(MOST);
+    lines.extend(parts.map(|part| format!("  {}", part.iter().collect::<String>())));
     lines.push(String::new());
     lines.extend(
         [

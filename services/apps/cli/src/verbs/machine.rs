@@ -56,7 +56,7 @@ pub(crate) fn summary_text(summary: &Value) -> String {
         ("board", cell(summary, "/board")),
         ("claimed", if yes("/claimed") { "yes".to_owned() } else { "no".to_owned() }),
         ("pages", list("/urls", text::scalar)),
-        ("fingerprint", cell(summary, "/fingerprint")),
+        ("fingerprint", halves(&cell(summary, "/fingerprint"))),
         ("addresses", list("/addresses", address)),
         ("up for", text::duration(number("/uptime_s"))),
         ("memory", memory(number("/memory/total"), number("/memory/available"))),
@@ -74,6 +74,13 @@ pub(crate) fn summary_text(summary: &Value) -> String {
         rows.push(("claim code", cell(summary, "/claim_code")));
     }
     rows.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect()
+}
+
+/// A fingerprint on two lines, so that it fits a narrow screen.
+fn halves(fingerprint: &str) -> String {
+    let octets: Vec<&str> = fingerprint.split(':').collect();
+    let lines: Vec<String> = octets.chunks(16).map(|half| half.join(":")).collect();
+    lines.join(&format!(":\n{:13}", ""))
 }
 
 fn address(entry: &Value) -> String {

@@ -158,7 +158,7 @@ fn a_silent_node_still_gives_its_log_and_its_power() {
     assert!(talk.take().0.contains("needs it"));
     talk.types("3");
     assert_eq!(talk.take().1, [Effect::RescueLog]);
-    talk.types("q");
+    talk.types("5q");
     assert_eq!(talk.take().1, [Effect::Stop]);
     talk.types("5restart\r");
     assert_eq!(talk.take().1, [Effect::Power(Power::Restart)]);
