@@ -74,8 +74,9 @@ pub enum StoreError {
     /// A document does not have the shape of its kind.
     #[error("a document does not fit its kind: {0}")]
     Document(#[from] DocumentError),
-    /// The journal failed during this write. The store is read-only from now on.
-    #[error("the change could not be written to disk, and the store is read-only until restart")]
+    /// The journal failed during this write, or could not be opened though it is not damaged. The
+    /// store is read-only from now on.
+    #[error("the store's journal failed: {0}; nothing more is written until restart")]
     Journal(#[source] Arc<JournalError>),
     /// The journal failed earlier.
     #[error("the store is read-only since an earlier failure: {reason}; restart the node service")]

@@ -60,14 +60,20 @@ impl Mark {
     pub fn create(path: &Path, mark: Marked) -> Result<Self, JournalError> {
         let fault = |source| file_error("create", path, source);
         let fresh = path.with_extension("new");
-        let options = OpenOptions::new().write(true).create(true).truncate(true).clone();
-        let file = options.open(&fresh).map_err(fault)?;
+        let file = File::create(&fresh).map_err(fault)?;
         file.set_len(SLOT_BYTES as u64 * SLOTS).map_err(fault)?;
         let mut made = Self { file, path: path.to_owned(), revision: 0 };
         made.set(mark.lineage, mark.revision)?;
         made.file.sync_all().map_err(fault)?;
         std::fs::rename(&fresh, path).map_err(fault)?;
         Ok(made)
+    }
+
+    /// Opens a mark that was read and found right.
+    pub fn reopen(path: &Path, mark: Marked) -> Result<Self, JournalError> {
+        let file = OpenOptions::new().write(true).open(path);
+        let file = file.map_err(|source| file_error("open", path, source))?;
+        Ok(Self { file, path: path.to_owned(), revision: mark.revision })
     }
 
     /// Moves the mark. Leaving 0 is synced: a mark at 0 says that nothing was ever stored.

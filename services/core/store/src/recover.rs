@@ -19,7 +19,7 @@ use skerry_model::{Document, LocalRef, Timestamp};
 use uuid::Uuid;
 
 use crate::checkpoint::Checkpoint;
-use crate::journal::{Entry, Journal, JournalError, SledJournal};
+use crate::journal::{Entry, Journal, JournalError, SledJournal, Trouble, trouble};
 use crate::ledger::{Known, Ledger};
 use crate::mark::{Found, Mark, Marked};
 use crate::merge::{Contents, Merged, merge};
@@ -33,6 +33,8 @@ use crate::{StoreError, aside};
 const OPEN_TIME: Duration = Duration::from_secs(60);
 /// Starts that may die while the journal opens before it is no longer tried.
 const DEADLY_STARTS: u32 = 3;
+/// Space that is set aside so that a start on a full partition has room to open the journal.
+const RESERVE_BYTES: usize = 4 * 1024 * 1024;
 /// Added to the revision when something may be missing: no revision is ever given out twice, and
 /// every watcher has to list anew.
 const REVISION_GAP: u64 = 1 << 20;
@@ -56,6 +58,7 @@ struct Files {
     mark: PathBuf,
     damaged: PathBuf,
     starts: PathBuf,
+    reserve: PathBuf,
     shelf: Shelf,
 }
 
@@ -68,6 +71,7 @@ impl Files {
             mark: dirs.state.join("mark"),
             damaged: dirs.state.join("damaged"),
             starts: dirs.state.join("starts"),
+            reserve: dirs.state.join("reserve"),
             shelf: Shelf::new(dirs.state.join("checkpoints"), second),
         }
     }
@@ -80,6 +84,13 @@ impl Files {
 /// Climbs down the ladder as far as needed. Blocks.
 pub(crate) fn recover(dirs: &StoreDirs, now: fn() -> Timestamp) -> Result<Recovered, StoreError> {
     let files = Files::of(dirs);
+    let reserve = files.reserve.clone();
+    let recovered = climb(files, now)?;
+    keep_reserve(&reserve);
+    Ok(recovered)
+}
+
+fn climb(files: Files, now: fn() -> Timestamp) -> Result<Recovered, StoreError> {
     let directory =
         |source| StoreError::Directory { path: files.state.display().to_string(), source };
     fs::create_dir_all(&files.state).map_err(directory)?;
@@ -95,7 +106,7 @@ pub(crate) fn recover(dirs: &StoreDirs, now: fn() -> Timestamp) -> Result<Recove
         Found::Mark(marked) => Some(marked),
         Found::Nothing | Found::Damaged => None,
     };
-    let opened = if files.has_journal() { open_journal(&files, &mut report) } else { None };
+    let opened = if files.has_journal() { open_journal(&files, &mut report)? } else { None };
     let mut recovered = match opened {
         Some((journal, contents)) => match contents.prove(known) {
             Ok(manifest) => keep(files, journal, contents, manifest, known, report)?,
@@ -153,10 +164,14 @@ fn keep(
     marked: Option<Marked>,
     mut report: OpenReport,
 ) -> Result<Recovered, StoreError> {
-    if marked.is_none() && report.notes.is_empty() {
-        report.notes.push("the high-water mark was missing".to_owned());
-    }
-    let mark = new_mark(&files, manifest.lineage, manifest.revision)?;
+    let mark = match marked {
+        Some(marked) => Mark::reopen(&files.mark, marked)
+            .map_err(|error| StoreError::Journal(Arc::new(error)))?,
+        None => {
+            report.notes.push("the high-water mark was made anew".to_owned());
+            new_mark(&files, manifest.lineage, manifest.revision)?
+        }
+    };
     let documents = contents.documents();
     report.revision = manifest.revision;
     report.documents = documents.len();
@@ -237,7 +252,7 @@ fn build(
             report
                 .notes
                 .push(format!("building the journal failed at first: {}", describe(&error)));
-            aside::keep_newest(&files.damaged, 0);
+            make_room(files);
             replace(files, &entries).map_err(failed)?
         }
     };
@@ -307,34 +322,78 @@ fn finish(
 }
 
 /// The first two rungs. `None` if neither bears.
-fn open_journal(files: &Files, report: &mut OpenReport) -> Option<(SledJournal, Contents)> {
+fn open_journal(
+    files: &Files,
+    report: &mut OpenReport,
+) -> Result<Option<(SledJournal, Contents)>, StoreError> {
     // A start that died in here may have been killed by the journal: sled can ask for more memory
     // than there is when it reads damaged lengths, and that cannot be caught.
     let starts = count_start(&files.starts);
     if starts > DEADLY_STARTS {
         report.notes.push(format!("{} starts died while the journal opened", starts - 1));
         remove_count(&files.starts);
-        return None;
+        return Ok(None);
     }
+    let opened = first_rungs(files, report);
+    remove_count(&files.starts);
+    Ok(opened?.map(|(journal, entries)| (journal, Contents::read(&entries))))
+}
+
+fn first_rungs(
+    files: &Files,
+    report: &mut OpenReport,
+) -> Result<Option<(SledJournal, Vec<Entry>)>, StoreError> {
     let mut opened = open_guarded(&files.journal);
-    if let Err(error) = &opened {
-        report.notes.push(describe(error));
-        report.rung = Rung::WithoutSnapshot;
-        let removed = SledJournal::remove_derived_files(&files.journal);
-        opened = match removed {
-            Ok(()) => open_guarded(&files.journal),
-            Err(error) => {
-                report.notes.push(format!("its derived files could not be removed: {error}"));
-                opened
-            }
-        };
-        if let Err(error) = &opened {
-            report.notes.push(describe(error));
+    if opened.as_ref().err().and_then(trouble) == Some(Trouble::Full) {
+        report.notes.push("the state partition was full".to_owned());
+        make_room(files);
+        opened = open_guarded(&files.journal);
+    }
+    let error = match opened {
+        Ok(opened) => return Ok(Some(opened)),
+        Err(error) => error,
+    };
+    // What keeps a sound journal from opening must not lead to its being replaced.
+    if trouble(&error).is_some() {
+        return Err(StoreError::Journal(Arc::new(error)));
+    }
+    report.notes.push(describe(&error));
+    report.rung = Rung::WithoutSnapshot;
+    if let Err(error) = SledJournal::remove_derived_files(&files.journal) {
+        report.notes.push(format!("its derived files could not be removed: {error}"));
+    }
+    match open_guarded(&files.journal) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if trouble(&error).is_some() => Err(StoreError::Journal(Arc::new(error))),
+        Err(error) => {
+            report.notes.push(describe(&error));
+            Ok(None)
         }
     }
-    remove_count(&files.starts);
-    let (journal, entries) = opened.ok()?;
-    Some((journal, Contents::read(&entries)))
+}
+
+/// Frees what can be spared on a full partition.
+fn make_room(files: &Files) {
+    aside::keep_newest(&files.damaged, 0);
+    if let Err(error) = fs::remove_file(&files.reserve) {
+        tracing::warn!(%error, "the reserve was not there");
+    }
+}
+
+/// Sets space aside for the next start on a full partition. Not having it is not worth a failure.
+fn keep_reserve(path: &Path) {
+    if path.exists() {
+        return;
+    }
+    let unfinished = path.with_extension("new");
+    let made = fs::write(&unfinished, vec![0; RESERVE_BYTES])
+        .and_then(|()| fs::File::open(&unfinished)?.sync_all())
+        .and_then(|()| fs::rename(&unfinished, path));
+    if let Err(error) = made {
+        tracing::warn!(%error, "no space could be set aside on the state partition");
+        // Half of it would only take space.
+        let _ = fs::remove_file(&unfinished);
+    }
 }
 
 /// Opens and reads a database on a thread of its own: a panic is caught, and a hang is left behind.

@@ -149,7 +149,11 @@ fn write(directory: &Path, revision: u64, bytes: &[u8]) -> Result<PathBuf, Check
         file.write_all(bytes)?;
         file.sync_all()
     });
-    filled.map_err(|source| fault("write", &temporary, source))?;
+    if let Err(source) = filled {
+        // Half a file would only take space.
+        let _ = fs::remove_file(&temporary);
+        return Err(fault("write", &temporary, source));
+    }
     fs::rename(&temporary, &path).map_err(|source| fault("name", &path, source))?;
     sync_directory(directory).map_err(|source| fault("sync", directory, source))?;
     Ok(path)

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{Change, WatchGap};
 
 /// How many changes are kept for those who watch from an earlier revision.
-const HISTORY: usize = 1024;
+const HISTORY: usize = 512;
 
 /// What a transaction may look at.
 pub(crate) trait View {

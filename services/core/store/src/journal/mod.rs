@@ -5,9 +5,11 @@
 
 mod memory;
 mod sled;
+mod trouble;
 
 pub use memory::MemoryJournal;
 pub use sled::SledJournal;
+pub(crate) use trouble::{Trouble, trouble};
 
 /// One record as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

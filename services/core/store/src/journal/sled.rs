@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::trouble::LOCKED;
 use super::{Entry, Journal, JournalError, JournalHealth, Write};
 use crate::shelf::sync_directory;
 
@@ -97,7 +98,7 @@ fn open_database(path: &Path) -> sled::Result<sled::Db> {
         .cache_capacity(CACHE_BYTES)
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(None);
-    let locked = |error: &sled::Error| error.to_string().contains("could not acquire lock");
+    let locked = |error: &sled::Error| error.to_string().contains(LOCKED);
     for _ in 0..LOCK_TRIES {
         match config.open() {
             Err(error) if locked(&error) => std::thread::park_timeout(LOCK_PAUSE),

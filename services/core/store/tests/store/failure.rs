@@ -157,6 +157,23 @@ fn one_partition_is_enough_and_none_is_a_clear_error() {
     assert!(store.health().journal.durable);
 }
 
+/// Two services at once would be a fault, but it must not cost the state.
+#[test]
+fn a_store_in_use_is_refused_and_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (store, _) = open(root.path());
+        store.commit(tx(1)).await.unwrap();
+        let error = Store::open(&crate::support::dirs(root.path()), now).err().unwrap();
+        assert!(matches!(error, StoreError::Journal(_)), "{error}");
+        store.commit(tx(2)).await.unwrap();
+        drop(store);
+        let (store, report) = open(root.path());
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(store.list::<Job>().unwrap().len(), 2);
+    });
+}
+
 #[test]
 fn removals_are_forgotten_once_no_checkpoint_can_undo_them() {
     let root = tempfile::tempdir().unwrap();
