@@ -34,6 +34,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Requests of people that are not part of the wanted state.
 #[derive(Debug, Clone, Copy, Default)]
 struct Requests {
+    start: bool,
     restart: bool,
     kill: bool,
 }
@@ -54,6 +55,12 @@ impl PodController {
     /// A controller over this store and runtime. `clock` is for timestamps only.
     pub fn new(store: Store, runtime: Arc<dyn ContainerRuntime>, clock: fn() -> Timestamp) -> Self {
         Self { store, runtime, clock, memory: Mutex::default(), requests: Mutex::default() }
+    }
+
+    /// Asks that what has ended or waits is started now. What runs is left alone. To be called after the wanted
+    /// state is stored; the caller wakes the pod's key.
+    pub fn request_start(&self, pod: Id<Pod>) {
+        lock(&self.requests).entry(pod).or_default().start = true;
     }
 
     /// Asks for a restart of all containers; also starts a finished pod again. The caller wakes the pod's key.
@@ -78,6 +85,7 @@ impl PodController {
     fn take_memory(&self, pod: Id<Pod>) -> PodMemory {
         let mut memory = lock(&self.memory).remove(&pod).unwrap_or_default();
         if let Some(asked) = lock(&self.requests).remove(&pod) {
+            memory.start |= asked.start;
             memory.restart |= asked.restart;
             memory.kill |= asked.kill;
         }

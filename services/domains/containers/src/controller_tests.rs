@@ -402,6 +402,26 @@ async fn a_restart_takes_all_containers_down_and_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_person_can_start_what_has_ended_or_waits() {
+    let world = World::ready(&["a", "b"], "on_failure").await;
+    world.pass().await.unwrap();
+    world.end("b", Exit::Code(0), 1);
+    for _ in 0..2 {
+        world.end("a", Exit::Code(1), 1);
+        world.pass().await.unwrap();
+    }
+    assert_eq!(world.state(), PodState::Backoff);
+    world.steps();
+    world.controller.request_start(world.pod);
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["forget a", "start a", "forget b", "start b"]);
+    assert_eq!(world.state(), PodState::Running);
+    world.controller.request_start(world.pod);
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_container_is_replaced_and_its_layer_dropped() {
     let world = World::ready(&["a", "b"], "always").await;
     world.pass().await.unwrap();
@@ -498,6 +518,7 @@ async fn changes_of_what_a_pod_needs_wake_it() {
 #[derive(Debug, Clone)]
 enum Happening {
     Power(Power),
+    Start,
     Restart,
     Kill,
     End(&'static str, Exit),
@@ -528,6 +549,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ];
     prop_oneof![
         2 => prop_oneof![Just(Power::Running), Just(Power::Stopped)].prop_map(Happening::Power),
+        1 => Just(Happening::Start),
         1 => Just(Happening::Restart),
         1 => Just(Happening::Kill),
         4 => (container, exit).prop_map(|(name, exit)| Happening::End(name, exit)),
@@ -546,6 +568,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 async fn happen(world: &mut World, happening: &Happening) {
     match happening {
         Happening::Power(power) => world.power(*power).await,
+        Happening::Start => world.controller.request_start(world.pod),
         Happening::Restart => world.controller.request_restart(world.pod),
         Happening::Kill => world.controller.request_kill(world.pod),
         Happening::End(container, exit) => world.end(container, exit.clone(), 1),

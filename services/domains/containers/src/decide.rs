@@ -81,7 +81,12 @@ pub(crate) fn decide(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
     }
     if facts.pod.spec.power == Power::Stopped {
         memory.restart = false;
+        memory.start = false;
         return down(facts, memory);
+    }
+    if std::mem::take(&mut memory.start) {
+        memory.fresh = true;
+        memory.forget_failures();
     }
     if memory.restart {
         if facts.observed.any_live() {

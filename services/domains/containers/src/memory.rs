@@ -109,6 +109,8 @@ pub(crate) struct PodMemory {
     pub stop_by: Option<Instant>,
     /// Kill without waiting.
     pub kill: bool,
+    /// Start what has ended or waits, now.
+    pub start: bool,
     /// Take down and bring up again.
     pub restart: bool,
     /// A person asked for a start: that the pod was finished before does not hold it back.
