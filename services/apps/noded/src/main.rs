@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use skerry_compute::VmController;
 use skerry_noded::{Config, Daemon, Dirs, watch_over};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -83,13 +85,13 @@ fn run(arguments: &Arguments, config: Config) -> anyhow::Result<()> {
         let daemon = Daemon::build(parts).await?;
         let cancel = CancellationToken::new();
         tokio::spawn(watch_over(daemon.node()));
-        tokio::spawn(end_on_signal(cancel.clone()));
+        tokio::spawn(end_on_signal(Arc::clone(&daemon.node().vms), cancel.clone()));
         daemon.run(cancel).await;
         Ok(())
     })
 }
 
-async fn end_on_signal(cancel: CancellationToken) {
+async fn end_on_signal(vms: Arc<VmController>, cancel: CancellationToken) {
     let (Ok(mut term), Ok(mut int)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -103,5 +105,7 @@ async fn end_on_signal(cancel: CancellationToken) {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
+    // If the machine goes down, guests are ended too, and that must not pass for their own wish.
+    vms.hold();
     cancel.cancel();
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
-use skerry_model::{Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Timestamp, Vm, VmSpec};
-use skerry_store::{Change, Store, StoreError};
+use skerry_model::{
+    Accelerator, Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Timestamp, Vm, VmSpec, VmStatus,
+};
+use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -19,8 +21,8 @@ use crate::ledger::{Holding, charges};
 use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
 use crate::{
-    Capacity, Charge, DoesNotFit, Hypervisor, HypervisorError, HypervisorFacts, VmRequest, VmStep,
-    admit,
+    Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
+    HypervisorFacts, VmRequest, VmStep, admit, next,
 };
 
 /// The name under which a machine's record is kept until its domain is gone.
@@ -35,9 +37,6 @@ pub enum AdmissionError {
     /// What is held already could not be read.
     #[error("what other workloads hold could not be read")]
     Store(#[from] StoreError),
-    /// What runs guests is not known yet.
-    #[error("what the hypervisor can do is not known yet: try again")]
-    Hypervisor(#[from] HypervisorError),
 }
 
 /// Brings virtual machines to what their records want.
@@ -88,29 +87,38 @@ impl VmController {
     }
 
     /// From now on nothing is judged, started or written: the host is going down, and what happens to
-    /// guests is not their own wish. There is no way back but a new start of the service.
+    /// guests is not their own wish.
     pub fn hold(&self) {
         self.held.store(true, Ordering::SeqCst);
     }
 
-    /// Whether [`Self::hold`] was called.
+    /// The host stays up after all. The caller wakes all keys afterwards.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether machines are left alone.
     pub fn is_held(&self) -> bool {
         self.held.load(Ordering::SeqCst)
     }
 
     /// Shuts every guest down because the host goes down: asks, waits, and after `budget` forces. What
-    /// is wanted of the machines stays as it is, so they run again after the next boot. Returns how
-    /// many had to be forced.
+    /// is wanted of the machines stays as it is, so they run again after the next boot, or after
+    /// [`Self::release`]. Returns how many had to be forced.
     pub async fn stop_all_for_host(&self, budget: Duration) -> Result<usize, HypervisorError> {
         self.hold();
         let deadline = Instant::now() + budget;
         let mut ask_at = Instant::now();
+        let mut noted = false;
         loop {
             let up: Vec<_> =
                 self.hypervisor.observe().await?.into_iter().filter(|d| d.power.is_up()).collect();
             let now = Instant::now();
             if up.is_empty() {
                 return Ok(0);
+            }
+            if !std::mem::replace(&mut noted, true) {
+                self.note_stopping(&up).await;
             }
             if now >= deadline {
                 for domain in &up {
@@ -120,14 +128,33 @@ impl VmController {
             }
             if now >= ask_at {
                 ask_at = now + ASK_EVERY;
-                for domain in &up {
-                    // A guest that cannot be asked is forced at the deadline.
-                    if let Err(error) = self.hypervisor.apply(&VmStep::Shutdown(domain.vm)).await {
-                        tracing::warn!(id = %domain.vm, %error, "a guest could not be asked to stop");
-                    }
-                }
+                self.ask_to_stop(&up).await;
             }
             tokio::time::sleep_until(deadline.min(now + Duration::from_millis(500))).await;
+        }
+    }
+
+    /// Writes down that it is not the guests who want to be off.
+    async fn note_stopping(&self, domains: &[DomainObserved]) {
+        let mut tx = Transaction::new();
+        for domain in domains {
+            let Ok(Some(record)) = self.store.get::<Vm>(domain.vm) else { continue };
+            if let Ok((state, _)) = next(record.status.state, Event::Shutdown) {
+                let reason = "the host is going down".to_owned();
+                tx.put_status(domain.vm, VmStatus { state, reason, ..record.status });
+            }
+        }
+        if let Err(error) = self.store.commit(tx).await {
+            tracing::error!(%error, "guests are stopped for the host without a note of it");
+        }
+    }
+
+    async fn ask_to_stop(&self, domains: &[DomainObserved]) {
+        for domain in domains {
+            // A guest that cannot be asked is forced at the deadline.
+            if let Err(error) = self.hypervisor.apply(&VmStep::Shutdown(domain.vm)).await {
+                tracing::warn!(id = %domain.vm, %error, "a guest could not be asked to stop");
+            }
         }
     }
 
@@ -136,26 +163,24 @@ impl VmController {
         self.facts.get_or_try_init(|| self.hypervisor.facts()).await
     }
 
+    /// What runs guests. Until the hypervisor has answered, the one that costs more: a request must not
+    /// wait for it.
+    fn accelerator(&self) -> Accelerator {
+        self.facts.get().map_or(Accelerator::Emulation, |facts| facts.accelerator)
+    }
+
     /// Whether the machine could hold this virtual machine beside everything that is meant to run. For
     /// a change of an existing one, `except` is that one.
-    pub async fn admit_vm(
-        &self,
-        spec: &VmSpec,
-        except: Option<Id<Vm>>,
-    ) -> Result<(), AdmissionError> {
-        let accelerator = self.facts().await?.accelerator;
+    pub fn admit_vm(&self, spec: &VmSpec, except: Option<Id<Vm>>) -> Result<(), AdmissionError> {
+        let accelerator = self.accelerator();
         let except = except.map(|vm| LocalRef { kind: Kind::Vm, id: vm.uuid() });
         let held = charges(&self.store, accelerator, Holding::Wanted, except)?;
         Ok(admit(&self.capacity, &held, &Charge::of_vm(spec, accelerator))?)
     }
 
     /// Whether the machine could hold this pod beside everything that is meant to run.
-    pub async fn admit_pod(
-        &self,
-        spec: &PodSpec,
-        except: Option<Id<Pod>>,
-    ) -> Result<(), AdmissionError> {
-        let accelerator = self.facts().await?.accelerator;
+    pub fn admit_pod(&self, spec: &PodSpec, except: Option<Id<Pod>>) -> Result<(), AdmissionError> {
+        let accelerator = self.accelerator();
         let except = except.map(|pod| LocalRef { kind: Kind::Pod, id: pod.uuid() });
         let held = charges(&self.store, accelerator, Holding::Wanted, except)?;
         Ok(admit(&self.capacity, &held, &Charge::of_pod(spec))?)

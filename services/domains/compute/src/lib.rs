@@ -18,7 +18,6 @@ mod plan;
 mod report;
 #[cfg(test)]
 mod scenarios;
-mod serial;
 mod sources;
 #[cfg(test)]
 mod testing;
@@ -35,4 +34,3 @@ pub use hypervisor::{
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use plan::{Target, plan};
-pub use serial::SerialReader;

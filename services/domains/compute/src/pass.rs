@@ -255,7 +255,7 @@ impl<'a> Pass<'a> {
             self.status.next_try = None;
         }
         if !matches!(event, Event::StartFailed | Event::StartRejected) {
-            self.note = Note::after(from, event);
+            self.note = Note::after(from, event, self.vm.spec.power);
         }
         // A request has done its part once it has moved the machine.
         let done = match self.request {

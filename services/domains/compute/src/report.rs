@@ -58,9 +58,9 @@ impl Note {
     }
 
     /// What an event means for people, where the state does not say it.
-    pub fn after(from: VmState, event: Event) -> Option<Self> {
+    pub fn after(from: VmState, event: Event, wanted: Power) -> Option<Self> {
         match event {
-            Event::GuestOff if from != VmState::Stopping => {
+            Event::GuestOff if from != VmState::Stopping && wanted == Power::Running => {
                 Some(Self::new("StoppedByGuest", "the guest powered itself off, and stays off"))
             }
             Event::Crash => Some(Self::new(

@@ -132,6 +132,14 @@ async fn the_host_can_stop_all_guests_and_forces_the_deaf() {
     for vm in [first, second] {
         assert_eq!(node.vm(vm).spec.power, Power::Running);
     }
+    // The machine refused to go down after all.
+    node.controller.release();
+    for vm in [first, second] {
+        node.settle(vm, MINUTE).await;
+        assert_eq!(node.vm(vm).status.state, VmState::Running);
+    }
+    assert_eq!(node.fake.steps(), ["start", "start"]);
+
     let node = Node::new(4096).await;
     running(&node, 1).await;
     node.fake.set(Mood::Deaf);
@@ -170,6 +178,16 @@ async fn a_crashed_machine_comes_back_with_growing_waits() {
     assert_eq!(node.pass(vm).await.unwrap(), Outcome::Done);
     assert_eq!(node.vm(vm).status.crashes, 0);
     assert!(node.vm(vm).status.conditions.get("CrashLoop").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_of_what_should_be_off_is_no_crash_and_no_wish_of_the_guest() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.with(vm, |domain| domain.end(OffReason::Crashed));
+    node.want(vm, Power::Stopped).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!((node.vm(vm).status.crashes, reason(&node, vm).as_str()), (0, "Stopped"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,12 +305,12 @@ async fn what_does_not_fit_waits_until_it_does() {
         "{}",
         node.vm(second).status.reason
     );
-    assert!(node.controller.admit_vm(&node.vm(second).spec, Some(second)).await.is_err());
+    assert!(node.controller.admit_vm(&node.vm(second).spec, Some(second)).is_err());
     node.want(first, Power::Stopped).await;
     node.settle(first, MINUTE).await;
     node.settle(second, MINUTE).await;
     assert_eq!(node.vm(second).status.state, VmState::Running);
-    node.controller.admit_vm(&node.vm(second).spec, Some(second)).await.unwrap();
+    node.controller.admit_vm(&node.vm(second).spec, Some(second)).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,8 +15,10 @@ mod workloads;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use skerry_engine::Controller;
 use skerry_ipc::{
     Action, Answer, Auth, Handler, Json, PeerRole, PowerAction, Refusal, RefusalClass, Reply,
     Request,
@@ -26,6 +28,9 @@ use skerry_trust::Permission;
 use crate::node::Node;
 use caller::Caller;
 use refuse::internal;
+
+/// Time for guests to shut down before the machine does.
+const GUESTS: Duration = Duration::from_secs(90);
 
 /// Answers requests of one node.
 pub struct Api {
@@ -127,13 +132,29 @@ impl Api {
             PowerAction::Restart => skerry_upkeep::PowerAction::Restart,
             PowerAction::PowerOff => skerry_upkeep::PowerAction::PowerOff,
         };
-        // What was wanted must be on disk before the machine goes down; a failure here is no reason to stay up.
-        if let Err(error) = self.node.store.checkpoint().await {
-            tracing::warn!(%error, "no checkpoint before the power action");
+        // Answered at once: guests may take their time, and the connection ends with the machine.
+        tokio::spawn(go_down(Arc::clone(&self.node), action));
+        Ok(Answer::Done)
+    }
+}
+
+/// Stops the guests in their own way, then the machine. What is wanted of them stays as it is.
+async fn go_down(node: Arc<Node>, action: skerry_upkeep::PowerAction) {
+    match node.vms.stop_all_for_host(GUESTS).await {
+        Ok(0) => {}
+        Ok(forced) => {
+            tracing::warn!(forced, "guests did not shut down in time and were forced off")
         }
-        self.node.machine.host.power(action).await.map(|()| Answer::Done).map_err(|error| {
-            Refusal::new(RefusalClass::Unavailable, format!("the machine refused: {error}"))
-        })
+        Err(error) => tracing::warn!(%error, "guests could not be shut down first"),
+    }
+    // What was wanted must be on disk before the machine goes down; a failure here is no reason to stay up.
+    if let Err(error) = node.store.checkpoint().await {
+        tracing::warn!(%error, "no checkpoint before the power action");
+    }
+    if let Err(error) = node.machine.host.power(action).await {
+        tracing::error!(%error, "the machine refused to go down; guests are started again");
+        node.vms.release();
+        node.engine.wake_all(node.vms.name());
     }
 }
 

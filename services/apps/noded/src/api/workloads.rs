@@ -37,7 +37,7 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
     check(&spec)?;
     check_image(node, "spec.image", &spec.image, ImageFormat::KernelInitrd)?;
     if spec.power == Power::Running {
-        node.vms.admit_vm(&spec, None).await.map_err(admission)?;
+        node.vms.admit_vm(&spec, None).map_err(admission)?;
     }
     let id = draw_id::<Vm>(node);
     let mut tx = Transaction::new();
@@ -64,7 +64,7 @@ pub async fn create_pod(node: &Node, draft: Draft) -> Result<(Transaction, Uuid)
         check_image(node, &field, &container.image, ImageFormat::OciArchive)?;
     }
     if spec.power == Power::Running {
-        node.vms.admit_pod(&spec, None).await.map_err(admission)?;
+        node.vms.admit_pod(&spec, None).map_err(admission)?;
     }
     let id = draw_id::<Pod>(node);
     let mut tx = Transaction::new();
@@ -96,7 +96,7 @@ pub async fn change_vm(
     fixed("spec.image", &before.spec.image, &spec.image)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
     if spec.power == Power::Running {
-        node.vms.admit_vm(&spec, Some(before.id())).await.map_err(admission)?;
+        node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;
     }
     republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
     tx.put_spec(before.id(), if_revision, spec);
@@ -120,7 +120,7 @@ pub async fn change_pod(
         check_image(node, &field, &container.image, ImageFormat::OciArchive)?;
     }
     if spec.power == Power::Running {
-        node.vms.admit_pod(&spec, Some(before.id())).await.map_err(admission)?;
+        node.vms.admit_pod(&spec, Some(before.id())).map_err(admission)?;
     }
     republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
     tx.put_spec(before.id(), if_revision, spec);
@@ -149,7 +149,7 @@ async fn act_vm(node: &Node, vm: &Resource<Vm>, action: Action) -> Result<(), Re
     let _turn = node.admission.lock().await;
     let spec = VmSpec { power: wanted_power(action), ..vm.spec.clone() };
     if spec.power == Power::Running {
-        node.vms.admit_vm(&spec, Some(vm.id())).await.map_err(admission)?;
+        node.vms.admit_vm(&spec, Some(vm.id())).map_err(admission)?;
     }
     put_power(node, vm.id(), spec).await?;
     let request = match action {
@@ -169,13 +169,14 @@ async fn act_pod(node: &Node, pod: &Resource<Pod>, action: Action) -> Result<(),
     let _turn = node.admission.lock().await;
     let spec = PodSpec { power: wanted_power(action), ..pod.spec.clone() };
     if spec.power == Power::Running {
-        node.vms.admit_pod(&spec, Some(pod.id())).await.map_err(admission)?;
+        node.vms.admit_pod(&spec, Some(pod.id())).map_err(admission)?;
     }
     put_power(node, pod.id(), spec).await?;
     match action {
         Action::ForceStop => node.pods.request_kill(pod.id()),
         Action::Restart => node.pods.request_restart(pod.id()),
-        Action::Start | Action::Stop => {}
+        Action::Start => node.pods.request_start(pod.id()),
+        Action::Stop => {}
     }
     node.engine.wake(node.pods.name(), pod.local_ref());
     Ok(())
@@ -198,7 +199,6 @@ fn admission(error: AdmissionError) -> Refusal {
     let class = match &error {
         AdmissionError::DoesNotFit(_) => RefusalClass::Capacity,
         AdmissionError::Store(_) => return internal(error),
-        AdmissionError::Hypervisor(_) => RefusalClass::Unavailable,
     };
     Refusal::new(class, error.to_string())
 }
