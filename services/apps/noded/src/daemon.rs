@@ -3,11 +3,15 @@
 //! [`Daemon::build`] may fail and says why; [`Daemon::run`] cannot. Ending or restarting the daemon touches
 //! no workload: they are not its children, and the next start finds and adopts them.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::unistd::{Group, chown};
 use skerry_compute::{Capacity, VmController};
 use skerry_containers::PodController;
 use skerry_engine::{Controller, Engine};
@@ -34,6 +38,9 @@ use crate::identity::{load_claim, load_identity};
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
 use crate::{seed, version};
+
+/// Group of those who may connect to the socket.
+const GROUP: &str = "skerry";
 
 /// A checkpoint is written after so much quiet.
 const QUIET: Duration = Duration::from_secs(60);
@@ -147,6 +154,7 @@ impl Daemon {
         });
         let api = Arc::new(Api::new(Arc::clone(&node)));
         let server = Server::bind(&node.dirs.socket(), version::BUILD, roles, api)?;
+        share_socket(server.path())?;
         Ok(Self { node, engine, server, names })
     }
 
@@ -177,6 +185,14 @@ impl Daemon {
         }
         tracing::info!("node daemon ended; workloads run on");
     }
+}
+
+/// Lets the group of the node's services connect, where there is one; elsewhere only the same user may.
+fn share_socket(socket: &Path) -> anyhow::Result<()> {
+    let Some(group) = Group::from_name(GROUP)? else { return Ok(()) };
+    let shared = || format!("cannot give {} to the group {GROUP}", socket.display());
+    chown(socket, None, Some(group.gid)).with_context(shared)?;
+    std::fs::set_permissions(socket, Permissions::from_mode(0o660)).with_context(shared)
 }
 
 async fn keep_checkpoints(store: Store, cancel: CancellationToken) {

@@ -76,6 +76,15 @@ impl NodeController {
         Ok(tx)
     }
 
+    async fn name_host(&self, node: &Resource<NodeKind>) -> Result<(), Failure> {
+        let facts = self.machine.host.facts().await;
+        if facts.hostname == node.spec.hostname.as_str() {
+            return Ok(());
+        }
+        let named = self.machine.host.set_hostname(&node.spec.hostname).await;
+        named.map_err(|error| Failure::retry("the host name could not be set").because(error))
+    }
+
     async fn alarms(&self, node: &Resource<NodeKind>) -> Result<(), FaultsError> {
         match node.status.conditions.get("KvmUsable") {
             Some(kvm) if kvm.state == ConditionState::False => {
@@ -117,19 +126,13 @@ impl Controller for NodeController {
         let Some(node) = self.store.get(self.node).map_err(store_failure)? else {
             return Err(Failure::bug("the store holds no node resource"));
         };
-        let facts = self.machine.host.facts().await;
-        if facts.hostname != node.spec.hostname.as_str() {
-            self.machine
-                .host
-                .set_hostname(&node.spec.hostname)
-                .await
-                .map_err(|error| Failure::retry("the host name could not be set").because(error))?;
-        }
         let tx = self.report(&node).await?;
         self.store.commit(tx).await.map_err(store_failure)?;
         self.alarms(&node)
             .await
             .map_err(|error| Failure::retry("an alarm could not be recorded").because(error))?;
+        // Last, so that a kernel that refuses the name hides nothing else.
+        self.name_host(&node).await?;
         Ok(Outcome::Done)
     }
 }

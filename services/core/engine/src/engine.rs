@@ -341,10 +341,12 @@ fn log(report: &PassReport) {
             let error = errors.join(": ");
             match class {
                 ErrorClass::Bug => tracing::error!(
-                    controller, %kind, %id, rev, took_ms, failures, next_ms, error, "pass failed"
+                    controller, %kind, %id, rev, took_ms, failures, next_ms,
+                    "{controller} of {kind} {id} failed: {error}"
                 ),
                 ErrorClass::Retry | ErrorClass::NeedsOperator => tracing::warn!(
-                    controller, %kind, %id, rev, took_ms, failures, next_ms, error, "pass failed"
+                    controller, %kind, %id, rev, took_ms, failures, next_ms,
+                    "{controller} of {kind} {id} failed: {error}"
                 ),
             }
         }

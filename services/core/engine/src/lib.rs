@@ -9,6 +9,7 @@ mod builder;
 mod controller;
 mod engine;
 mod error;
+mod guard;
 mod handle;
 mod plan;
 mod queue;
@@ -18,6 +19,9 @@ pub use builder::EngineBuilder;
 pub use controller::{Controller, ErrorClass, Failure, Key, Outcome};
 pub use engine::Engine;
 pub use error::BuildError;
+pub use guard::{
+    GuardEffect, GuardEvent, GuardRefused, GuardState, GuardTimes, Guarded, carry_out,
+};
 pub use handle::EngineHandle;
 pub use plan::planned;
 pub use report::{PassEnd, PassReport};

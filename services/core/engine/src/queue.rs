@@ -208,3 +208,147 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use skerry_model::Kind;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn slot(n: u8) -> Slot {
+        (0, subject(n))
+    }
+
+    fn subject(n: u8) -> LocalRef {
+        LocalRef { kind: Kind::Job, id: Uuid::from_u128(u128::from(n)) }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Wake(u8, bool),
+        Changed(u8),
+        Start,
+        /// Ends the pass that has run longest.
+        Finish(Finish),
+        Later(u16),
+        Forget(u8),
+    }
+
+    #[derive(Debug, Clone)]
+    enum Finish {
+        Done,
+        Again(u8),
+        Blocked(u8),
+        Bad(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let n = || 0..5_u8;
+        let finish = prop_oneof![
+            Just(Finish::Done),
+            (1..90_u8).prop_map(Finish::Again),
+            n().prop_map(Finish::Blocked),
+            (1..90_u8).prop_map(Finish::Bad),
+        ];
+        prop_oneof![
+            4 => (n(), any::<bool>()).prop_map(|(n, wanted)| Step::Wake(n, wanted)),
+            2 => n().prop_map(Step::Changed),
+            4 => Just(Step::Start),
+            4 => finish.prop_map(Step::Finish),
+            1 => (1..5000_u16).prop_map(Step::Later),
+            1 => n().prop_map(Step::Forget),
+        ]
+    }
+
+    fn end(finish: &Finish) -> End {
+        let seconds = |n: &u8| Duration::from_secs(u64::from(*n));
+        match finish {
+            Finish::Done => End::Good(Outcome::Done),
+            Finish::Again(after) => End::Good(Outcome::Again(seconds(after))),
+            Finish::Blocked(on) => End::Good(Outcome::Blocked(subject(*on))),
+            Finish::Bad(after) => End::Bad(seconds(after)),
+        }
+    }
+
+    proptest! {
+        /// Whatever happens: one pass a key at a time, and after every wake-up a pass that starts
+        /// later than it, within the pause of a failing key.
+        #[test]
+        fn no_wake_up_is_lost_and_no_key_runs_twice(steps in prop::collection::vec(step(), 1..120)) {
+            let mut queue = Queue::default();
+            let mut now = Instant::now();
+            let mut running: VecDeque<Slot> = VecDeque::new();
+            // Keys that must still see a pass.
+            let mut owed: HashSet<Slot> = HashSet::new();
+            let mut start = |queue: &mut Queue, running: &mut VecDeque<Slot>, owed: &mut HashSet<Slot>| {
+                if let Some(slot) = queue.start() {
+                    assert!(!running.contains(&slot), "two passes over one key");
+                    running.push_back(slot);
+                    owed.remove(&slot);
+                }
+            };
+            for step in steps {
+                match step {
+                    Step::Wake(n, wanted) => {
+                        let wake = if wanted { Wake::Wanted } else { Wake::Event };
+                        queue.wake(slot(n), wake, now);
+                        owed.insert(slot(n));
+                    }
+                    Step::Changed(n) => queue.changed(subject(n), now),
+                    Step::Start => start(&mut queue, &mut running, &mut owed),
+                    Step::Finish(finish) => {
+                        if let Some(slot) = running.pop_front() {
+                            queue.finish(slot, end(&finish), now);
+                        }
+                    }
+                    Step::Later(millis) => {
+                        now += Duration::from_millis(u64::from(millis));
+                        queue.advance(now);
+                    }
+                    Step::Forget(n) => {
+                        let gone = queue.forget(|other| other != slot(n) || owed.contains(&other));
+                        prop_assert!(gone.iter().all(|gone| !running.contains(gone)));
+                    }
+                }
+            }
+            // Left alone, everything owed is served after the pause.
+            while let Some(slot) = running.pop_front() {
+                queue.finish(slot, End::Good(Outcome::Done), now);
+            }
+            now += FAILING_PAUSE;
+            queue.advance(now);
+            for _ in 0..100 {
+                start(&mut queue, &mut running, &mut owed);
+                while let Some(slot) = running.pop_front() {
+                    queue.finish(slot, End::Good(Outcome::Done), now);
+                }
+            }
+            prop_assert!(owed.is_empty(), "never served: {:?}", owed);
+        }
+
+        /// The timers and the list of the blocked hold nothing for keys that were forgotten.
+        #[test]
+        fn forgetting_leaves_nothing_behind(steps in prop::collection::vec(step(), 1..60)) {
+            let (mut queue, now) = (Queue::default(), Instant::now());
+            for step in &steps {
+                match step {
+                    Step::Wake(n, _) => queue.wake(slot(*n), Wake::Event, now),
+                    Step::Finish(finish) => {
+                        if let Some(slot) = queue.start() {
+                            queue.finish(slot, end(finish), now);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            while let Some(slot) = queue.start() {
+                queue.finish(slot, End::Good(Outcome::Done), now);
+            }
+            queue.forget(|_| false);
+            prop_assert!(queue.entries.is_empty());
+            prop_assert!(queue.timers.is_empty() && queue.blocked.is_empty());
+        }
+    }
+}
