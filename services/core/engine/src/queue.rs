@@ -282,7 +282,7 @@ mod tests {
             let mut running: VecDeque<Slot> = VecDeque::new();
             // Keys that must still see a pass.
             let mut owed: HashSet<Slot> = HashSet::new();
-            let mut start = |queue: &mut Queue, running: &mut VecDeque<Slot>, owed: &mut HashSet<Slot>| {
+            let start = |queue: &mut Queue, running: &mut VecDeque<Slot>, owed: &mut HashSet<Slot>| {
                 if let Some(slot) = queue.start() {
                     assert!(!running.contains(&slot), "two passes over one key");
                     running.push_back(slot);
