@@ -12,25 +12,28 @@ use skerry_upkeep::{
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::roots::{Roots, text};
-use crate::{digest, disks, dmi, journal, kvm, memory, nics, pci, power, processors};
+use crate::{addresses, digest, disks, dmi, journal, kvm, memory, nics, pci, power, processors};
 
 /// A Linux machine run by systemd.
 #[derive(Debug, Clone)]
 pub struct LinuxHost {
     roots: Arc<Roots>,
     journalctl: PathBuf,
+    /// Whether the roots are the running kernel's, so that it can be asked directly too.
+    running: bool,
 }
 
 impl Default for LinuxHost {
     fn default() -> Self {
-        Self::new(Roots::default())
+        Self { running: true, ..Self::new(Roots::default()) }
     }
 }
 
 impl LinuxHost {
-    /// A machine whose kernel trees lie at `roots`; [`Roots::default`] is the running one.
+    /// A machine described by the files below `roots`; [`LinuxHost::default`] is the running one.
     pub fn new(roots: Roots) -> Self {
-        Self { roots: Arc::new(roots), journalctl: PathBuf::from("/usr/bin/journalctl") }
+        let journalctl = PathBuf::from("/usr/bin/journalctl");
+        Self { roots: Arc::new(roots), journalctl, running: false }
     }
 
     /// Runs blocking work on a thread for it. A thread that died gives the default: nothing was found.
@@ -108,7 +111,16 @@ impl Host for LinuxHost {
     }
 
     async fn inventory(&self) -> Inventory {
-        self.blocking(inventory).await
+        let mut found = self.blocking(inventory).await;
+        if self.running {
+            let own = addresses::permanent().await;
+            for nic in &mut found.nics {
+                if let Some(address) = own.get(&nic.name) {
+                    nic.mac.clone_from(address);
+                }
+            }
+        }
+        found
     }
 
     async fn power(&self, action: PowerAction) -> Result<(), HostError> {

@@ -3,6 +3,7 @@
 //! Implements the port [`skerry_upkeep::Host`]. It reads what the kernel tells and asks systemd; it decides
 //! nothing, and it never fails for want of a part that a machine does not have.
 
+mod addresses;
 mod board;
 mod digest;
 mod disks;

@@ -47,7 +47,7 @@ fn nic(roots: &Roots, folder: &Path, name: String) -> Nic {
     }
 }
 
-/// The card's own address. A member of a bond shows the bond's; its own is then kept beside.
+/// The card's address as far as files tell. A member of a bond shows the bond's; its own is then kept beside.
 fn permanent_mac(folder: &Path) -> String {
     let own = text(folder.join("bonding_slave/perm_hwaddr"));
     own.or_else(|| text(folder.join("address"))).unwrap_or_default().to_lowercase()

@@ -12,6 +12,7 @@ const AFTER_HELP: &str = "\
 Which node: --node, else SKERRY_URL, else the local socket if this is the node, else the node
 of the last login. Who: SKERRY_TOKEN, else what `skerry login` stored in
 ~/.config/skerry/nodes.toml (mode 0600) together with the node's certificate fingerprint.
+Without that file, SKERRY_FINGERPRINT or --fingerprint tells which certificate to trust.
 
 Exit codes:
   0  done
@@ -19,7 +20,8 @@ Exit codes:
   2  wrong words on the command line
   3  the node could not be reached
   4  not logged in, not allowed, or the node's certificate is not the known one
-  5  the time given by --timeout ran out before what was waited for happened";
+  5  the time given by --timeout ran out before what was waited for happened
+  130  interrupted with Ctrl-C";
 
 /// Runs and looks after the workloads of a Skerry node.
 #[derive(Debug, Parser)]

@@ -12,3 +12,5 @@ pub const UNREACHABLE: u8 = 3;
 pub const NOT_ALLOWED: u8 = 4;
 /// The time ran out.
 pub const TIMED_OUT: u8 = 5;
+/// Interrupted with Ctrl-C: 128 and the signal's number, as shells have it.
+pub const INTERRUPTED: u8 = 130;

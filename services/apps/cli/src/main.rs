@@ -30,7 +30,7 @@ async fn run(words: &[String]) -> u8 {
     match choose(&arguments, &variable, &Terminal).await {
         Ok(transport) => tokio::select! {
             code = run_parsed(arguments, transport.as_ref(), &mut io) => code,
-            _ = tokio::signal::ctrl_c() => 130,
+            _ = tokio::signal::ctrl_c() => skerry_cli::exit::INTERRUPTED,
         },
         Err(failure) => complain(&mut io, arguments.global.json, &failure),
     }

@@ -204,4 +204,6 @@ async fn the_running_machine_has_memory_and_a_boot_id() {
     assert!(facts.memory.total > 0 && facts.memory.total >= facts.memory.available);
     assert!(facts.cpus > 0 && facts.uptime_s > 0);
     assert_eq!(facts.boot_id.len(), 36);
+    let inventory = LinuxHost::default().inventory().await;
+    assert!(inventory.memory.total_bytes > 0 && !inventory.processors.is_empty());
 }
