@@ -3,22 +3,22 @@
 //! Looks, decides, writes down, acts, and looks again, until there is nothing left to do or something
 //! has to be waited for. What is about to be done is in the store before the hypervisor is touched.
 
+mod start;
+
 use std::time::Duration;
 
-use skerry_engine::{ErrorClass, Failure, Outcome};
+use skerry_engine::{Failure, Outcome};
 use skerry_model::{Id, Phase, Power, Resource, Vm, VmState, VmStatus};
 use skerry_store::Transaction;
 use tokio::time::Instant;
 
 use crate::controller::{FINALIZER, VmController, store_failure};
-use crate::ledger::{Holding, charges};
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
-use crate::report::{Note, TRY_AGAIN, outcome, ready};
+use crate::report::{Note, outcome, ready};
 use crate::sources::{Missing, Sources, gather};
 use crate::{
-    Charge, DoesNotFit, DomainDefinition, DomainObserved, DomainPower, Effect, Event,
-    HypervisorError, OffReason, Situation, Target, VmRequest, VmStep, admit, backoff, decide, next,
-    plan,
+    DomainDefinition, DomainObserved, DomainPower, Effect, Event, HypervisorError, OffReason,
+    Situation, Target, VmRequest, VmStep, backoff, decide, next, plan,
 };
 
 /// More events in a row than any path through the life cycle has.
@@ -288,70 +288,6 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Asks for the machine's share of the host; with it, the start is written down.
-    async fn admit_start(&mut self, to: VmState) -> Result<Flow, Failure> {
-        if let Err(missing) = &self.definition {
-            self.note = Some(Note::missing(missing));
-            self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
-            return Ok(Flow::Wait);
-        }
-        let _turn = self.controller.admission.lock().await;
-        if let Err(refused) = self.fits()? {
-            self.note = Some(Note::refused(refused.to_string()));
-            self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
-            return Ok(Flow::Wait);
-        }
-        self.memory.seen_up = false;
-        self.settle_in(self.status.state, Event::Start, to);
-        self.commit().await?;
-        Ok(Flow::GoOn)
-    }
-
-    fn fits(&self) -> Result<Result<(), DoesNotFit>, Failure> {
-        let Some(accelerator) = self.status.accelerator else { return Ok(Ok(())) };
-        let own = Some(self.vm.local_ref());
-        let held = charges(&self.controller.store, accelerator, Holding::Running, own)
-            .map_err(store_failure)?;
-        let charge = Charge::of_vm(&self.vm.spec, accelerator);
-        Ok(admit(&self.controller.capacity, &held, &charge))
-    }
-
-    /// Whether a start has been written down and not yet been done.
-    fn start_is_open(&self) -> bool {
-        self.status.state == VmState::Starting && !self.power().is_up()
-    }
-
-    async fn start(&mut self) -> Result<Flow, Failure> {
-        if let Some(error) = &self.define_error {
-            let event = failed_start(error);
-            self.note = Some(Note::of("StartFailed", error));
-            return self.take(event).await;
-        }
-        let definition = match &self.definition {
-            Ok(definition) => definition,
-            Err(missing) => {
-                self.note = Some(Note::missing(missing));
-                return Ok(Flow::Wait);
-            }
-        };
-        let steps = plan(Target::On, Some(definition), self.observed.as_ref());
-        match self.apply(steps).await {
-            Ok(()) => {
-                self.look().await?;
-                self.memory.seen_up = true;
-                Ok(Flow::GoOn)
-            }
-            Err(
-                error @ (HypervisorError::Unavailable { .. } | HypervisorError::TimedOut { .. }),
-            ) => Err(failure(error)),
-            Err(error) => {
-                let event = failed_start(&error);
-                self.note = Some(Note::of("StartFailed", &error));
-                self.take(event).await
-            }
-        }
-    }
-
     /// Presses the power button of a guest that should shut down, if it is time to.
     async fn ask_again(&mut self) -> Result<(), Failure> {
         let stopping = self.status.state == VmState::Stopping && self.power().is_up();
@@ -444,13 +380,6 @@ impl<'a> Pass<'a> {
         let now = (self.controller.clock)();
         ready(&mut self.status, self.vm.spec.power, self.note.as_ref(), pending, now);
         self.status.clone()
-    }
-}
-
-fn failed_start(error: &HypervisorError) -> Event {
-    match error.class() {
-        ErrorClass::NeedsOperator => Event::StartRejected,
-        ErrorClass::Retry | ErrorClass::Bug => Event::StartFailed,
     }
 }
 
