@@ -174,6 +174,32 @@ fn a_store_in_use_is_refused_and_left_alone() {
     });
 }
 
+/// The moments at which a power cut can interrupt the replacement of the journal.
+#[test]
+fn an_interrupted_replacement_is_finished_or_undone() {
+    let root = tempfile::tempdir().unwrap();
+    let state = root.path().join("state");
+    let reopened = |what: &str| {
+        let (store, report) = open(root.path());
+        assert!(report.is_clean(), "{what}: {report:?}");
+        assert_eq!(store.list::<Job>().unwrap().len(), 3, "{what}");
+    };
+    block_on(async {
+        let (store, _) = open(root.path());
+        for n in 0..3 {
+            store.commit(tx(n)).await.unwrap();
+        }
+    });
+    fs::create_dir(state.join("journal.next")).unwrap();
+    fs::write(state.join("journal.next/db"), b"half of a new one").unwrap();
+    reopened("while the new one is built");
+    fs::rename(state.join("journal"), state.join("journal.next")).unwrap();
+    reopened("when the old one was moved away");
+    fs::create_dir(state.join("journal.old")).unwrap();
+    reopened("before the old one is removed");
+    assert!(!state.join("journal.next").exists() && !state.join("journal.old").exists());
+}
+
 #[test]
 fn removals_are_forgotten_once_no_checkpoint_can_undo_them() {
     let root = tempfile::tempdir().unwrap();
