@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use skerry_ipc::{
     Answer, Auth, CallError, Client, ConnectError, Json, PeerRole, RefusalClass, Request,
@@ -124,8 +123,14 @@ async fn too_large_in_either_direction_is_refused_and_the_connection_lives() {
 async fn giving_up_on_a_request_ends_its_work() {
     let served = serve();
     let client = connect(&served.path).await;
-    let call = client.call(Auth::Peer, get("never"));
-    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    let mut call = Box::pin(client.call(Auth::Peer, get("never")));
+    let started =
+        eventually("the request is at work", || served.counts.started.load(Ordering::SeqCst) == 1);
+    tokio::select! {
+        answer = &mut call => panic!("{answer:?}"),
+        () = started => {}
+    }
+    drop(call);
     let counts = Arc::clone(&served.counts);
     eventually("the handler is dropped", || counts.calls_dropped.load(Ordering::SeqCst) == 1).await;
     assert!(client.call(Auth::Peer, get("after")).await.is_ok());
@@ -136,7 +141,8 @@ async fn a_client_that_goes_ends_its_work() {
     let served = serve();
     let client = connect(&served.path).await;
     let call = tokio::spawn(async move { client.call(Auth::Peer, get("never")).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    eventually("the request is at work", || served.counts.started.load(Ordering::SeqCst) == 1)
+        .await;
     call.abort();
     let counts = Arc::clone(&served.counts);
     eventually("the handler is dropped", || counts.calls_dropped.load(Ordering::SeqCst) == 1).await;
@@ -175,7 +181,8 @@ async fn at_the_end_running_requests_are_answered_and_callers_hear_of_it() {
         let client = client.clone();
         async move { client.call(Auth::Peer, get("slow")).await }
     });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    eventually("the request is at work", || served.counts.started.load(Ordering::SeqCst) == 1)
+        .await;
     served.cancel.cancel();
     served.task.await.unwrap();
     assert!(slow.await.unwrap().is_ok());

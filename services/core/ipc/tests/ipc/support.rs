@@ -22,6 +22,7 @@ pub const BUILD: &str = "build-1";
 /// Counts what goes on inside.
 #[derive(Default)]
 pub struct Counts {
+    pub started: AtomicUsize,
     pub made: AtomicUsize,
     pub streams_dropped: AtomicUsize,
     pub calls_dropped: AtomicUsize,
@@ -42,6 +43,7 @@ impl Drop for OnDrop {
 #[async_trait]
 impl Handler for Echo {
     async fn handle(&self, peer: PeerRole, auth: Auth, request: Request) -> Result<Reply, Refusal> {
+        self.counts.started.fetch_add(1, Ordering::SeqCst);
         match request {
             Request::Summary => Ok(Answer::Text(format!("{peer:?} {auth:?}")).into()),
             Request::Get { key, .. } if key == "never" => {
