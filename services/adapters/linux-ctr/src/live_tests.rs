@@ -452,6 +452,45 @@ async fn a_stop_signal_reaches_the_container_and_its_user_is_the_images() {
     stage.clear().await;
 }
 
+/// Work that is cut short after any step, by a crash of noded or a power cut, is completed by the next plan.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn work_cut_short_is_completed() {
+    for power_cut in [false, true] {
+        for after in 0..5 {
+            let mut stage = Stage::new().await;
+            let desired = stage.shell("echo x >> /count; exit $(/bin/busybox wc -l < /count)");
+            let main: Name = "main".parse().unwrap();
+            let want = Want::Run(Box::new(desired.clone()));
+            let wanted = PodWanted {
+                pod: stage.pod,
+                containers: vec![(main.clone(), want)],
+                gone: false,
+                kill_strays: false,
+            };
+            let steps = plan(&wanted, &stage.containers.observe(stage.pod).await.unwrap());
+            assert_eq!(steps.len(), 5, "{steps:?}");
+            for step in &steps[..after] {
+                stage.containers.apply(step).await.unwrap();
+            }
+            let (data, run) = (stage.folder.path().join("data"), stage.folder.path().join("run"));
+            let places = Places::below(&data, &run);
+            if power_cut {
+                let direct = Direct::default();
+                direct.unmount(&places.root(stage.pod, &main)).await.unwrap();
+                fs::remove_dir_all(&run).unwrap_or_default();
+            }
+            // What an import that was cut short leaves.
+            fs::create_dir_all(data.join("layers/tmp/layer-half/tree")).unwrap();
+            let supervisor = Arc::new(Direct::default());
+            stage.containers = LinuxContainers::with_supervisor(places, supervisor);
+            assert_eq!(stage.run_to_end(desired).await, Exit::Code(1), "{power_cut} {after}");
+            assert_eq!(folders::names(&data.join("layers/tmp")), Vec::<String>::new());
+            stage.clear().await;
+        }
+    }
+}
+
 /// Through the machine's own service manager, from image to removal.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, systemd, crun, a static busybox and ip"]
