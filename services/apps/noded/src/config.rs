@@ -19,10 +19,6 @@ pub struct Config {
     pub hostname: Option<Name>,
     /// The network `default`, for the first boot.
     pub default_network: NetworkSpec,
-    /// Seconds before an uplink takes a link-local address.
-    pub link_local_after_s: u64,
-    /// TCP port of page and API.
-    pub api_port: u16,
     /// Seconds until a login ends.
     pub session_lifetime_s: u64,
     /// Log filter.
@@ -70,8 +66,6 @@ struct Raw {
     #[serde(default)]
     network: RawNetwork,
     #[serde(default)]
-    api: RawApi,
-    #[serde(default)]
     sessions: RawSessions,
     #[serde(default)]
     log: RawLog,
@@ -87,24 +81,11 @@ struct RawNode {
 #[serde(deny_unknown_fields, default)]
 struct RawNetwork {
     default_subnet: String,
-    link_local_after_s: u64,
 }
 
 impl Default for RawNetwork {
     fn default() -> Self {
-        Self { default_subnet: "10.88.0.0/24".to_owned(), link_local_after_s: 10 }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawApi {
-    port: u16,
-}
-
-impl Default for RawApi {
-    fn default() -> Self {
-        Self { port: 443 }
+        Self { default_subnet: "10.88.0.0/24".to_owned() }
     }
 }
 
@@ -150,9 +131,6 @@ impl Config {
             let reason = format!("is {}; this software reads form 1", raw.schema);
             return Err(wrong("schema", reason));
         }
-        if raw.api.port == 0 {
-            return Err(wrong("api.port", "must be 1 to 65535".to_owned()));
-        }
         if !(300..=31_536_000).contains(&raw.sessions.lifetime_s) {
             return Err(wrong("sessions.lifetime_s", "must be 300 to 31536000".to_owned()));
         }
@@ -164,8 +142,6 @@ impl Config {
         Ok(Self {
             hostname: raw.node.hostname,
             default_network,
-            link_local_after_s: raw.network.link_local_after_s,
-            api_port: raw.api.port,
             session_lifetime_s: raw.sessions.lifetime_s,
             log_level: raw.log.level,
         })
@@ -211,11 +187,10 @@ mod tests {
         assert!(error.starts_with("node.toml:3: network.default_subent: "), "{error}");
         for (text, key) in [
             ("schema = 2", "schema"),
-            ("schema = 1\n[api]\nport = 0", "api.port"),
             ("schema = 1\n[network]\ndefault_subnet = \"10.0.0.1/24\"", "network.default_subnet"),
             ("schema = 1\n[network]\ndefault_subnet = \"10.0.0.0\"", "network.default_subnet"),
             ("schema = 1\n[sessions]\nlifetime_s = 1", "sessions.lifetime_s"),
-            ("schema = 1\n[log]\nlevel = \"loud,,=\"", "log.level"),
+            ("schema = 1\n[log]\nlevel = \"noded=loud\"", "log.level"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key), "{text}: {error}");

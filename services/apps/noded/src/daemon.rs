@@ -34,6 +34,7 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::events::{self, Names};
+use crate::fault_watch::watch_faults;
 use crate::identity::{load_claim, load_identity};
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
@@ -169,6 +170,11 @@ impl Daemon {
         let tasks = TaskTracker::new();
         events::listen(&node.machine, &node.engine, names, &tasks, &cancel);
         tasks.spawn(keep_checkpoints(node.store.clone(), cancel.clone()));
+        let faults = watch_faults(node.engine.clone(), node.faults.clone());
+        let until = cancel.clone();
+        tasks.spawn(async move {
+            until.run_until_cancelled(faults).await;
+        });
         tasks.spawn(engine.run(cancel.clone()));
         node.ready.store(true, Ordering::Relaxed);
         tracing::info!(

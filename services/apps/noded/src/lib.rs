@@ -11,6 +11,7 @@ mod daemon;
 mod dirs;
 mod durable;
 mod events;
+mod fault_watch;
 mod identity;
 mod node;
 mod node_controller;

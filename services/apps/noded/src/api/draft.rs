@@ -56,10 +56,18 @@ pub struct DraftMeta {
 }
 
 impl Draft {
+    /// Reads a document that is JSON already.
+    pub fn from_value(value: Value) -> Result<Self, Refusal> {
+        // A list of values in the order of the fields would be taken for an object.
+        if !value.is_object() {
+            return Err(wrong_field("document", "must be a JSON object"));
+        }
+        typed(value, "")
+    }
+
     /// Reads a document of this kind.
     pub fn read(kind: Kind, document: &Json) -> Result<Self, Refusal> {
-        let value: Value = read_json(document)?;
-        let draft: Self = typed(value, "")?;
+        let draft = Self::from_value(read_json(document)?)?;
         if let Some(said) = &draft.kind
             && said.parse() != Ok(kind)
         {

@@ -1,5 +1,7 @@
 //! Live facts for the first screen of every face.
 
+use std::net::IpAddr;
+
 use skerry_ipc::{Answer, PeerRole, Refusal};
 use skerry_model::{Alarm, Node as NodeKind, Pod, PodState, Severity, Vm, VmState};
 use skerry_trust::Permission;
@@ -30,7 +32,7 @@ pub async fn summary(node: &Node, caller: &Caller) -> Result<Answer, Refusal> {
         board: node.board.clone(),
         claimed: claim.code().is_none(),
         claim_code: code,
-        urls: urls(&own.status.addresses, node.config.api_port),
+        urls: urls(&own.status.addresses),
         fingerprint: node.identity.fingerprint(),
         addresses: own.status.addresses,
         uptime_s: facts.uptime_s,
@@ -46,18 +48,14 @@ pub async fn summary(node: &Node, caller: &Caller) -> Result<Answer, Refusal> {
     .map(Answer::Document)
 }
 
-fn urls(addresses: &[skerry_model::NicAddress], port: u16) -> Vec<String> {
-    let suffix = if port == 443 { String::new() } else { format!(":{port}") };
+fn urls(addresses: &[skerry_model::NicAddress]) -> Vec<String> {
     addresses
         .iter()
-        .filter(|a| match a.address {
-            std::net::IpAddr::V4(_) => true,
+        .filter_map(|found| match found.address {
+            IpAddr::V4(address) => Some(format!("https://{address}/")),
             // A link-local IPv6 address needs a zone, which no browser accepts in a URL.
-            std::net::IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-        })
-        .map(|a| match a.address {
-            std::net::IpAddr::V4(v4) => format!("https://{v4}{suffix}/"),
-            std::net::IpAddr::V6(v6) => format!("https://[{v6}]{suffix}/"),
+            IpAddr::V6(address) if address.is_unicast_link_local() => None,
+            IpAddr::V6(address) => Some(format!("https://[{address}]/")),
         })
         .collect()
 }

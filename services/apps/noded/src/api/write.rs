@@ -99,7 +99,7 @@ pub async fn patch(
             "spec": shown_spec(&present),
         });
         merge(&mut merged, read_json(patch)?);
-        typed(merged, "")?
+        Draft::from_value(merged)?
     };
     if raw.metadata.name != present.metadata.name {
         return Err(super::refuse::wrong_field("metadata.name", "cannot be changed"));
