@@ -3,7 +3,7 @@
 //! Everything here drives the real image. Nothing may depend on how fast the machine is: every wait is for a
 //! condition, with a limit that only says when to give up.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct NodeUnderTest {
     page: u16,
     http: Client,
     token: Option<String>,
+    /// Of the node's certificate, as the command line wants it to trust the node.
+    fingerprint: String,
 }
 
 /// A fresh machine of the smallest size in a folder of its own, cut off from all but forwarded ports.
@@ -54,7 +56,7 @@ impl NodeUnderTest {
     /// Boots the machine for the first time. The claim code is read off the serial console, as a person would.
     pub fn first_boot(mut machine: Machine) -> anyhow::Result<(Self, String)> {
         let page = machine.forward(443)?;
-        let mut node = Self { vm: machine.start()?, machine, page, http: client()?, token: None };
+        let mut node = Self { vm: machine.start()?, machine, page, http: client()?, token: None, fingerprint: String::new() };
         let code = node.read_claim_code()?;
         Ok((node, code))
     }
@@ -85,6 +87,7 @@ impl NodeUnderTest {
             page: self.page,
             http: self.http,
             token: self.token,
+            fingerprint: self.fingerprint,
         };
         Ok(self)
     }
@@ -138,18 +141,15 @@ impl NodeUnderTest {
         .context("the API is to answer")
     }
 
-    /// Sets the first admin and keeps the session.
-    pub async fn claim(&mut self, code: &str) -> anyhow::Result<()> {
-        let body = json!({"code": code, "username": USER, "password": PASSWORD});
-        let session = self.post("/api/v1/claim", body).await?;
-        self.keep(&session)
-    }
-
     /// Logs in and keeps the session.
     pub async fn login(&mut self) -> anyhow::Result<()> {
         let body = json!({"username": USER, "password": PASSWORD, "purpose": "cli"});
         let session = self.post("/api/v1/login", body).await?;
-        self.keep(&session)
+        self.keep(&session)?;
+        let summary = self.get("/api/v1/summary").await?;
+        let fingerprint = summary.get("fingerprint").and_then(Value::as_str);
+        self.fingerprint = fingerprint.context("a node shows its fingerprint")?.to_owned();
+        Ok(())
     }
 
     fn keep(&mut self, session: &Value) -> anyhow::Result<()> {
@@ -206,6 +206,7 @@ impl NodeUnderTest {
         let output = Command::new(program(&paths))
             .args(words)
             .env("SKERRY_URL", self.url())
+            .env("SKERRY_FINGERPRINT", &self.fingerprint)
             .env("SKERRY_TOKEN", self.token.as_deref().unwrap_or_default())
             .env("HOME", &self.machine.folder)
             .env_remove("XDG_CONFIG_HOME")
@@ -220,11 +221,6 @@ impl NodeUnderTest {
 /// The `skerry` program that is also in the image.
 fn program(paths: &Paths) -> PathBuf {
     paths.target.join("release/skerry")
-}
-
-/// Folder of the repository.
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn client() -> anyhow::Result<Client> {
