@@ -1,8 +1,11 @@
 //! `cargo xtask run`: a node in QEMU whose serial console is the terminal.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::paths::Paths;
 use crate::qemu::{Forward, Machine, Terminal};
@@ -52,12 +55,13 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Boots a node of its own in `target/probe`, runs command lines in its debug shell and prints what they say.
+/// Boots a node of its own in `target/probe` (or the next one when that is in use), runs command lines in its debug shell and prints what they say.
 ///
 /// # Errors
 /// When the node does not come up or a command does not end.
 pub fn probe(paths: &Paths, fresh: bool, memory_mib: u32, commands: &[String]) -> Result<()> {
-    let mut machine = Machine::new(paths, &paths.target.join("probe"))?;
+    let (folder, _lock) = free_folder(&paths.target)?;
+    let mut machine = Machine::new(paths, &folder)?;
     if fresh || machine.is_stale() {
         machine.forget()?;
     }
@@ -79,4 +83,19 @@ pub fn probe(paths: &Paths, fresh: bool, memory_mib: u32, commands: &[String]) -
     vm.power_button()?;
     vm.wait_off(Duration::from_secs(120))?;
     Ok(())
+}
+
+/// The first of `probe`, `probe-2`, ... that no other probe uses, and the lock that keeps it.
+fn free_folder(target: &Path) -> Result<(PathBuf, Flock<File>)> {
+    for number in 1..=9 {
+        let folder =
+            target.join(if number == 1 { "probe".to_owned() } else { format!("probe-{number}") });
+        std::fs::create_dir_all(&folder)?;
+        if let Ok(lock) =
+            Flock::lock(File::create(folder.join("lock"))?, FlockArg::LockExclusiveNonblock)
+        {
+            return Ok((folder, lock));
+        }
+    }
+    bail!("nine probes are running already")
 }
