@@ -56,7 +56,10 @@ fn entry(pad: &str, key: &str, value: &Value, indent: usize) -> String {
         Value::Object(map) if map.is_empty() => String::new(),
         Value::Array(items) if items.is_empty() => String::new(),
         Value::String(text) if text.is_empty() => String::new(),
-        Value::Object(_) => format!("{pad}{key}:\n{}", outline(value, indent.saturating_add(1))),
+        Value::Object(_) => match outline(value, indent.saturating_add(1)) {
+            inner if inner.is_empty() => String::new(),
+            inner => format!("{pad}{key}:\n{inner}"),
+        },
         Value::Array(items) if items.iter().all(is_scalar) => {
             let words: Vec<_> = items.iter().map(scalar).collect();
             format!("{pad}{key}: {}\n", words.join(", "))
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn values_are_outlined() {
-        let value = json!({"a": 1, "b": {"c": "x", "none": null}, "d": [1, 2], "e": [{"f": true, "g": "y"}], "h": []});
+        let value = json!({"a": 1, "b": {"c": "x", "none": null}, "bare": {"none": null}, "d": [1, 2], "e": [{"f": true, "g": "y"}], "h": []});
         assert_eq!(outline(&value, 0), "a: 1\nb:\n  c: x\nd: 1, 2\ne:\n  - f: yes\n    g: y\n");
     }
 
