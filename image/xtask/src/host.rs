@@ -20,6 +20,13 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libvirt-dev", "/usr/include/libvirt/libvirt.h"),
     ("git", "/usr/bin/git"),
     ("ca-certificates", "/usr/sbin/update-ca-certificates"),
+    // Tests with real packets and real containers, in namespaces of their own
+    ("iproute2", "/usr/sbin/ip"),
+    ("kmod", "/usr/bin/kmod"),
+    ("nftables", "/usr/sbin/nft"),
+    ("dnsmasq-base", "/usr/sbin/dnsmasq"),
+    ("crun", "/usr/bin/crun"),
+    ("busybox-static", "/usr/bin/busybox"),
 ];
 
 /// Installs what is missing; does nothing when everything is there.

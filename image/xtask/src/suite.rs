@@ -92,6 +92,14 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: Options) -> Vec<St
             "tests",
             Box::new(|| nextest(paths, &["--workspace", "--exclude", "skerry-system-tests"])),
         ),
+        (
+            "tests with containers",
+            // The one that needs systemd as the first process is left to the booted image.
+            Box::new(|| {
+                let live = "test(live_tests::) and not test(under_systemd)";
+                nextest(paths, &["-p", "skerry-linux-ctr", "--run-ignored", "only", "-E", live])
+            }),
+        ),
     ];
     if !options.quick {
         let image = || {
