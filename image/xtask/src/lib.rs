@@ -18,6 +18,7 @@ pub mod paths;
 pub mod qemu;
 pub mod run;
 pub mod sbom;
+pub mod sim;
 pub mod suite;
 pub mod tree;
 pub mod web;

@@ -59,6 +59,8 @@ enum Task {
         /// Command lines
         commands: Vec<String>,
     },
+    /// Run the services on this machine, on a simulated node
+    Sim,
     /// Check boards, layout and units, or one board
     Check {
         #[command(subcommand)]
@@ -107,6 +109,7 @@ fn perform() -> Result<()> {
         Task::Run { memory, fresh, cut_off } => {
             xtask::run::run(&paths, &xtask::run::Options { memory_mib: memory, fresh, cut_off })
         }
+        Task::Sim => xtask::sim::run(&paths),
         Task::Check { what: Some(Checked::Board { name }) } => xtask::check::board(&paths, &name),
         Task::Check { what: None } => {
             xtask::check::data(&paths)?;

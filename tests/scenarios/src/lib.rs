@@ -16,7 +16,7 @@ use skerry_ipc::{
 };
 use skerry_model::{Kind, Timestamp};
 use skerry_noded::{BoardFacts, Config, Daemon, Dirs, Machine, Parts};
-use skerry_sim_host::SimHost;
+use skerry_sim_host::{SimHost, write_images};
 use skerry_store::{Store, StoreDirs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -68,7 +68,7 @@ impl RunningNode {
     /// The same, with another opinion of who connects.
     pub async fn start_as(folder: &Path, host: &SimHost, role: PeerRole) -> anyhow::Result<Self> {
         let dirs = Dirs::below(folder);
-        write_images(&dirs)?;
+        write_images(&dirs.images)?;
         let places = StoreDirs {
             state: dirs.state.join("store"),
             second: Some(dirs.data.join("checkpoints")),
@@ -191,34 +191,4 @@ pub fn document(answer: Answer) -> anyhow::Result<Value> {
         Answer::Document(text) => Ok(serde_json::from_str(&text.0)?),
         other => bail!("no document but {other:?}"),
     }
-}
-
-/// Two small files that stand for the built-in images.
-fn write_images(dirs: &Dirs) -> anyhow::Result<()> {
-    // SHA-256 of the three bytes `abc`, the example of FIPS 180-4.
-    const SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    std::fs::create_dir_all(&dirs.images)?;
-    for file in ["tiny-oci.tar", "kernel", "initrd"] {
-        std::fs::write(dirs.images.join(file), "abc")?;
-    }
-    let image = |name: &str, format: &str, files: &[(&str, &str)]| {
-        let files: String = files
-            .iter()
-            .map(|(role, path)| {
-                format!(
-                    "[[image.file]]\nrole = \"{role}\"\npath = \"{path}\"\n\
-                     sha256 = \"{SHA256}\"\nsize = 3\n"
-                )
-            })
-            .collect();
-        format!(
-            "[[image]]\nname = \"{name}\"\nformat = \"{format}\"\narchitecture = \"x86_64\"\n{files}"
-        )
-    };
-    let text = format!(
-        "schema = 1\n{}{}",
-        image("tiny", "oci_archive", &[("archive", "tiny-oci.tar")]),
-        image("tiny-vm", "kernel_initrd", &[("kernel", "kernel"), ("initrd", "initrd")]),
-    );
-    Ok(std::fs::write(dirs.images.join("images.toml"), text)?)
 }

@@ -56,7 +56,14 @@ impl NodeUnderTest {
     /// Boots the machine for the first time. The claim code is read off the serial console, as a person would.
     pub fn first_boot(mut machine: Machine) -> anyhow::Result<(Self, String)> {
         let page = machine.forward(443)?;
-        let mut node = Self { vm: machine.start()?, machine, page, http: client()?, token: None, fingerprint: String::new() };
+        let mut node = Self {
+            vm: machine.start()?,
+            machine,
+            page,
+            http: client()?,
+            token: None,
+            fingerprint: String::new(),
+        };
         let code = node.read_claim_code()?;
         Ok((node, code))
     }

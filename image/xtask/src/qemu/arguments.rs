@@ -272,7 +272,8 @@ impl Machine {
         let pflash =
             if self.firmware == Firmware::Uefi { ",pflash0=code,pflash1=variables" } else { "" };
         add("-machine", format!("q35,accel={accelerator}{pflash}"));
-        add("-cpu", "max".into());
+        // QEMU emulates AMD's virtualisation too, but KVM on top of that resets its guests for ever.
+        add("-cpu", if kvm_is_usable() { "max".into() } else { "max,svm=off".into() });
         add("-smp", self.cpus.to_string());
         add("-m", self.memory_mib.to_string());
         if self.firmware == Firmware::Uefi {

@@ -8,8 +8,10 @@ mod containers;
 mod faults;
 mod host;
 mod hypervisor;
+mod images;
 mod network;
 mod world;
 
 pub use faults::FaultPlan;
+pub use images::write_images;
 pub use world::SimHost;

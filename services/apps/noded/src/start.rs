@@ -41,7 +41,8 @@ pub async fn parts(config: Config, dirs: Dirs, simulated: bool) -> anyhow::Resul
             .with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let (store, recovery) = open_store(&dirs).await?;
-    let (machine, board) = if simulated { simulation()? } else { real(&dirs, &config).await? };
+    let (machine, board) =
+        if simulated { simulation(&dirs)? } else { real(&dirs, &config).await? };
     Ok(Parts { config, dirs, machine, board, store, recovery, roles: roles(simulated) })
 }
 
@@ -73,9 +74,9 @@ fn roles(simulated: bool) -> Roles {
 }
 
 #[cfg(feature = "sim")]
-#[expect(clippy::unnecessary_wraps, reason = "without the feature this is the refusal")]
-fn simulation() -> anyhow::Result<(Machine, BoardFacts)> {
+fn simulation(dirs: &Dirs) -> anyhow::Result<(Machine, BoardFacts)> {
     use std::sync::Arc;
+    skerry_sim_host::write_images(&dirs.images).context("cannot write the simulated images")?;
     let host = skerry_sim_host::SimHost::new();
     let machine = Machine {
         host: Arc::new(host.clone()),
@@ -87,7 +88,7 @@ fn simulation() -> anyhow::Result<(Machine, BoardFacts)> {
 }
 
 #[cfg(not(feature = "sim"))]
-fn simulation() -> anyhow::Result<(Machine, BoardFacts)> {
+fn simulation(_dirs: &Dirs) -> anyhow::Result<(Machine, BoardFacts)> {
     anyhow::bail!("this build has no simulated machine")
 }
 

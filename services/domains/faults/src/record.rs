@@ -187,9 +187,6 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_alarm_is_refused() {
-        assert!(matches!(
-            faults().raise("NOPE", None, "").await,
-            Err(FaultsError::Unknown { .. })
-        ));
+        assert!(matches!(faults().raise("NOPE", None, "").await, Err(FaultsError::Unknown { .. })));
     }
 }
