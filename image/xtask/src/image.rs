@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
@@ -119,6 +120,21 @@ pub fn fresh(path: &Path) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
+/// Gives everything in a folder the same time: FAT keeps it.
+fn set_times(folder: &Path, time: SystemTime) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            set_times(&entry.path(), time)?;
+        } else {
+            File::open(entry.path())?.set_modified(time)?;
+        }
+    }
+    File::open(folder)?
+        .set_modified(time)
+        .with_context(|| format!("cannot set the time of {}", folder.display()))
+}
+
 struct Disk<'a> {
     paths: &'a Paths,
     builder: &'a Builder,
@@ -162,6 +178,7 @@ impl Disk<'_> {
             .find_map(|p| p.roothash.clone());
         let Some(hash) = hash else { bail!("systemd-repart reported no root hash for root-a") };
         self.fill_esp(board, tree, initrd, &hash, &stage)?;
+        set_times(&stage, SystemTime::UNIX_EPOCH + Duration::from_secs(self.epoch))?;
         self.repart(&definitions, &stage, &unfinished, &["--empty=refuse"])?;
 
         legacy_boot::install(&unfinished)?;

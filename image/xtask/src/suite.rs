@@ -10,7 +10,7 @@ use crate::image::{self, Compression};
 use crate::paths::Paths;
 use crate::{check, command, web};
 
-/// Tools that are built from crates.io when they are missing: name, version.
+/// Tools that are built from crates.io when this machine has none: name, version.
 const TOOLS: &[(&str, &str)] = &[("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")];
 
 /// Which checks to run.
@@ -51,7 +51,11 @@ pub fn run(paths: &Paths, options: Options) -> Result<()> {
             }
         }
     }
-    println!("\n{}", lines.join("\n"));
+    println!("\n{}\n", lines.join("\n"));
+    // The runners' own closing lines once more, where whoever reads only the end will see them.
+    for line in lines.iter().filter_map(|line| line.split_once("Summary")) {
+        println!("     Summary{}", line.1);
+    }
     if failed { bail!("not everything passed") } else { Ok(()) }
 }
 
@@ -172,7 +176,9 @@ fn cargo(paths: &Paths) -> Command {
 }
 
 fn install(paths: &Paths, name: &str, version: &str) -> Result<()> {
-    if paths.tools().join("bin").join(name).exists() {
+    // As cargo will look for it: our own tools first, then the machine's.
+    let word = name.trim_start_matches("cargo-");
+    if cargo(paths).args([word, "--version"]).output().is_ok_and(|o| o.status.success()) {
         return Ok(());
     }
     println!("Building {name} {version} (once, a few minutes)");
