@@ -15,7 +15,7 @@ use skerry_ipc::{
     Answer, Auth, BUILD, Client, Json, ListQuery, LogQuery, PeerRole, Request, StreamItem,
 };
 use skerry_model::{Kind, Timestamp};
-use skerry_noded::{BoardFacts, Config, Daemon, Dirs, Machine, Parts};
+use skerry_noded::{BoardFacts, Concern, Config, Daemon, Dirs, Machine, Parts};
 use skerry_sim_host::{SimHost, write_images};
 use skerry_store::{Store, StoreDirs};
 use tokio::runtime::{Builder, Runtime};
@@ -76,7 +76,8 @@ impl RunningNode {
         std::fs::create_dir_all(&dirs.state)?;
         std::fs::create_dir_all(&dirs.data)?;
         let (store, report) = Store::open(&places, Timestamp::now)?;
-        let recovery = (!report.is_clean()).then(|| report.summary());
+        let recovered = Concern { alarm: Concern::STORE_RECOVERED, message: report.summary() };
+        let concerns = if report.is_clean() { Vec::new() } else { vec![recovered] };
         let port = || Arc::new(host.clone());
         let machine =
             Machine { host: port(), network: port(), hypervisor: port(), containers: port() };
@@ -84,7 +85,7 @@ impl RunningNode {
         let socket = dirs.socket();
         let board = BoardFacts { name: "simulated".to_owned(), ..BoardFacts::default() };
         let roles = Box::new(move |_, _| Some(role));
-        let parts = Parts { config, dirs, machine, board, store, recovery, roles };
+        let parts = Parts { config, dirs, machine, board, store, concerns, roles };
         let process = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let cancel = CancellationToken::new();
         let until = cancel.clone();

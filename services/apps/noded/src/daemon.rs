@@ -58,6 +58,22 @@ pub struct BoardFacts {
 /// What a process may do, by user id and group id.
 pub type Roles = Box<dyn Fn(u32, u32) -> Option<PeerRole> + Send + Sync>;
 
+/// Something found wrong at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concern {
+    /// Key in the alarm catalogue.
+    pub alarm: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+impl Concern {
+    /// The store was damaged and has been brought back.
+    pub const STORE_RECOVERED: &'static str = "STORE_RECOVERED";
+    /// The state partition is not there.
+    pub const STATE_ON_TEMPORARY_MEMORY: &'static str = "STATE_ON_TEMPORARY_MEMORY";
+}
+
 /// Everything that the daemon is built from.
 pub struct Parts {
     /// Settings.
@@ -70,8 +86,8 @@ pub struct Parts {
     pub board: BoardFacts,
     /// State.
     pub store: Store,
-    /// What happened when the store was opened, if that is worth an alarm.
-    pub recovery: Option<String>,
+    /// What was found wrong before there was a node to raise alarms.
+    pub concerns: Vec<Concern>,
     /// Who may connect.
     pub roles: Roles,
 }
@@ -87,7 +103,7 @@ pub struct Daemon {
 impl Daemon {
     /// Builds everything; nothing of the machine is changed yet.
     pub async fn build(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { config, dirs, machine, board, store, recovery, roles } = parts;
+        let Parts { config, dirs, machine, board, store, concerns, roles } = parts;
         std::fs::create_dir_all(&dirs.run)
             .with_context(|| format!("cannot make {}", dirs.run.display()))?;
         let identity = load_identity(&dirs, &config)?;
@@ -95,9 +111,7 @@ impl Daemon {
         seed::seed(&store, &dirs, &config, &identity).await?;
         close_if_claimed(&store, &mut claim, identity.node_id)?;
         let faults = Faults::new(store.clone(), now, Uuid::new_v4);
-        if let Some(message) = recovery {
-            faults.raise("STORE_RECOVERED", None, &message).await?;
-        }
+        raise_concerns(&faults, &concerns).await?;
         let facts = machine.host.facts().await;
         let capacity =
             Capacity { memory_mib: facts.memory.total / (1024 * 1024), cpus: facts.cpus.max(1) };
@@ -191,6 +205,18 @@ impl Daemon {
         }
         tracing::info!("node daemon ended; workloads run on");
     }
+}
+
+/// The recovery of a store is for a person to clear; the other concern ends with a start that is without it.
+async fn raise_concerns(faults: &Faults, concerns: &[Concern]) -> anyhow::Result<()> {
+    for concern in concerns {
+        faults.raise(concern.alarm, None, &concern.message).await?;
+    }
+    let temporary = Concern::STATE_ON_TEMPORARY_MEMORY;
+    if !concerns.iter().any(|concern| concern.alarm == temporary) {
+        faults.clear(temporary, None).await?;
+    }
+    Ok(())
 }
 
 /// Lets the group of the node's services connect, where there is one; elsewhere only the same user may.

@@ -21,7 +21,7 @@ pub mod version;
 mod watchdog;
 
 pub use config::{Config, ConfigError};
-pub use daemon::{BoardFacts, Daemon, Parts, Roles};
+pub use daemon::{BoardFacts, Concern, Daemon, Parts, Roles};
 pub use dirs::Dirs;
 pub use node::{Machine, Node};
 pub use watchdog::watch_over;

@@ -2,11 +2,14 @@
 
 #[cfg(feature = "linux")]
 use crate::linux;
+use std::path::Path;
+
 use anyhow::Context;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{Uid, User};
 use skerry_ipc::PeerRole;
 use skerry_model::Timestamp;
-use skerry_noded::{BoardFacts, Config, Dirs, Machine, Parts, Roles};
+use skerry_noded::{BoardFacts, Concern, Config, Dirs, Machine, Parts, Roles};
 use skerry_store::{Store, StoreDirs};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -40,21 +43,39 @@ pub async fn parts(config: Config, dirs: Dirs, simulated: bool) -> anyhow::Resul
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let (store, recovery) = open_store(&dirs).await?;
+    let mut concerns = Vec::new();
+    let store = open_store(&dirs, &mut concerns).await?;
+    if !simulated {
+        concerns.extend(lost_on_restart(&dirs.state));
+    }
     let (machine, board) =
         if simulated { simulation(&dirs)? } else { real(&dirs, &config).await? };
-    Ok(Parts { config, dirs, machine, board, store, recovery, roles: roles(simulated) })
+    Ok(Parts { config, dirs, machine, board, store, concerns, roles: roles(simulated) })
 }
 
-async fn open_store(dirs: &Dirs) -> anyhow::Result<(Store, Option<String>)> {
+async fn open_store(dirs: &Dirs, concerns: &mut Vec<Concern>) -> anyhow::Result<Store> {
     let places = StoreDirs {
         state: dirs.state.join("store"),
         second: Some(dirs.data.join("system/checkpoints")),
     };
     let opened = tokio::task::spawn_blocking(move || Store::open(&places, Timestamp::now)).await?;
     let (store, report) = opened.context("the store cannot be opened")?;
-    let recovery = (!report.is_clean()).then(|| report.summary());
-    Ok((store, recovery))
+    if !report.is_clean() {
+        concerns.push(Concern { alarm: Concern::STORE_RECOVERED, message: report.summary() });
+    }
+    Ok(store)
+}
+
+/// Without the state partition its folder lies in memory: the node works, and somebody must hear of it.
+fn lost_on_restart(state: &Path) -> Option<Concern> {
+    let in_memory = statfs(state).ok()?.filesystem_type() == TMPFS_MAGIC;
+    in_memory.then(|| Concern {
+        alarm: Concern::STATE_ON_TEMPORARY_MEMORY,
+        message: format!(
+            "{} is not on a disk: its partition could not be mounted",
+            state.display()
+        ),
+    })
 }
 
 /// The north side and the console run as users of their own; root may everything; others need a session.

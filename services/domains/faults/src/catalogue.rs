@@ -79,14 +79,6 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Compare the node's resources with what you expect, then clear the alarm; look at the disk's health.",
     },
     Definition {
-        key: "STORE_UNWRITABLE",
-        severity: Severity::Critical,
-        cause: "STORAGE_CAPACITY",
-        clearing: Clearing::Automatic,
-        text: "The store cannot be written: changes are refused, workloads run on.",
-        repair: "Look at the state partition's space and health; restart the node.",
-    },
-    Definition {
         key: "VM_CRASH_LOOP",
         severity: Severity::Major,
         cause: "HOST_OS_ERROR",

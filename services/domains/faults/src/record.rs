@@ -176,11 +176,11 @@ mod tests {
     #[tokio::test]
     async fn a_cleared_alarm_can_come_back() {
         let faults = faults();
-        faults.clear("STORE_UNWRITABLE", None).await.unwrap();
-        faults.raise("STORE_UNWRITABLE", None, "disk").await.unwrap();
-        faults.clear("STORE_UNWRITABLE", None).await.unwrap();
+        faults.clear("KVM_UNUSABLE", None).await.unwrap();
+        faults.raise("KVM_UNUSABLE", None, "disk").await.unwrap();
+        faults.clear("KVM_UNUSABLE", None).await.unwrap();
         assert!(alarms(&faults)[0].status.cleared.is_some());
-        faults.raise("STORE_UNWRITABLE", None, "disk").await.unwrap();
+        faults.raise("KVM_UNUSABLE", None, "disk").await.unwrap();
         let alarm = &alarms(&faults)[0];
         assert_eq!((alarm.status.cleared, alarm.status.count), (None, 2));
     }
