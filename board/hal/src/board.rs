@@ -33,6 +33,8 @@ pub struct Kernel {
     pub modules: Vec<String>,
     /// Names of the modules that find and mount the root partition.
     pub initrd_modules: Vec<String>,
+    /// Whether the kernel image carries microcode updates for Intel's and AMD's processors.
+    pub microcode: bool,
 }
 
 /// The hardware watchdog, fed by systemd.
@@ -120,6 +122,7 @@ impl Board {
                 initrd_modules: kernel
                     .initrd_modules
                     .ok_or_else(|| missing("kernel.initrd_modules"))?,
+                microcode: kernel.microcode.ok_or_else(|| missing("kernel.microcode"))?,
             },
             watchdog: Watchdog {
                 modules: watchdog.modules.ok_or_else(|| missing("watchdog.modules"))?,

@@ -31,6 +31,7 @@ pub(crate) struct RawKernel {
     pub extra_command_line: Option<Vec<String>>,
     pub modules: Option<Vec<String>>,
     pub initrd_modules: Option<Vec<String>>,
+    pub microcode: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +72,7 @@ fn merge_kernel(base: RawKernel, child: RawKernel) -> RawKernel {
         ),
         modules: child.modules.or(base.modules),
         initrd_modules: child.initrd_modules.or(base.initrd_modules),
+        microcode: child.microcode.or(base.microcode),
     }
 }
 

@@ -45,6 +45,7 @@ pub fn to_toml(board: &Board) -> Result<String, toml::ser::Error> {
             extra_command_line: None,
             modules: Some(board.kernel.modules.clone()),
             initrd_modules: Some(board.kernel.initrd_modules.clone()),
+            microcode: Some(board.kernel.microcode),
         }),
         watchdog: Some(RawWatchdog {
             modules: Some(board.watchdog.modules.clone()),

@@ -244,6 +244,12 @@ impl Disk<'_> {
         words.extend(board.console_arguments());
         let mut ukify = self.builder.root_command("ukify");
         ukify.arg("build").arg("--linux").arg(&tree.kernel).arg("--initrd").arg(initrd);
+        if board.kernel.microcode {
+            let microcode = self.paths.work().join("microcode.cpio");
+            std::fs::write(&microcode, &tree.microcode)
+                .with_context(|| format!("cannot write {}", microcode.display()))?;
+            ukify.arg(format!("--microcode={}", microcode.display()));
+        }
         ukify.arg("--cmdline").arg(words.join(" ")).arg("--uname").arg(&modules.release);
         ukify
             .arg("--os-release")

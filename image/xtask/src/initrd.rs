@@ -169,6 +169,37 @@ pub fn build(
     cpio.finish()
 }
 
+/// The microcode updates of both makers in `root`, as the kernel wants them at the very start: one file for each, in an
+/// archive that is not compressed.
+///
+/// # Errors
+/// When an update cannot be read.
+pub fn microcode(root: &Path) -> Result<Vec<u8>> {
+    let mut cpio = Cpio::default();
+    for (folder, name) in [("intel-ucode", "GenuineIntel.bin"), ("amd-ucode", "AuthenticAMD.bin")] {
+        let folder = root.join("usr/lib/firmware").join(folder);
+        let mut files = std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?
+            .map(|entry| entry.map(|e| e.path()))
+            .collect::<Result<Vec<_>, _>>()?;
+        files.retain(|file| {
+            file.is_file()
+                && file
+                    .file_name()
+                    .is_some_and(|n| !n.to_string_lossy().ends_with(".asc") && n != "README")
+        });
+        files.sort();
+        let mut all = Vec::new();
+        for file in files {
+            all.extend(
+                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?,
+            );
+        }
+        cpio.file(&format!("kernel/x86/microcode/{name}"), 0o644, &all)?;
+    }
+    cpio.finish()
+}
+
 fn add_programs(cpio: &mut Cpio, builder: &Builder) -> Result<()> {
     cpio.copy("bin/busybox", 0o755, &builder.root().join("usr/bin/busybox"))?;
     for applet in APPLETS {

@@ -68,6 +68,8 @@ enum Task {
     },
     /// Remove everything that was made: builder root, image, disks of machines, cargo's output
     Clean,
+    /// Ask the Internet whether anything is known against the crates we use
+    Audit,
     /// Run every check and test
     Test {
         /// Leave out the image and the tests that boot it
@@ -115,6 +117,7 @@ fn perform() -> Result<()> {
             xtask::check::data(&paths)?;
             xtask::check::units(&paths, &xtask::builder::Builder::ensure(&paths)?)
         }
+        Task::Audit => xtask::suite::audit(&paths),
         Task::Clean => {
             xtask::command::run(xtask::command::as_root("rm").arg("-rf").arg(&paths.target))
         }

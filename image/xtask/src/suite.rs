@@ -20,6 +20,17 @@ pub struct Options {
     pub quick: bool,
 }
 
+/// Asks the Internet whether anything is known against the crates we use.
+///
+/// # Errors
+/// When cargo-deny cannot be installed or finds something.
+pub fn audit(paths: &Paths) -> Result<()> {
+    for (name, version) in TOOLS.iter().filter(|(name, _)| *name == "cargo-deny") {
+        install(paths, name, version)?;
+    }
+    command::run(cargo(paths).args(["deny", "--workspace", "check", "advisories"]))
+}
+
 type Step<'a> = (&'static str, Box<dyn Fn() -> Result<String> + 'a>);
 
 /// Runs the checks; all of them, even when one fails.

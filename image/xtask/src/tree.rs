@@ -36,6 +36,8 @@ pub struct Tree {
     pub root: PathBuf,
     /// The kernel, which is not part of the root.
     pub kernel: PathBuf,
+    /// Microcode updates in the form of an uncompressed initrd.
+    pub microcode: Vec<u8>,
     /// List of packages with their versions, as JSON.
     pub manifest: PathBuf,
 }
@@ -158,7 +160,17 @@ pub fn install(
             .arg("-f")
             .arg(root.join("usr/lib/modules").join(kernels).join("vmlinuz")),
     )?;
+    // So is the microcode, for boards that want it; the kernel does not load it later.
+    let microcode = initrd::microcode(&root)?;
+    let firmware = root.join("usr/lib/firmware");
+    command::run(
+        command::as_root("rm")
+            .arg("-rf")
+            .arg(firmware.join("intel-ucode"))
+            .arg(firmware.join("amd-ucode")),
+    )?;
     Ok(Tree {
+        microcode,
         root,
         kernel: work.join("tree/root.vmlinuz"),
         manifest: work.join("tree/root.manifest"),
