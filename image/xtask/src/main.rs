@@ -56,6 +56,9 @@ enum Task {
         /// Memory in MiB
         #[arg(long, default_value_t = 1024)]
         memory: u32,
+        /// Board whose image to boot
+        #[arg(long, default_value = "qemu-q35")]
+        board: String,
         /// Command lines
         commands: Vec<String>,
     },
@@ -123,8 +126,9 @@ fn perform() -> Result<()> {
         }
         Task::Test { quick } => xtask::host::setup()
             .and_then(|()| xtask::suite::run(&paths, xtask::suite::Options { quick })),
-        Task::Probe { fresh, memory, commands } => {
-            xtask::run::probe(&paths, fresh, memory, &commands)
-        }
+        Task::Probe { fresh, memory, board, commands } => xtask::run::probe(
+            &paths,
+            &xtask::run::Probe { fresh, memory_mib: memory, board, commands },
+        ),
     }
 }

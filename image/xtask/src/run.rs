@@ -55,24 +55,38 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// A look into a booted node.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Forget the disk of the last probe.
+    pub fresh: bool,
+    /// Memory of the machine.
+    pub memory_mib: u32,
+    /// Board whose image to boot.
+    pub board: String,
+    /// Command lines for the debug shell.
+    pub commands: Vec<String>,
+}
+
 /// Boots a node of its own in `target/probe` (or the next one when that is in use), runs command lines in its debug shell and prints what they say.
 ///
 /// # Errors
 /// When the node does not come up or a command does not end.
-pub fn probe(paths: &Paths, fresh: bool, memory_mib: u32, commands: &[String]) -> Result<()> {
+pub fn probe(paths: &Paths, probe: &Probe) -> Result<()> {
     let (folder, _lock) = free_folder(&paths.target)?;
     let mut machine = Machine::new(paths, &folder)?;
-    if fresh || machine.is_stale() {
+    machine.image = paths.raw_image(&probe.board);
+    if probe.fresh || machine.is_stale() {
         machine.forget()?;
     }
-    machine.memory_mib = memory_mib;
+    machine.memory_mib = probe.memory_mib;
     machine.debug_shell = true;
     let started = std::time::Instant::now();
     let mut vm = machine.start()?;
     // A service that never gets ready is a reason to look, not to give up.
     vm.shell("timeout 120 systemctl is-system-running --wait", Duration::from_secs(400))?;
     println!("-- up after {} s", started.elapsed().as_secs());
-    for line in commands {
+    for line in &probe.commands {
         let (output, code) = vm.shell(line, Duration::from_secs(300))?;
         println!("-- {line}\n{output}");
         if code != 0 {

@@ -19,7 +19,9 @@ use crate::paths::Paths;
 use crate::{command, tree};
 
 /// Drivers of the VM's kernel that are not built in: its network card.
-const VM_MODULES: &[&str] = &["virtio_net", "virtio_pci", "virtio_console"];
+/// Network card; power button and its key; the device that tells the host of a panic.
+const VM_MODULES: &[&str] =
+    &["virtio_net", "virtio_pci", "virtio_console", "button", "evdev", "pvpanic-mmio"];
 
 /// Builds both images and the list of them; returns the folder that holds them.
 ///
