@@ -64,6 +64,18 @@ pub fn as_root(program: &str) -> Command {
     command
 }
 
+/// Gives what root made to the caller, who goes on working with it.
+///
+/// # Errors
+/// When the owner cannot be changed.
+pub fn take_over(path: &Path) -> Result<()> {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    if user.is_root() {
+        return Ok(());
+    }
+    run(as_root("chown").arg("-R").arg(format!("{user}:{group}")).arg(path))
+}
+
 fn shown(command: &Command) -> String {
     let mut text = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {

@@ -178,9 +178,11 @@ impl Disk<'_> {
             .find_map(|p| p.roothash.clone());
         let Some(hash) = hash else { bail!("systemd-repart reported no root hash for root-a") };
         self.fill_esp(board, tree, initrd, &hash, &stage)?;
+        command::take_over(&stage)?;
         set_times(&stage, SystemTime::UNIX_EPOCH + Duration::from_secs(self.epoch))?;
         self.repart(&definitions, &stage, &unfinished, &["--empty=refuse"])?;
 
+        command::take_over(&unfinished)?;
         legacy_boot::install(&unfinished)?;
         std::fs::rename(&unfinished, &raw)
             .with_context(|| format!("cannot rename {}", unfinished.display()))?;
