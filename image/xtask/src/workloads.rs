@@ -18,8 +18,7 @@ use crate::initrd::Modules;
 use crate::paths::Paths;
 use crate::{command, tree};
 
-/// Drivers of the VM's kernel that are not built in: its network card.
-/// Network card; power button and its key; the device that tells the host of a panic.
+/// Drivers of the VM that are not built in: network card; power button and its key; the device that tells of a panic.
 const VM_MODULES: &[&str] =
     &["virtio_net", "virtio_pci", "virtio_console", "button", "evdev", "pvpanic-mmio"];
 
