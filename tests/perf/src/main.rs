@@ -67,6 +67,10 @@ async fn measure(build: bool) -> Result<Figures> {
 async fn node(figures: &mut Figures) -> Result<()> {
     let mut machine = machine("perf")?;
     machine.debug_shell = true;
+    // A name of its own, so that a build of the image meanwhile does not take it away between two boots.
+    let image = machine.folder.join("image.raw");
+    std::fs::hard_link(&machine.image, &image).context("cannot link the image")?;
+    machine.image = image;
     let ports = work::Ports { pod: machine.forward(8080)?, vm: machine.forward(8081)? };
     step("first boot");
     let (mut node, code) = NodeUnderTest::first_boot(machine)?;
@@ -81,7 +85,7 @@ async fn node(figures: &mut Figures) -> Result<()> {
     let claim = serde_json::json!({"code": code, "username": USER, "password": PASSWORD});
     node.post("/api/v1/claim", claim).await?;
     node.login().await?;
-    work::create(&node, ports, figures).await?;
+    work::create(&mut node, ports, figures).await?;
     step("API");
     work::latencies(&node, figures).await?;
 

@@ -25,14 +25,24 @@ pub struct Ports {
 }
 
 /// Creates a container and a VM and times their first answers.
-pub async fn create(node: &NodeUnderTest, ports: Ports, figures: &mut Figures) -> Result<()> {
+pub async fn create(node: &mut NodeUnderTest, ports: Ports, figures: &mut Figures) -> Result<()> {
     let client = hasty_client()?;
     let pod = json!({"metadata": {"name": "web"}, "spec": {
         "containers": [{"name": "web", "image": "tiny"}],
         "publish": [{"host_port": 8080, "workload_port": 8080}]}});
     let started = Instant::now();
     node.post("/api/v1/pods", pod).await?;
+    node.wait_state("/api/v1/pods/web", "running", BOOT).await?;
+    let running = started.elapsed();
     let at = answers(&client, ports.pod, "skerry tiny container", BOOT).await?;
+    let what = "container: create → running";
+    figures.add(match bare(node) {
+        Ok(bare) => Figure::at_most(what, running.as_secs_f64(), 2.0 * bare, "s")
+            .remark(format!("the aim is twice a bare `crun run` there, which took {bare:.2} s")),
+        Err(error) => {
+            taken(what, running).remark(format!("no bare `crun run` beside it: {error:#}"))
+        }
+    });
     figures.add(taken("container: create → first answer", at - started));
 
     let vm = json!({"metadata": {"name": "guest"}, "spec": {"image": "tiny-vm", "memory_mib": 128,
@@ -44,6 +54,18 @@ pub async fn create(node: &NodeUnderTest, ports: Ports, figures: &mut Figures) -
     let at = answers(&client, ports.vm, "skerry tiny vm", GUEST).await?;
     figures.add(taken("VM: create → first answer", at - started).remark("with the guest's boot"));
     Ok(())
+}
+
+/// Seconds that `crun run` takes by itself with the bundle of the container that runs.
+fn bare(node: &mut NodeUnderTest) -> Result<f64> {
+    let line = "cd /run/skerry/pods/*/web && read from rest < /proc/uptime && \
+        crun --root /run/perf --cgroup-manager=disabled run -d bare && \
+        read to rest < /proc/uptime && crun --root /run/perf delete -f bare && echo $from $to";
+    let text = node.shell(line)?;
+    let mut times = text.lines().last().unwrap_or_default().split_whitespace();
+    let mut time = || times.next()?.parse::<f64>().ok();
+    let (from, to) = time().zip(time()).with_context(|| format!("no times in `{text}`"))?;
+    Ok(to - from)
 }
 
 fn taken(what: &str, time: Duration) -> Figure {
