@@ -11,12 +11,9 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::command;
+use crate::host::{Mirrors, mirrors};
 use crate::paths::Paths;
 
-/// Where packages come from, for the builder root and for the image.
-pub const MIRROR: &str = "http://deb.debian.org/debian";
-/// Where security updates come from.
-pub const SECURITY_MIRROR: &str = "http://deb.debian.org/debian-security";
 /// The Debian release of builder root and image.
 pub const RELEASE: &str = "trixie";
 
@@ -88,7 +85,8 @@ impl Builder {
         if root.exists() {
             command::run(command::as_root("rm").args(["-rf", "--one-file-system"]).arg(&root))?;
         }
-        command::run_logged(mmdebstrap(&root).args(sources()), &dir.join("mmdebstrap.log"))?;
+        let sources = sources(&mirrors()?);
+        command::run_logged(mmdebstrap(&root).args(sources), &dir.join("mmdebstrap.log"))?;
         std::fs::write(&stamp, wanted)
             .with_context(|| format!("cannot write {}", stamp.display()))?;
         Ok(builder)
@@ -220,17 +218,19 @@ fn mmdebstrap(root: &Path) -> Command {
     command
 }
 
-fn sources() -> [String; 3] {
+fn sources(mirrors: &Mirrors) -> [String; 3] {
+    let Mirrors { main, security } = mirrors;
     [
-        format!("deb {MIRROR} {RELEASE} main"),
-        format!("deb {MIRROR} {RELEASE}-updates main"),
-        format!("deb {SECURITY_MIRROR} {RELEASE}-security main"),
+        format!("deb {main} {RELEASE} main"),
+        format!("deb {main} {RELEASE}-updates main"),
+        format!("deb {security} {RELEASE}-security main"),
     ]
 }
 
 fn definition() -> String {
     let mut hash = Sha256::new();
-    for word in PACKAGES.iter().map(|p| (*p).to_owned()).chain(sources()) {
+    // Which mirror they come from makes no difference to what they are.
+    for word in PACKAGES.iter().chain(&[RELEASE]) {
         hash.update(word.as_bytes());
         hash.update([0]);
     }

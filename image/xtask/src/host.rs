@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::command;
 
@@ -56,4 +56,50 @@ fn apt(arguments: &[&str]) -> Result<()> {
     let mut command: Command = command::as_root("env");
     command.arg("DEBIAN_FRONTEND=noninteractive").arg("apt-get").args(arguments);
     command::run(&mut command)
+}
+
+/// Where Debian's packages come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrors {
+    /// The archive.
+    pub main: String,
+    /// Security updates.
+    pub security: String,
+}
+
+/// The mirrors that this machine's apt uses, so that a site's own mirror or proxy is used here too.
+///
+/// # Errors
+/// When apt knows none.
+pub fn mirrors() -> Result<Mirrors> {
+    let mut ask = Command::new("apt-get");
+    ask.args(["indextargets", "--format", "$(REPO_URI)"]);
+    pick_mirrors(&command::output(&mut ask)?)
+}
+
+fn pick_mirrors(uris: &str) -> Result<Mirrors> {
+    let ending = |name: &str| {
+        uris.lines()
+            .map(|uri| uri.trim().trim_end_matches('/'))
+            .find(|uri| uri.ends_with(name))
+            .map(ToOwned::to_owned)
+            .with_context(|| {
+                format!("apt on this machine has no source whose address ends in {name}")
+            })
+    };
+    Ok(Mirrors { main: ending("/debian")?, security: ending("/debian-security")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_are_those_of_the_machine() {
+        let text = "http://m.example/x/debian-security/\nhttp://other.example/repo/\nhttp://m.example/x/debian/\n";
+        let mirrors = pick_mirrors(text).unwrap();
+        assert_eq!(mirrors.main, "http://m.example/x/debian");
+        assert_eq!(mirrors.security, "http://m.example/x/debian-security");
+        assert!(pick_mirrors("http://m.example/ubuntu/\n").is_err());
+    }
 }

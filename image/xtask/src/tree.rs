@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use skerry_board_hal::Board;
 
-use crate::builder::{Builder, MIRROR, RELEASE, SECURITY_MIRROR};
+use crate::builder::{Builder, RELEASE};
+use crate::host::{Mirrors, mirrors};
 use crate::layout::Layout;
 use crate::paths::Paths;
 use crate::{command, initrd};
@@ -133,7 +134,12 @@ pub fn install(
 ) -> Result<Tree> {
     let work = paths.work();
     let sources = work.join("apt");
-    put(&sources, "etc/apt/sources.list.d/mkosi.sources", apt_sources().as_bytes(), 0o644)?;
+    put(
+        &sources,
+        "etc/apt/sources.list.d/mkosi.sources",
+        apt_sources(&mirrors()?).as_bytes(),
+        0o644,
+    )?;
     for folder in ["cache", "packages", "tree", "scratch"] {
         std::fs::create_dir_all(work.join(folder))?;
     }
@@ -178,7 +184,7 @@ pub fn install(
 }
 
 /// Our own sources, because mkosi's include an archive of debug symbols that mirrors do not carry.
-fn apt_sources() -> String {
+fn apt_sources(mirrors: &Mirrors) -> String {
     let one = |uri: &str, suites: &str| {
         format!(
             "Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
@@ -186,8 +192,8 @@ fn apt_sources() -> String {
     };
     format!(
         "{}\n{}",
-        one(MIRROR, &format!("{RELEASE} {RELEASE}-updates")),
-        one(SECURITY_MIRROR, &format!("{RELEASE}-security"))
+        one(&mirrors.main, &format!("{RELEASE} {RELEASE}-updates")),
+        one(&mirrors.security, &format!("{RELEASE}-security"))
     )
 }
 
