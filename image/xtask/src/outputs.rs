@@ -1,10 +1,8 @@
 //! The files that are published beside the raw image: compressed image, list of parts, checksums.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use crate::builder::Builder;
 use crate::paths::Paths;
@@ -37,33 +35,15 @@ pub fn publish(paths: &Paths, builder: &Builder, board: &str, packages: &Path) -
     std::fs::copy(packages, &manifest)
         .with_context(|| format!("cannot copy {}", packages.display()))?;
 
-    let mut sums = String::new();
-    for file in [&raw, &compressed, &parts, &manifest] {
-        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        sums.push_str(&format!("{}  {name}\n", sha256(file)?));
-    }
-    std::fs::write(folder.join("SHA256SUMS"), sums)?;
+    // By the program, which is many times faster than ours built for debugging.
+    let mut sums = std::process::Command::new("sha256sum");
+    sums.current_dir(&folder)
+        .args([&raw, &compressed, &parts, &manifest].iter().filter_map(|file| file.file_name()));
+    let sums = command::output(&mut sums)?;
+    std::fs::write(folder.join("SHA256SUMS"), sums).context("cannot write SHA256SUMS")?;
     let size = std::fs::metadata(&compressed)?.len();
     println!("{}: {}.{} MB", compressed.display(), size / 1_000_000, size / 100_000 % 10);
     Ok(())
-}
-
-/// Checksum of a file of any size.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256(file: &Path) -> Result<String> {
-    let mut input =
-        std::fs::File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let read = input.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(hex::encode(hash.finalize()));
-        }
-        hash.update(buffer.get(..read).unwrap_or_default());
-    }
 }
 
 /// The compressed image of a board.
