@@ -61,8 +61,9 @@ impl Figures {
         Self { host, lines: Vec::new(), notes: Vec::new() }
     }
 
-    /// Adds a line.
+    /// Adds a line, and shows it on the other output: the table comes only at the end.
     pub fn add(&mut self, figure: Figure) {
+        eprintln!("   {}: {}", figure.what, figure.measured);
         self.lines.push(figure);
     }
 
