@@ -75,20 +75,38 @@ impl Builder {
         let wanted = definition();
         let builder =
             Self { root: root.clone(), repo: paths.repo.clone(), target: paths.target.clone() };
-        if root.join("usr/bin/mkosi").exists()
-            && std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted)
-        {
+        let is_current = || {
+            root.join("usr/bin/mkosi").exists()
+                && std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted)
+        };
+        if is_current() {
+            return Ok(builder);
+        }
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        // Somebody else may be making it at this moment; then theirs will do.
+        let _lock =
+            command::lock(&dir.join("lock"), "Waiting for the builder root that is being made")?;
+        if is_current() {
             return Ok(builder);
         }
         println!("Making the builder root in {} (about half a minute, 650 MB)", root.display());
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        if root.exists() {
-            command::run(command::as_root("rm").args(["-rf", "--one-file-system"]).arg(&root))?;
-        }
+        // Made beside the old one, which may be in use, and put in its place when it is whole.
+        let (part, old) = (dir.join("root.part"), dir.join("root.old"));
+        let remove = |path: &Path| {
+            command::run(command::as_root("rm").args(["-rf", "--one-file-system"]).arg(path))
+        };
+        remove(&part)?;
         let sources = sources(&mirrors()?);
-        command::run_logged(mmdebstrap(&root).args(sources), &dir.join("mmdebstrap.log"))?;
-        std::fs::write(&stamp, wanted)
+        command::run_logged(mmdebstrap(&part).args(sources), &dir.join("mmdebstrap.log"))?;
+        remove(&old)?;
+        if root.exists() {
+            std::fs::rename(&root, &old)
+                .with_context(|| format!("cannot move {}", root.display()))?;
+        }
+        std::fs::rename(&part, &root).with_context(|| format!("cannot move {}", part.display()))?;
+        std::fs::write(&stamp, &wanted)
             .with_context(|| format!("cannot write {}", stamp.display()))?;
+        remove(&old)?;
         Ok(builder)
     }
 

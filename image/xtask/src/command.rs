@@ -2,11 +2,13 @@
 //!
 //! Output goes to the terminal unless it is wanted as a value; a failure carries the whole argument vector.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
 
 /// Runs the program and waits; output goes to the terminal.
 ///
@@ -25,8 +27,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 /// When the log cannot be written, or the program cannot be started or ends with a failure.
 pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
-    let file =
-        std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     if !status.success() {
@@ -62,6 +63,23 @@ pub fn as_root(program: &str) -> Command {
     let mut command = Command::new("sudo");
     command.arg("--").arg(program);
     command
+}
+
+/// Holds a lock file until the value is dropped; says `waiting` when somebody else holds it.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn lock(path: &Path, waiting: &str) -> Result<Flock<File>> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, _)) => {
+            println!("{waiting}");
+            Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, error)| error)
+                .with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
 }
 
 /// Gives what root made to the caller, who goes on working with it.
@@ -105,8 +123,7 @@ pub fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
 /// # Errors
 /// When the log cannot be written, or the program cannot be started or ends with a failure.
 pub fn run_shown(command: &mut Command, log: &Path) -> Result<()> {
-    let mut file =
-        std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut child = command
         .stderr(Stdio::piped())
         .spawn()

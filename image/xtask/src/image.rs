@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::fcntl::{Flock, FlockArg};
 use serde::Deserialize;
 use skerry_board_hal::Board;
 
@@ -47,7 +46,10 @@ pub fn build(paths: &Paths, options: &Options) -> Result<PathBuf> {
     let started = std::time::Instant::now();
     let board = skerry_board_hal::resolve(&paths.repo.join("board"), &options.board)?;
     let layout = Layout::read(&paths.repo.join("image/layout.toml"))?;
-    let _lock = lock(paths)?;
+    std::fs::create_dir_all(&paths.target)?;
+    // Two builds at a time would spoil each other's files.
+    let _lock =
+        command::lock(&paths.target.join("image.lock"), "Waiting for another build of the image")?;
     let builder = Builder::ensure(paths)?;
     let epoch = source_date(&paths.repo)?;
     if options.programs {
@@ -75,22 +77,6 @@ pub fn build(paths: &Paths, options: &Options) -> Result<PathBuf> {
         outputs::publish(paths, &builder, &options.board, &tree.manifest)?;
     }
     Ok(raw)
-}
-
-/// Two builds at a time would spoil each other's files.
-fn lock(paths: &Paths) -> Result<Flock<File>> {
-    std::fs::create_dir_all(&paths.target)?;
-    let path = paths.target.join("image.lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((file, _)) => {
-            println!("Waiting for another build of the image");
-            Flock::lock(file, FlockArg::LockExclusive)
-                .map_err(|(_, error)| error)
-                .context("cannot lock the image build")
-        }
-    }
 }
 
 /// The time that all files in the image carry: that of the last commit, or the Unix epoch's first day outside of git.
