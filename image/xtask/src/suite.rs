@@ -133,7 +133,11 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: Options) -> Vec<St
         ));
         steps.push((
             "tests of the system",
-            Box::new(|| nextest(paths, &["-p", "skerry-system-tests", "--run-ignored", "all"])),
+            Box::new(|| {
+                // The machine itself first: what drives the tests is tested too.
+                let both = ["-p", "xtask", "-p", "skerry-system-tests"];
+                nextest(paths, &[&both[..], &["--run-ignored", "all"]].concat())
+            }),
         ));
     }
     steps

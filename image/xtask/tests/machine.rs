@@ -7,17 +7,17 @@ use xtask::qemu::{Machine, QemuError};
 
 const FIRMWARE: Duration = Duration::from_secs(120);
 
-fn machine(name: &str) -> Machine {
+fn machine(name: &str) -> Result<Machine, QemuError> {
     let paths = Paths::find();
-    let machine = Machine::new(&paths, &paths.target.join("machine-tests").join(name)).unwrap();
-    machine.forget().unwrap();
-    machine
+    let machine = Machine::new(&paths, &paths.target.join("machine-tests").join(name))?;
+    machine.forget()?;
+    Ok(machine)
 }
 
 #[test]
 #[ignore = "needs an image: cargo xtask image"]
 fn a_saved_state_can_be_gone_back_to_and_started_from() {
-    let machine = machine("saved");
+    let machine = machine("saved").unwrap();
     let mut vm = machine.start().unwrap();
     vm.wait_for("BdsDxe: starting", FIRMWARE).unwrap();
     vm.save("loader").unwrap();
@@ -35,7 +35,7 @@ fn a_saved_state_can_be_gone_back_to_and_started_from() {
 #[test]
 #[ignore = "needs an image: cargo xtask image"]
 fn a_reset_starts_the_firmware_again_and_a_power_cut_ends_the_machine() {
-    let machine = machine("reset");
+    let machine = machine("reset").unwrap();
     let mut vm = machine.start().unwrap();
     vm.wait_for("BdsDxe: starting", FIRMWARE).unwrap();
     vm.reset().unwrap();
@@ -47,7 +47,7 @@ fn a_reset_starts_the_firmware_again_and_a_power_cut_ends_the_machine() {
 #[test]
 #[ignore = "needs an image: cargo xtask image"]
 fn a_disk_over_another_image_is_refused() {
-    let mut machine = machine("stale");
+    let mut machine = machine("stale").unwrap();
     let image = machine.folder.join("copy.raw");
     std::fs::create_dir_all(&machine.folder).unwrap();
     std::fs::write(&image, vec![0; 1 << 20]).unwrap();
