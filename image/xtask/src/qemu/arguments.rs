@@ -1,4 +1,4 @@
-//! The hardware of a machine, and the QEMU command line that makes it.
+//! The hardware of a machine, its files, and its start.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -203,7 +203,7 @@ impl Machine {
         Some(format!("{} {}", data.len(), written.as_nanos()))
     }
 
-    fn variables(&self) -> PathBuf {
+    pub(super) fn variables(&self) -> PathBuf {
         self.folder.join("variables.qcow2")
     }
 
@@ -251,108 +251,6 @@ impl Machine {
         } else {
             Err(failed(String::from_utf8_lossy(&out.stderr).trim().to_owned()))
         }
-    }
-
-    /// The whole command line after the name of the program.
-    pub(super) fn arguments(&self) -> Vec<String> {
-        let mut words: Vec<String> = [
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-rtc",
-            "base=utc",
-            "-boot",
-            "menu=off",
-        ]
-        .map(Into::into)
-        .to_vec();
-        let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
-        let accelerator = if kvm_is_usable() { "kvm" } else { "tcg" };
-        let pflash =
-            if self.firmware == Firmware::Uefi { ",pflash0=code,pflash1=variables" } else { "" };
-        add("-machine", format!("q35,accel={accelerator}{pflash}"));
-        // QEMU emulates AMD's virtualisation too, but KVM on top of that resets its guests for ever.
-        add("-cpu", if kvm_is_usable() { "max".into() } else { "max,svm=off".into() });
-        add("-smp", self.cpus.to_string());
-        add("-m", self.memory_mib.to_string());
-        if self.firmware == Firmware::Uefi {
-            add("-blockdev", "driver=raw,node-name=code,read-only=on,file.driver=file,file.filename=/usr/share/OVMF/OVMF_CODE_4M.fd".into());
-            add(
-                "-blockdev",
-                format!(
-                    "driver=qcow2,node-name=variables,file.driver=file,file.filename={}",
-                    self.variables().display()
-                ),
-            );
-        }
-        // Flushes stop at this machine's memory: that survives the end of QEMU, and a power cut of this machine is not tested.
-        add(
-            "-blockdev",
-            format!(
-                "driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on,file.driver=file,file.filename={}",
-                self.disk().display()
-            ),
-        );
-        match self.disk_bus {
-            DiskBus::Virtio => {
-                add("-device", "virtio-blk-pci,drive=disk,bootindex=1,serial=skerry-disk".into())
-            }
-            DiskBus::Nvme => {
-                add("-device", "nvme,drive=disk,bootindex=1,serial=skerry-disk".into())
-            }
-            DiskBus::Sata => {
-                add("-device", "ide-hd,drive=disk,bootindex=1,serial=skerry-disk".into())
-            }
-            DiskBus::Usb => {
-                add("-device", "qemu-xhci".into());
-                add("-device", "usb-storage,drive=disk,bootindex=1,serial=skerry-disk".into());
-            }
-        }
-        if self.network {
-            let forwards: String = self
-                .forwards
-                .iter()
-                .map(|f| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", f.host, f.guest))
-                .collect();
-            let restrict = if self.restrict { "on" } else { "off" };
-            add("-netdev", format!("user,id=uplink,restrict={restrict}{forwards}"));
-            add("-device", "virtio-net-pci,netdev=uplink,mac=52:54:00:5e:00:01,romfile=".into());
-        }
-        add("-device", "i6300esb".into());
-        add("-action", "watchdog=reset".into());
-        add("-device", "virtio-rng-pci".into());
-        let log = format!("logfile={},logappend=on", self.serial_log().display());
-        match self.terminal {
-            Terminal::Program => add(
-                "-chardev",
-                format!("socket,id=serial,path={},{log}", self.socket("serial").display()),
-            ),
-            Terminal::User => {
-                add("-chardev", format!("stdio,id=serial,mux=on,signal=off,{log}"));
-                add("-mon", "chardev=serial,mode=readline".into());
-            }
-        }
-        add("-serial", "chardev:serial".into());
-        add("-chardev", format!("socket,id=qmp,path={}", self.socket("qmp").display()));
-        add("-mon", "chardev=qmp,mode=control".into());
-        let mut kernel = self.kernel_words.clone();
-        if self.debug_shell {
-            add("-chardev", format!("socket,id=shell,path={}", self.socket("shell").display()));
-            add("-serial", "chardev:shell".into());
-            kernel.push("systemd.debug_shell=ttyS1".into());
-        }
-        if !kernel.is_empty() {
-            add(
-                "-smbios",
-                format!(
-                    "type=11,value=io.systemd.stub.kernel-cmdline-extra={}",
-                    kernel.join(" ").replace(',', ",,")
-                ),
-            );
-        }
-        words.extend(self.qemu_words.iter().cloned());
-        words
     }
 }
 

@@ -8,6 +8,7 @@ mod arguments;
 mod channel;
 mod qmp;
 mod vm;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
