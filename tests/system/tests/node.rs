@@ -269,14 +269,16 @@ async fn bad_input(node: &NodeUnderTest) -> anyhow::Result<()> {
 
 async fn full_data_partition(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let file = "/var/lib/skerry/data/fill";
-    // Fails at the end of the space, which is what is wanted.
-    node.shell(&format!("dd if=/dev/zero of={file} bs=1M 2>/dev/null; sync; true"))?;
+    // All of it at once, then what is left in small pieces until there is no more.
+    let room = "$(df --output=avail -B1 /var/lib/skerry/data | tail -1)";
+    node.shell(&format!("fallocate -l $(({room} - 67108864)) {file}"))?;
+    node.shell(&format!("dd if=/dev/zero of={file}.rest bs=1M 2>/dev/null; sync; true"))?;
     let free = node.shell("df --output=avail /var/lib/skerry/data | tail -1")?;
     ensure!(free.trim().parse::<u64>()? < 64 * 1024, "the partition is not full: {free}");
     let body = json!({"spec": {"stop_timeout_s": 31}});
     let (status, answer) = node.request(Method::PATCH, "/api/v1/pods/web", Some(body)).await?;
     ensure!(status.is_success(), "a change while data is full: {status} {answer}");
-    node.shell(&format!("rm {file}"))?;
+    node.shell(&format!("rm {file} {file}.rest"))?;
     let pod = node.get("/api/v1/pods/web").await?;
     ensure!(pod["spec"]["stop_timeout_s"] == 31, "{pod}");
     Ok(())
