@@ -41,8 +41,8 @@ fn a_disk_that_is_too_small_is_named() -> anyhow::Result<()> {
     let mut machine = machine("small-disk")?;
     machine.disk_mib = 4096;
     let mut vm = machine.start()?;
-    vm.wait_for("disk", BOOT)?;
-    vm.wait_for("8 GiB", BOOT)?;
+    vm.wait_for("too small", BOOT)?;
+    vm.wait_for("8 GB disk", SOON)?;
     vm.power_cut()?;
     Ok(())
 }
@@ -52,8 +52,8 @@ fn too_little_memory_is_named() -> anyhow::Result<()> {
     let mut machine = machine("small-memory")?;
     machine.memory_mib = 512;
     let mut vm = machine.start()?;
-    vm.wait_for("memory", BOOT)?;
-    vm.wait_for("1 GiB", BOOT)?;
+    vm.wait_for("Too little memory", BOOT)?;
+    vm.wait_for("at least 1 GiB", SOON)?;
     vm.power_cut()?;
     Ok(())
 }
