@@ -73,6 +73,9 @@ enum Task {
     Clean,
     /// Ask the Internet whether anything is known against the crates we use
     Audit,
+    /// Run the tests that start containers; `test` calls this in a mount namespace of its own
+    #[command(hide = true)]
+    LiveTests,
     /// Run every check and test
     Test {
         /// Leave out the image and the tests that boot it
@@ -115,6 +118,7 @@ fn perform() -> Result<()> {
             xtask::run::run(&paths, &xtask::run::Options { memory_mib: memory, fresh, cut_off })
         }
         Task::Sim => xtask::sim::run(&paths),
+        Task::LiveTests => xtask::suite::live_tests(&paths),
         Task::Check { what: Some(Checked::Board { name }) } => xtask::check::board(&paths, &name),
         Task::Check { what: None } => {
             xtask::check::data(&paths)?;
