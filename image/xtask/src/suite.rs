@@ -110,8 +110,9 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: Options) -> Vec<St
         (
             "tests with containers",
             Box::new(|| {
-                // In a mount namespace of its own, so that the machine's control groups stay as they are.
-                let own = std::env::current_exe().context("this program has no path")?;
+                // In a mount namespace of its own, so that the machine's control groups stay as they are. By the
+                // process, not by its path: the builds before this step may have put a newer program there.
+                let own = format!("/proc/{}/exe", std::process::id());
                 let mut inner = command::as_root("unshare");
                 inner.args(["--mount", "--propagation", "private"]).arg(own).arg("live-tests");
                 command::run(&mut inner).map(|()| String::new())
