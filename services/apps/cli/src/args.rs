@@ -113,7 +113,7 @@ pub enum Verb {
     Alarm(ReadVerb),
     /// Long work
     #[command(subcommand)]
-    Job(ReadVerb),
+    Job(JobVerb),
     /// Local accounts
     #[command(subcommand)]
     User(ReadVerb),
@@ -203,6 +203,29 @@ pub enum ReadVerb {
     Show {
         /// Name or id
         name: String,
+    },
+}
+
+/// Verbs for jobs.
+#[derive(Debug, Subcommand)]
+pub enum JobVerb {
+    #[command(flatten)]
+    Common(ReadVerb),
+    /// End a job; what it has half done is undone
+    Abort {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Try a failed job again
+    Retry {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove the record of a finished job
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
     },
 }
 
@@ -488,6 +511,8 @@ mod tests {
             "skerry node power-off --yes",
             "skerry explain vm m",
             "skerry watch vms pod",
+            "skerry job abort import --wait",
+            "skerry job ls",
             "skerry completion bash",
         ] {
             Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -75,6 +75,7 @@ fn columns(kind: Kind) -> Vec<Column> {
         Kind::Job => vec![
             column("OPERATION", |d, _| cell(d, "/spec/operation")),
             column("STATE", |d, _| cell(d, "/status/state")),
+            column("STAGE", |d, _| cell(d, "/status/stage")),
             column("PERCENT", |d, _| cell(d, "/status/percent")),
             column("MESSAGE", |d, _| cell(d, "/status/message")),
         ],

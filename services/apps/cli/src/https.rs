@@ -282,6 +282,8 @@ fn action_name(action: Action) -> &'static str {
         Action::Stop => "stop",
         Action::ForceStop => "force_stop",
         Action::Restart => "restart",
+        Action::Abort => "abort",
+        Action::Retry => "retry",
     }
 }
 

@@ -36,6 +36,7 @@ use crate::dirs::Dirs;
 use crate::events::{self, Names};
 use crate::fault_watch::watch_faults;
 use crate::identity::{load_claim, load_identity};
+use crate::jobs::Jobs;
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
 use crate::{seed, version};
@@ -130,6 +131,7 @@ impl Daemon {
             now,
         ));
         let names = Names { network: network.name(), vms: vms.name(), pods: pods.name() };
+        let jobs = Jobs::new(store.clone(), now);
         let claimed = tokio::sync::watch::Sender::new(claim.code().is_none());
         let controllers: Vec<Arc<dyn Controller>> = vec![
             network,
@@ -160,6 +162,7 @@ impl Daemon {
             claimed,
             vms,
             pods,
+            jobs,
             limiter: Mutex::new(Limiter::default()),
             hashing: Semaphore::new(1),
             admission: Mutex::new(()),
@@ -189,6 +192,8 @@ impl Daemon {
         tasks.spawn(async move {
             until.run_until_cancelled(faults).await;
         });
+        let (jobs, until) = (node.jobs.clone(), cancel.clone());
+        tasks.spawn(async move { jobs.run(until).await });
         tasks.spawn(engine.run(cancel.clone()));
         node.ready.store(true, Ordering::Relaxed);
         tracing::info!(

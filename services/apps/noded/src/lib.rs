@@ -13,6 +13,7 @@ mod durable;
 mod events;
 mod fault_watch;
 mod identity;
+pub mod jobs;
 mod node;
 mod node_controller;
 mod seed;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::identity::Claim;
+use crate::jobs::Jobs;
 
 /// The machine, through the ports of the domains.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Node {
     pub vms: Arc<VmController>,
     /// Pods: requests beyond the wanted power.
     pub pods: Arc<PodController>,
+    /// Long work.
+    pub jobs: Jobs,
     /// Guesses of codes and passwords.
     pub limiter: Mutex<Limiter>,
     /// One password hash at a time: each takes 19 MiB.

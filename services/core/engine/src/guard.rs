@@ -326,7 +326,7 @@ mod tests {
     async fn planned() -> (Store, Id<Job>) {
         let (store, id) = (Store::in_memory(), Id::new(Uuid::from_u128(1)));
         let operation = "network.commit".to_owned();
-        let spec = JobSpec { operation, subject: None, deadline_s: 60, abort: false };
+        let spec = JobSpec { operation, deadline_s: 60, ..JobSpec::default() };
         let mut tx = Transaction::new();
         tx.create(NewResource::new(id, Name::new("commit").unwrap(), spec));
         store.commit(tx).await.unwrap();

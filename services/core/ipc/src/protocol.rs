@@ -232,7 +232,7 @@ pub enum Request {
     Export,
 }
 
-/// What can be done with a workload.
+/// What can be done with a workload or a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Wanted on.
@@ -243,6 +243,10 @@ pub enum Action {
     ForceStop,
     /// Off and on again.
     Restart,
+    /// A job: end it and undo what is half done.
+    Abort,
+    /// A failed job: try it again from its start.
+    Retry,
 }
 
 /// What can be done with the machine.

@@ -16,7 +16,7 @@ pub fn name(n: u64) -> Name {
 }
 
 pub fn spec(operation: &str) -> JobSpec {
-    JobSpec { operation: operation.to_owned(), subject: None, deadline_s: 60, abort: false }
+    JobSpec { operation: operation.to_owned(), deadline_s: 60, ..JobSpec::default() }
 }
 
 pub fn document(n: u64, revision: u64) -> Document {

@@ -1,12 +1,13 @@
-//! Node facts, inventory, built-in images and power actions.
+//! Node facts, inventory, images, jobs and power actions.
 //!
 //! Holds the port to the machine ([`Host`]), the reports that faces show ([`Summary`], [`Inventory`]) and the
-//! rules of the image library. It must not read the machine itself: an adapter does that.
+//! rules of the image library and of jobs. It must not read the machine itself: an adapter does that.
 
 mod builtin;
 mod host;
 mod images;
 mod inventory;
+mod jobs;
 mod summary;
 
 pub use builtin::{ImageListError, builtin_images};
@@ -17,5 +18,9 @@ pub use images::ImageController;
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, HugePages, Inventory, MemoryInfo, MemoryModule, Nic, PciAccelerator,
     Processor, SystemInfo,
+};
+pub use jobs::{
+    JobClass, JobEffect, JobEvent, JobPace, JobPlaces, JobRefused, JobTurn, choose_jobs,
+    job_retry_pause, next_job, outdated_jobs,
 };
 pub use summary::{AlarmCounts, MemoryUse, Summary, WorkloadCounts};

@@ -1,6 +1,7 @@
 //! The verbs: each turns words into requests and answers into text.
 
 mod create;
+mod job;
 mod machine;
 mod read;
 mod session;
@@ -28,7 +29,7 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
         Verb::Image(verb) => read(shell, Kind::Image, verb).await,
         Verb::Port(verb) => read(shell, Kind::Port, verb).await,
         Verb::Alarm(verb) => read(shell, Kind::Alarm, verb).await,
-        Verb::Job(verb) => read(shell, Kind::Job, verb).await,
+        Verb::Job(verb) => job::run(shell, verb).await,
         Verb::User(verb) => read(shell, Kind::User, verb).await,
         Verb::Explain { kind, name } => read::explain(shell, kind, name).await,
         Verb::Watch { kinds, after } => read::watch(shell, kinds, after).await,

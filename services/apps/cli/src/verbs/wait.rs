@@ -26,6 +26,10 @@ pub(crate) enum Goal {
     Stopped,
     /// It is no longer there.
     Gone,
+    /// A job: it has ended well.
+    Completed,
+    /// A job: it has ended, well or not.
+    Ended,
 }
 
 /// How far a document is from a goal.
@@ -50,6 +54,12 @@ impl Goal {
             Self::Gone if removed => Progress::Reached,
             Self::Gone => Progress::NotYet,
             _ if removed => Progress::Lost(format!("{name} was deleted meanwhile")),
+            Self::Completed | Self::Ended if state == "completed" => Progress::Reached,
+            Self::Ended if matches!(state.as_str(), "failed" | "aborted") => Progress::Reached,
+            Self::Completed if matches!(state.as_str(), "failed" | "aborted") => {
+                Progress::Lost(format!("{name} {state}: {}", cell(document, "/status/message")))
+            }
+            Self::Completed | Self::Ended => Progress::NotYet,
             _ if state == "deleting" => Progress::Lost(format!("{name} is being deleted")),
             // The status may still speak of what was wanted before.
             _ if !is_current(document) => Progress::NotYet,
@@ -72,6 +82,8 @@ impl Goal {
             Self::Restarted { .. } => "running again",
             Self::Stopped => "stopped",
             Self::Gone => "deleted",
+            Self::Completed => "completed",
+            Self::Ended => "ended",
         }
     }
 }
@@ -223,10 +235,20 @@ fn describe(document: &Value, removed: bool) -> String {
         return format!("{name}: gone");
     }
     let state = workload_state(document);
+    if let Some(step) = job_step(document) {
+        return format!("{name}: {state}, {step}");
+    }
     match cell(document, "/status/reason").as_str() {
-        "-" => format!("{name}: {state}"),
+        "-" | "" => format!("{name}: {state}"),
         reason => format!("{name}: {state} ({reason})"),
     }
+}
+
+/// `receive 42 %`, for a job that is at a step.
+fn job_step(document: &Value) -> Option<String> {
+    let stage = document.pointer("/status/stage")?.as_str().filter(|stage| !stage.is_empty())?;
+    let percent = document.pointer("/status/percent").and_then(Value::as_u64);
+    Some(percent.map_or_else(|| stage.to_owned(), |percent| format!("{stage} {percent} %")))
 }
 
 #[cfg(test)]
@@ -258,6 +280,21 @@ mod tests {
         assert_eq!(lost(Goal::Running, false), "web failed: no image");
         assert_eq!(lost(Goal::Running, true), "web was deleted meanwhile");
         assert_eq!(Goal::Gone.progress(&document("failed", 1, 1), true), Progress::Reached);
+    }
+
+    #[test]
+    fn a_job_is_followed_to_its_end() {
+        let job = |state: &str| {
+            json!({ "metadata": { "name": "import" },
+                    "status": { "state": state, "stage": "receive", "percent": 42, "message": "m" } })
+        };
+        assert_eq!(describe(&job("running"), false), "import: running, receive 42 %");
+        assert_eq!(Goal::Completed.progress(&job("completed"), false), Progress::Reached);
+        assert_eq!(Goal::Completed.progress(&job("undoing"), false), Progress::NotYet);
+        let lost = Progress::Lost("import failed: m".to_owned());
+        assert_eq!(Goal::Completed.progress(&job("failed"), false), lost);
+        assert_eq!(Goal::Ended.progress(&job("aborted"), false), Progress::Reached);
+        assert_eq!(Goal::Ended.progress(&job("aborting"), false), Progress::NotYet);
     }
 
     #[test]

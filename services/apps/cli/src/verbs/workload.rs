@@ -38,8 +38,8 @@ async fn change(shell: &mut Shell<'_, '_>, kind: Kind, target: Target, action: A
     let document = shell.document(act(kind, target.name.clone(), action)).await?;
     let (goal, doing, done) = match action {
         Action::Start => (Goal::Running, "is to start", "runs"),
-        Action::Stop | Action::ForceStop => (Goal::Stopped, "is to stop", "is stopped"),
         Action::Restart => (Goal::restarted(before.as_ref()), "is to restart", "runs again"),
+        _ => (Goal::Stopped, "is to stop", "is stopped"),
     };
     let name = text::cell(&document, "/metadata/name");
     if !target.wait.wait {

@@ -6,6 +6,7 @@
 mod accounts;
 mod caller;
 mod draft;
+mod jobs;
 mod logs;
 mod read;
 mod refuse;
@@ -23,6 +24,7 @@ use skerry_ipc::{
     Action, Answer, Auth, Handler, Json, PeerRole, PowerAction, Refusal, RefusalClass, Reply,
     Request,
 };
+use skerry_model::Kind;
 use skerry_trust::Permission;
 
 use crate::node::Node;
@@ -115,13 +117,16 @@ impl Api {
     async fn act(
         &self,
         caller: &Caller,
-        kind: skerry_model::Kind,
+        kind: Kind,
         key: &str,
         action: Action,
     ) -> Result<Answer, Refusal> {
         caller.permit(Permission::ChangeWorkloads)?;
-        let document = workloads::act(&self.node, kind, key, action).await?;
-        tracing::info!(by = caller.name(), %kind, key, ?action, "workload action");
+        let document = match kind {
+            Kind::Job => jobs::act(&self.node, key, action).await?,
+            _ => workloads::act(&self.node, kind, key, action).await?,
+        };
+        tracing::info!(by = caller.name(), %kind, key, ?action, "action");
         Ok(Answer::Document(document))
     }
 

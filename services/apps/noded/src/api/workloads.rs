@@ -134,6 +134,10 @@ pub async fn act(node: &Node, kind: Kind, key: &str, action: Action) -> Result<J
         let detail = format!("`{}` is being deleted", document.metadata.name);
         return Err(Refusal::new(RefusalClass::Conflict, detail));
     }
+    if matches!(action, Action::Abort | Action::Retry) {
+        let detail = format!("a {kind} knows the actions start, stop, force_stop and restart");
+        return Err(Refusal::new(RefusalClass::NotFound, detail));
+    }
     match kind {
         Kind::Vm => act_vm(node, &resource(&document)?, action).await?,
         Kind::Pod => act_pod(node, &resource(&document)?, action).await?,
@@ -156,7 +160,7 @@ async fn act_vm(node: &Node, vm: &Resource<Vm>, action: Action) -> Result<(), Re
         Action::Start => Some(VmRequest::StartNow),
         Action::ForceStop => Some(VmRequest::ForceStop),
         Action::Restart => Some(VmRequest::Restart),
-        Action::Stop => None,
+        Action::Stop | Action::Abort | Action::Retry => None,
     };
     if let Some(request) = request {
         node.vms.request(vm.id(), request);
@@ -176,7 +180,7 @@ async fn act_pod(node: &Node, pod: &Resource<Pod>, action: Action) -> Result<(),
         Action::ForceStop => node.pods.request_kill(pod.id()),
         Action::Restart => node.pods.request_restart(pod.id()),
         Action::Start => node.pods.request_start(pod.id()),
-        Action::Stop => {}
+        Action::Stop | Action::Abort | Action::Retry => {}
     }
     node.engine.wake(node.pods.name(), pod.local_ref());
     Ok(())
@@ -185,7 +189,7 @@ async fn act_pod(node: &Node, pod: &Resource<Pod>, action: Action) -> Result<(),
 const fn wanted_power(action: Action) -> Power {
     match action {
         Action::Start | Action::Restart => Power::Running,
-        Action::Stop | Action::ForceStop => Power::Stopped,
+        _ => Power::Stopped,
     }
 }
 

@@ -169,7 +169,10 @@ pub async fn delete(
     key: &str,
     if_revision: Option<u64>,
 ) -> Result<Answer, Refusal> {
-    caller.permit(permission(kind)?)?;
+    caller.permit(match kind {
+        Kind::Job => Permission::ChangeWorkloads,
+        kind => permission(kind)?,
+    })?;
     let present = find(node, kind, key)?;
     check_revision(&present, if_revision)?;
     let _turn = node.admission.lock().await;
@@ -188,6 +191,7 @@ pub async fn delete(
             accounts::end_sessions(node, id, &mut tx)?;
             tx.remove(id);
         }
+        Kind::Job => super::jobs::delete(&mut tx, &present)?,
         Kind::Session => {
             tx.remove(Id::<skerry_model::Session>::new(present.metadata.id));
         }

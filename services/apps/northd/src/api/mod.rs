@@ -73,7 +73,7 @@ fn uniform(kind: Kind) -> Router<App> {
                 .delete(resources::delete),
         )
         .route(&format!("{one}/explain"), get(resources::explain));
-    if WORKLOADS.contains(&kind) {
+    if WORKLOADS.contains(&kind) || kind == Kind::Job {
         router = router.route(&format!("{one}/actions/{{action}}"), post(resources::act));
     }
     router.layer(Extension(kind))

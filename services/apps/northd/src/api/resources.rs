@@ -164,11 +164,14 @@ pub(super) async fn act(
     caller: Caller,
     segments: Segments,
 ) -> Result<Response, Problem> {
-    let action = match segments.get("action") {
-        "start" => Action::Start,
-        "stop" => Action::Stop,
-        "force_stop" => Action::ForceStop,
-        "restart" => Action::Restart,
+    let action = match (kind, segments.get("action")) {
+        (Kind::Job, "abort") => Action::Abort,
+        (Kind::Job, "retry") => Action::Retry,
+        (Kind::Job, _) => return Err(Problem::not_found("jobs know the actions abort and retry")),
+        (_, "start") => Action::Start,
+        (_, "stop") => Action::Stop,
+        (_, "force_stop") => Action::ForceStop,
+        (_, "restart") => Action::Restart,
         _ => {
             return Err(Problem::not_found(
                 "workloads know the actions start, stop, force_stop and restart",

@@ -133,16 +133,15 @@ fn uniform(kind: Kind) -> Vec<Operation> {
         )
         .gives(200, Content::AnyJson),
     ];
-    if WORKLOADS.contains(&kind) {
+    let actions = match kind {
+        Kind::Job => Some("`abort` or `retry`."),
+        kind if WORKLOADS.contains(&kind) => Some("`start`, `stop`, `force_stop` or `restart`."),
+        _ => None,
+    };
+    if let Some(actions) = actions {
         let path = format!("{one}/actions/{{action}}");
         all.push(
-            Operation::new(
-                "post",
-                &path,
-                format!("actOn{name}"),
-                "`start`, `stop`, `force_stop` or `restart`.",
-            )
-            .gives(202, document()),
+            Operation::new("post", &path, format!("actOn{name}"), actions).gives(202, document()),
         );
     }
     all

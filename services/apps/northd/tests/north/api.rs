@@ -164,6 +164,16 @@ async fn a_resource_is_made_read_changed_and_taken_down() {
     }
     refused(north.admin(Method::POST, "api/v1/vms/web/actions/fly").send().await.unwrap(), 404)
         .await;
+    north.fake.put(Kind::Job, "import", json!({}));
+    for (action, asked) in [("abort", Action::Abort), ("retry", Action::Retry)] {
+        let path = format!("api/v1/jobs/import/actions/{action}");
+        assert_eq!(north.admin(Method::POST, &path).send().await.unwrap().status(), 202);
+        let wanted = Request::Act { kind: Kind::Job, key: "import".into(), action: asked };
+        assert_eq!(north.fake.asked().pop(), Some(wanted));
+    }
+    for path in ["api/v1/jobs/import/actions/start", "api/v1/vms/web/actions/abort"] {
+        refused(north.admin(Method::POST, path).send().await.unwrap(), 404).await;
+    }
     let explained: Value = north.get("api/v1/vms/web/explain").await.json().await.unwrap();
     assert_eq!(explained["of"]["kind"], "Vm");
     // The finalizer says that parts of it are still there.

@@ -28,8 +28,7 @@ pub fn user_key(n: u64) -> Key {
 }
 
 pub async fn create(store: &Store, n: u64) {
-    let spec =
-        JobSpec { operation: "test".to_owned(), subject: None, deadline_s: 60, abort: false };
+    let spec = JobSpec { operation: "test".to_owned(), deadline_s: 60, ..JobSpec::default() };
     let mut tx = Transaction::new();
     tx.create(NewResource::<Job>::new(id(n), Name::new(format!("job-{n}")).unwrap(), spec));
     store.commit(tx).await.unwrap();

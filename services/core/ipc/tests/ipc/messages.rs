@@ -72,8 +72,8 @@ fn documents() -> impl Strategy<Value = Request> {
 }
 
 fn others() -> impl Strategy<Value = Request> {
-    use Action::{ForceStop, Restart, Start, Stop};
-    let action = prop::sample::select(vec![Start, Stop, ForceStop, Restart]);
+    use Action::{Abort, ForceStop, Restart, Retry, Start, Stop};
+    let action = prop::sample::select(vec![Start, Stop, ForceStop, Restart, Abort, Retry]);
     let power = prop::sample::select(vec![PowerAction::Restart, PowerAction::PowerOff]);
     let plain = vec![
         Request::Summary,

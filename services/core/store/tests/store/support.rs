@@ -19,7 +19,7 @@ pub fn name(n: u64) -> Name {
 }
 
 pub fn spec(operation: &str) -> JobSpec {
-    JobSpec { operation: operation.to_owned(), subject: None, deadline_s: 60, abort: false }
+    JobSpec { operation: operation.to_owned(), deadline_s: 60, ..JobSpec::default() }
 }
 
 pub fn job(n: u64, operation: &str) -> NewResource<Job> {
