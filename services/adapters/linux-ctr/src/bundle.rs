@@ -5,7 +5,7 @@
 //! masked and read-only parts of `/proc` and `/sys`, its own process, mount, host name, message and
 //! control-group namespaces, the pod's network namespace. Limits and devices are the unit's part.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
@@ -15,6 +15,7 @@ use oci_spec::runtime::{
     ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use skerry_containers::ContainerDesired;
+use skerry_model::Capabilities as Changes;
 
 use crate::images::ImageRecord;
 use crate::user::User;
@@ -58,6 +59,12 @@ pub enum BundleError {
         /// The path.
         path: String,
     },
+    /// A capability that the runtime does not know.
+    #[error("there is no capability `{word}`")]
+    Capability {
+        /// The word.
+        word: String,
+    },
     /// The parts do not make a configuration.
     #[error("the runtime configuration cannot be put together")]
     Spec(#[from] OciSpecError),
@@ -77,9 +84,9 @@ pub fn spec(
     Ok(SpecBuilder::default()
         .version("1.0.2")
         .hostname(desired.network.hostname.clone())
-        .root(RootBuilder::default().path("rootfs").readonly(false).build()?)
+        .root(RootBuilder::default().path("rootfs").readonly(desired.read_only_root).build()?)
         .process(process(desired, image, user)?)
-        .mounts(mounts(bundle)?)
+        .mounts(mounts(desired, bundle)?)
         .linux(linux(&namespaces.join(&desired.network.namespace))?)
         .build()?)
 }
@@ -89,13 +96,14 @@ fn process(
     image: &ImageRecord,
     user: &User,
 ) -> Result<Process, BundleError> {
-    let capabilities = || CAPABILITIES.into_iter().collect::<std::collections::HashSet<_>>();
+    let allowed = capabilities(&desired.capabilities)?;
+    let capabilities = || allowed.clone();
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(capabilities())
         .effective(capabilities())
         .permitted(capabilities())
-        .inheritable(std::collections::HashSet::new())
-        .ambient(std::collections::HashSet::new())
+        .inheritable(HashSet::new())
+        .ambient(HashSet::new())
         .build()?;
     let user = UserBuilder::default()
         .uid(user.uid)
@@ -111,6 +119,20 @@ fn process(
         .capabilities(capabilities)
         .no_new_privileges(true)
         .build()?)
+}
+
+/// The short list, less what is dropped, and what is added.
+fn capabilities(changes: &Changes) -> Result<HashSet<Capability>, BundleError> {
+    let all = changes.drop.iter().any(|word| word == "ALL");
+    let dropped = changes.drop.iter().filter(|word| *word != "ALL").map(|word| capability(word));
+    let dropped = dropped.collect::<Result<HashSet<_>, _>>()?;
+    let usual = CAPABILITIES.into_iter().filter(|word| !all && !dropped.contains(word));
+    let added = changes.add.iter().map(|word| capability(word));
+    usual.map(Ok).chain(added).collect()
+}
+
+fn capability(word: &str) -> Result<Capability, BundleError> {
+    word.parse().map_err(|_| BundleError::Capability { word: word.chars().take(40).collect() })
 }
 
 /// The pod's command replaces the image's entry point and arguments; its arguments only the arguments.
@@ -150,7 +172,8 @@ fn working_directory(
     desired: &ContainerDesired,
     image: &ImageRecord,
 ) -> Result<PathBuf, BundleError> {
-    match image.working_dir.as_str() {
+    let own = Some(desired.working_dir.as_str()).filter(|path| !path.is_empty());
+    match own.unwrap_or(&image.working_dir) {
         "" => Ok(PathBuf::from("/")),
         path if path.starts_with('/') => Ok(PathBuf::from(path)),
         path => Err(BundleError::WorkingDirectory {
@@ -169,7 +192,7 @@ fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Result<Mou
         .build()
 }
 
-fn mounts(bundle: &Path) -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(desired: &ContainerDesired, bundle: &Path) -> Result<Vec<Mount>, OciSpecError> {
     let quiet = ["nosuid", "noexec", "nodev"];
     let mut list = vec![
         mount("proc", "proc", "/proc", &quiet)?,
@@ -185,6 +208,10 @@ fn mounts(bundle: &Path) -> Result<Vec<Mount>, OciSpecError> {
         mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"])?,
         mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "ro"])?,
     ];
+    for folder in &desired.tmpfs {
+        let size = format!("size={}m", folder.size_mib);
+        list.push(mount("tmpfs", "tmpfs", &folder.path, &["nosuid", "nodev", "mode=1777", &size])?);
+    }
     for name in ETC_FILES {
         let source = bundle.join("etc").join(name);
         list.push(mount(

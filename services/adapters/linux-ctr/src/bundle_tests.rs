@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use skerry_model::EnvVar;
+use skerry_model::{EnvVar, Tmpfs};
 
 use super::*;
 use crate::testing::{desired, record};
@@ -131,4 +131,36 @@ fn the_gateway_is_the_name_server() {
     assert_eq!(files[0], ("hostname", "web\n".to_owned()));
     assert!(files[1].1.contains("10.0.0.5\tweb\n"));
     assert_eq!(files[2], ("resolv.conf", "nameserver 10.0.0.1\n".to_owned()));
+}
+
+#[test]
+fn what_the_pod_says_of_place_user_and_powers_holds() {
+    let mut desired = desired("web");
+    desired.working_dir = "/srv".to_owned();
+    desired.read_only_root = true;
+    desired.tmpfs = vec![Tmpfs { path: "/tmp".to_owned(), size_mib: 8 }];
+    desired.capabilities.add = vec!["NET_RAW".to_owned()];
+    desired.capabilities.drop = vec!["CHOWN".to_owned()];
+    let mut image = record();
+    image.working_dir = "/image".to_owned();
+    let made = config(&desired, &image);
+    assert_eq!(made["process"]["cwd"], "/srv");
+    assert_eq!(made["root"]["readonly"], true);
+    let tmp = made["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/tmp");
+    let options = tmp.unwrap()["options"].as_array().unwrap();
+    for option in ["nosuid", "nodev", "size=8m"] {
+        assert!(options.contains(&json!(option)), "{option}");
+    }
+    let powers = |desired: &ContainerDesired| {
+        let made = config(desired, &record());
+        made["process"]["capabilities"]["bounding"].as_array().unwrap().clone()
+    };
+    let list = powers(&desired);
+    assert!(list.contains(&json!("CAP_NET_RAW")) && !list.contains(&json!("CAP_CHOWN")));
+    assert_eq!(list.len(), CAPABILITIES.len());
+    desired.capabilities.drop = vec!["ALL".to_owned()];
+    assert_eq!(powers(&desired), [json!("CAP_NET_RAW")]);
+    desired.capabilities.add = vec!["NONSENSE".to_owned()];
+    let made = spec(&desired, &record(), &User::default(), Path::new("/b"), Path::new("/n"));
+    assert!(matches!(made, Err(BundleError::Capability { .. })), "{made:?}");
 }

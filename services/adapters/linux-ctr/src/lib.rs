@@ -12,6 +12,7 @@ mod images;
 mod logs;
 mod observe;
 mod places;
+mod probe;
 mod runtime;
 mod service;
 mod supervisor;

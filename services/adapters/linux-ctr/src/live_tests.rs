@@ -150,6 +150,19 @@ impl Supervisor for Direct {
         Ok(())
     }
 
+    async fn run(
+        &self,
+        argv: Vec<String>,
+        deadline: Duration,
+    ) -> Result<Option<crate::supervisor::Ended>, RuntimeError> {
+        let child = Command::new(&argv[0]).args(&argv[1..]).kill_on_drop(true).output();
+        let Ok(output) = tokio::time::timeout(deadline, child).await else { return Ok(None) };
+        let output = output.unwrap();
+        let ended =
+            crate::supervisor::Ended::new(output.status.code(), &output.stderr, &output.stdout);
+        Ok(Some(ended))
+    }
+
     async fn services(&self, prefix: &str) -> Result<Vec<UnitStatus>, RuntimeError> {
         let mut children = self.children.lock().await;
         let ours = children.iter_mut().filter(|(name, _)| name.starts_with(prefix));
@@ -335,6 +348,117 @@ async fn a_container_serves_from_its_image_in_its_namespace() {
     stage.push(Want::Down { kill: true }, false).await;
     let run = stage.until("kill", |run| !run.is_live()).await;
     assert!(matches!(run, Run::Ended { exit: Exit::Signal(9), .. }), "{run:?}");
+    stage.clear().await;
+}
+
+/// Every kind of probe, asked of a real container in a namespace of its own.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn probes_are_answered_from_within_the_pod() {
+    let mut stage = Stage::new().await;
+    stage.network.address = "127.0.0.1".parse().unwrap();
+    succeed(&["ip", "-n", &stage.network.namespace, "link", "set", "lo", "up"]).await;
+    let up = |run: &Run| matches!(run, Run::Running { pid: Some(_), .. });
+    stage.push(Want::Run(Box::new(stage.desired(&[]))), false).await;
+    stage.until("start", up).await;
+    let ask = async |check: serde_json::Value| {
+        let question = Question {
+            pod: stage.pod,
+            container: "main".parse().unwrap(),
+            probe: "liveness",
+            check: serde_json::from_value(check).unwrap(),
+            network: stage.network.clone(),
+            timeout: Duration::from_secs(2),
+        };
+        stage.containers.ask(&question).await
+    };
+    let open = json!({"tcp": {"port": 8080}});
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ask(open.clone()).await != Answer::Good {
+        assert!(Instant::now() < deadline, "{}", stage.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let shell = |script: &str| json!({"exec": {"command": ["/bin/sh", "-c", script]}});
+    for good in [
+        json!({"http": {"port": 8080, "path": "/index.html"}}),
+        shell("exit 0"),
+        // It runs in the container, as held as that.
+        shell("[ \"$(/bin/busybox cat /www/index.html)\" = skerry ] && [ ! -e /etc/old ]"),
+        shell("/bin/busybox grep -q 'NoNewPrivs:.1' /proc/self/status"),
+        shell("/bin/busybox grep -q 'Seccomp:.2' /proc/self/status"),
+        shell("/bin/busybox grep -q 'CapEff:.00000000000405fb' /proc/self/status"),
+        shell("! /bin/busybox mount -t tmpfs x /tmp"),
+    ] {
+        assert_eq!(ask(good.clone()).await, Answer::Good, "{good}");
+    }
+    for (bad, why) in [
+        (json!({"tcp": {"port": 81}}), "port 81: "),
+        (json!({"http": {"port": 8080, "path": "/nothing"}}), "the answer was 404"),
+        (shell("echo no such thing >&2; exit 3"), "exit code 3: no such thing"),
+        (shell("/bin/busybox sleep 30"), "no answer within 2 s"),
+        (json!({"exec": {"command": ["/no/such/program"]}}), "exit code"),
+    ] {
+        let answer = ask(bad.clone()).await;
+        assert!(matches!(&answer, Answer::Bad(text) if text.contains(why)), "{bad}: {answer:?}");
+    }
+    // One that opens the port and says nothing.
+    stage.push(Want::Down { kill: true }, false).await;
+    stage.until("kill", |run| !run.is_live()).await;
+    let silent = stage.shell("/bin/busybox nc -ll -p 8080 -e /bin/busybox sleep 60");
+    stage.push(Want::Run(Box::new(silent)), false).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ask(open.clone()).await != Answer::Good {
+        assert!(Instant::now() < deadline, "{}", stage.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answer = ask(json!({"http": {"port": 8080}})).await;
+    assert_eq!(answer, Answer::Bad("no answer within 2 s".into()));
+    stage.push(Want::Down { kill: true }, false).await;
+    stage.until("kill", |run| !run.is_live()).await;
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn place_user_powers_and_folders_are_those_of_the_pod() {
+    let stage = Stage::new().await;
+    let script = r#"
+        b=/bin/busybox
+        $b cat /proc/self/status
+        echo "user: $($b id -u):$($b id -g)"
+        echo "place: $($b pwd)"
+        try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name: allowed"; else echo "$name: refused"; fi; }
+        try root $b touch /here
+        try memory $b touch /scratch/here
+        try much $b dd if=/dev/zero of=/scratch/big bs=1M count=3
+        exit 1
+    "#;
+    let mut spec = json!({"name": "main", "image": "tiny", "command": ["/bin/sh", "-c", script],
+        "working_dir": "/www", "user": "web", "read_only_root": true,
+        "tmpfs": [{"path": "/scratch", "size_mib": 2}],
+        "capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}});
+    let desired = |spec: &serde_json::Value| {
+        let spec = serde_json::from_value(spec.clone()).unwrap();
+        ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5)
+    };
+    assert_eq!(stage.run_to_end(desired(&spec)).await, Exit::Code(1), "{}", stage.log());
+    let log = stage.log();
+    assert_eq!(u64::from_str_radix(field(&log, "CapBnd"), 16).unwrap(), 1 << 13);
+    for (name, value) in [
+        ("user:", "1000:1001"),
+        ("place:", "/www"),
+        ("root:", "refused"),
+        ("memory:", "allowed"),
+        ("much:", "refused"),
+    ] {
+        assert_eq!(field(&log, name), value, "{name}\n{log}");
+    }
+    spec["user"] = json!("nobody-knows");
+    let wrong = desired(&spec);
+    let step = PodStep::WriteBundle { pod: stage.pod, container: Box::new(wrong) };
+    let error = stage.containers.apply(&step).await.unwrap_err();
+    assert_eq!(error.fault, RuntimeFault::Refused);
+    assert!(error.chain().contains("no user `nobody-knows`"), "{}", error.chain());
     stage.clear().await;
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use skerry_containers::{
-    ContainerDesired, ContainerObserved, ContainerRuntime, ImageArchive, LogLines, LogRequest,
-    PodObserved, PodStep, RuntimeError, RuntimeEvent, RuntimeFault,
+    Answer, ContainerDesired, ContainerObserved, ContainerRuntime, ImageArchive, LogLines,
+    LogRequest, PodObserved, PodStep, Question, RuntimeError, RuntimeEvent, RuntimeFault,
 };
 use skerry_linux_host::systemd::Systemd;
 use skerry_model::{Id, Name, Pod};
@@ -23,7 +23,7 @@ use crate::observe::run_of;
 use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
 use crate::service::ContainerUnit;
 use crate::supervisor::{RootMount, Supervisor};
-use crate::{folders, logs, user};
+use crate::{folders, logs, probe, user};
 
 /// Options of a mount that still fit into the one page that the kernel takes.
 const MAX_OPTIONS: usize = 4000;
@@ -112,6 +112,10 @@ impl ContainerRuntime for LinuxContainers {
 
     async fn logs(&self, request: LogRequest) -> Result<LogLines, RuntimeError> {
         logs::lines(&self.inner.places, &request)
+    }
+
+    async fn ask(&self, question: &Question) -> Answer {
+        probe::ask(&self.inner.places, &*self.inner.supervisor, question).await
     }
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
@@ -230,11 +234,14 @@ impl Inner {
         let refused = |what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
             RuntimeError::new(RuntimeFault::Refused, what).because(error)
         };
-        let user = user::find(&image.user, &layers)
+        let named = if desired.user.is_empty() { &image.user } else { &desired.user };
+        let user = user::find(named, &layers)
             .map_err(|error| refused("the container has no usable user", error.into()))?;
         let spec = spec(desired, &image, &user, &bundle, &self.places.namespaces);
         let spec = spec.map_err(|error| match error {
-            BundleError::NoCommand { .. } | BundleError::WorkingDirectory { .. } => {
+            BundleError::NoCommand { .. }
+            | BundleError::WorkingDirectory { .. }
+            | BundleError::Capability { .. } => {
                 refused("the container cannot be described", error.into())
             }
             other => RuntimeError::new(RuntimeFault::Broken, other.to_string()).because(other),

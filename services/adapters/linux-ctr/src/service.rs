@@ -18,6 +18,8 @@ use skerry_model::{Id, Pod};
 use crate::images::ImageRecord;
 use crate::places::{Places, crun_name, unit_name};
 
+/// What all containers are in.
+pub const SLICE: &str = "skerry-pods.slice";
 /// Memory for crun itself, in the same control group as the container.
 const CRUN_MEMORY: u64 = 4 << 20;
 /// crun's own tasks, likewise.
@@ -81,7 +83,7 @@ impl ContainerUnit {
         let mut properties = Properties::new()
             .text("Description", &format!("Skerry container {} of pod {}", desired.name, self.pod))
             .text("Type", "exec")
-            .text("Slice", "skerry-pods.slice")
+            .text("Slice", SLICE)
             .texts("RequiresMountsFor", [self.root.to_string_lossy()])
             .exec("ExecStart", [Exec::new(self.start.clone())])
             .flag("RemainAfterExit", true)
@@ -93,7 +95,8 @@ impl ContainerUnit {
             .number("MemorySwapMax", 0)
             .text("OOMPolicy", "kill")
             .signal("OOMScoreAdjust", 300)
-            .number("TasksMax", u64::from(desired.pids).saturating_add(CRUN_TASKS));
+            .number("TasksMax", u64::from(desired.pids).saturating_add(CRUN_TASKS))
+            .number("CPUWeight", cpu_weight(desired.cpu_request_m));
         if let Some(limit) = desired.cpu_limit_m {
             // Thousandths of a CPU are milliseconds of it a second.
             properties = properties.number("CPUQuotaPerSecUSec", u64::from(limit) * 1000);
@@ -114,6 +117,11 @@ impl ContainerUnit {
             .number("LogRateLimitIntervalUSec", seconds(30))
             .count("LogRateLimitBurst", 10_000)
     }
+}
+
+/// The kernel's weight for a share of a processor: one processor is the usual weight of 100.
+fn cpu_weight(request_m: u32) -> u64 {
+    u64::from(request_m / 10).clamp(1, 10_000)
 }
 
 /// The journal field that names a line's pod.
@@ -179,6 +187,7 @@ mod tests {
         assert_eq!(show("MemoryMax"), format!("uint64 {}", 68_u64 << 20));
         assert_eq!(show("TasksMax"), "uint64 1026");
         assert_eq!(show("CPUQuotaPerSecUSec"), "uint64 250000");
+        assert_eq!(show("CPUWeight"), "uint64 10");
         assert_eq!(show("TimeoutStopUSec"), "uint64 40000000");
         assert_eq!(show("KillSignal"), "15");
         assert_eq!(show("RemainAfterExit"), "true");

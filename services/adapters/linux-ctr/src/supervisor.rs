@@ -1,20 +1,24 @@
 //! Who keeps containers and their mounts once they are started: systemd, or a stand-in for tests.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use skerry_containers::{RuntimeError, RuntimeFault};
 use skerry_linux_host::systemd::{
-    Active, KillWhom, Systemd, SystemdError, UnitEvent, UnitStatus, mount_unit_name,
+    Active, Command, KillWhom, Limits, Systemd, SystemdError, UnitEvent, UnitStatus,
+    mount_unit_name,
 };
 
-use crate::service::ContainerUnit;
+use crate::service::{ContainerUnit, SLICE};
 
 /// How long a start or a mount may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 const SIGKILL: i32 = 9;
+/// Memory of a probe's program and of the crun that starts it.
+const PROBE_MEMORY: u64 = 64 << 20;
+const PROBE_TASKS: u64 = 64;
 
 /// A root file system to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,25 @@ pub struct RootMount {
     pub target: PathBuf,
     /// overlayfs' options.
     pub options: String,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// The first of what it wrote to its error output, else to its output; for people.
+    pub said: String,
+}
+
+impl Ended {
+    /// From the exit code and the two outputs.
+    pub fn new(code: Option<i32>, errors: &[u8], output: &[u8]) -> Self {
+        let first = if errors.is_empty() { output } else { errors };
+        let text = String::from_utf8_lossy(first.get(..first.len().min(400)).unwrap_or_default());
+        let said = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+        Self { code, said }
+    }
 }
 
 /// Keeps units and mounts. All calls are idempotent.
@@ -42,6 +65,13 @@ pub trait Supervisor: Send + Sync + 'static {
     async fn kill(&self, unit: &str) -> Result<(), RuntimeError>;
     /// Forgets a unit that ended.
     async fn forget(&self, unit: &str) -> Result<(), RuntimeError>;
+    /// Runs a program to its end in the host's namespaces, with the memory and tasks of a small container. `None`
+    /// if it had not ended at the deadline and was killed.
+    async fn run(
+        &self,
+        argv: Vec<String>,
+        deadline: Duration,
+    ) -> Result<Option<Ended>, RuntimeError>;
     /// All services whose names start so.
     async fn services(&self, prefix: &str) -> Result<Vec<UnitStatus>, RuntimeError>;
     /// Names of units that something happened to. Ends when news may be missed.
@@ -112,6 +142,27 @@ impl Supervisor for Systemd {
             self.reset_failed(unit).await
         };
         forgotten.await.map_err(passing(format!("cannot forget {unit}")))
+    }
+
+    async fn run(
+        &self,
+        argv: Vec<String>,
+        deadline: Duration,
+    ) -> Result<Option<Ended>, RuntimeError> {
+        let began = Instant::now();
+        let command = Command::new("probe", argv).deadline(deadline).limits(Limits {
+            slice: SLICE.to_owned(),
+            memory: PROBE_MEMORY,
+            tasks: PROBE_TASKS,
+        });
+        match Systemd::run(self, command).await {
+            Ok(output) if output.code.is_some() => {
+                Ok(Some(Ended::new(output.code, &output.stderr, &output.stdout)))
+            }
+            _ if began.elapsed() >= deadline => Ok(None),
+            Ok(output) => Ok(Some(Ended::new(None, &output.stderr, &output.stdout))),
+            Err(error) => Err(passing("cannot run a probe".to_owned())(error)),
+        }
     }
 
     async fn services(&self, prefix: &str) -> Result<Vec<UnitStatus>, RuntimeError> {

@@ -26,7 +26,7 @@ pub struct User {
 
 /// A user that the image does not know.
 #[derive(Debug, thiserror::Error)]
-#[error("the image names user `{user}`, which its {list} does not hold")]
+#[error("there is no user `{user}`: the image's {list} does not hold it")]
 pub struct UnknownUser {
     user: String,
     list: &'static str,

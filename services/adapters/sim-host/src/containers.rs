@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
 use skerry_containers::{
-    ContainerObserved, ContainerRuntime, Exit, LogLines, LogRequest, Part, PodObserved, PodStep,
-    Run, RuntimeError, RuntimeEvent, RuntimeFault,
+    Answer, ContainerObserved, ContainerRuntime, Exit, LogLines, LogRequest, Part, PodObserved,
+    PodStep, Question, Run, RuntimeError, RuntimeEvent, RuntimeFault,
 };
 use skerry_model::{Id, Name, Pod};
 use tokio::sync::broadcast;
@@ -21,6 +21,8 @@ pub(crate) struct SimContainers {
     pods: BTreeMap<Id<Pod>, PodObserved>,
     images: BTreeSet<String>,
     logs: BTreeMap<(Id<Pod>, Name), Vec<String>>,
+    /// What probes are answered, where it is not as it should be.
+    answers: BTreeMap<(Id<Pod>, Name), Answer>,
     runs: u32,
 }
 
@@ -61,6 +63,11 @@ impl SimHost {
         self.world().containers.end(pod, container, exit);
         self.container_news(RuntimeEvent::Pod(pod));
     }
+
+    /// From now on the probes of a container are answered so.
+    pub fn answer_probes(&self, pod: Id<Pod>, container: &Name, answer: Answer) {
+        self.world().containers.answers.insert((pod, container.clone()), answer);
+    }
 }
 
 #[async_trait]
@@ -97,6 +104,12 @@ impl ContainerRuntime for SimHost {
             return Ok(present.chain(stream::pending()).boxed());
         }
         Ok(present.boxed())
+    }
+
+    async fn ask(&self, question: &Question) -> Answer {
+        let world = self.world();
+        let key = (question.pod, question.container.clone());
+        world.containers.answers.get(&key).cloned().unwrap_or(Answer::Good)
     }
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::Faults;
 use skerry_model::{
-    Id, Image, ImageState, Kind, LocalRef, Pod, PodState, ResourceKind, Vm, VmState,
+    Id, Image, ImageState, Kind, LocalRef, Pod, Resource, ResourceKind, Vm, VmState,
 };
 use skerry_store::{Change, Store};
 
@@ -30,8 +30,8 @@ impl AlarmController {
             .map(|document| LocalRef { kind: K::KIND, id: document.metadata.id })
     }
 
-    /// The alarm that belongs to this kind, and its message if it stands now.
-    fn verdict(&self, key: Key) -> Result<(&'static str, Option<String>), Failure> {
+    /// The alarms that belong to this kind, each with its message if it stands now.
+    fn verdicts(&self, key: Key) -> Result<Vec<(&'static str, Option<String>)>, Failure> {
         let failed = |error| Failure::retry("a resource could not be read").because(error);
         Ok(match key.kind {
             Kind::Vm => {
@@ -43,30 +43,29 @@ impl AlarmController {
                 let text = looping.map(|vm| {
                     format!("`{}` crashed {} times in a row", vm.meta.name, vm.status.crashes)
                 });
-                ("VM_CRASH_LOOP", text)
+                vec![("VM_CRASH_LOOP", text)]
             }
             Kind::Pod => {
                 let pod = self.store.get(Id::<Pod>::new(key.id)).map_err(failed)?;
-                let restarts = |pod: &skerry_model::PodStatus| {
-                    pod.containers.iter().map(|c| c.restarts).max().unwrap_or(0)
-                };
-                let looping = pod.filter(|pod| {
-                    pod.status.state == PodState::Backoff && restarts(&pod.status) >= LOOP
-                });
-                let text = looping.map(|pod| {
-                    let times = restarts(&pod.status);
-                    format!("a container of `{}` ended {times} times", pod.meta.name)
-                });
-                ("POD_CRASH_LOOP", text)
+                [("POD_CRASH_LOOP", "CrashLoop"), ("POD_OOM", "OutOfMemory")]
+                    .map(|(alarm, condition)| (alarm, standing(pod.as_ref(), condition)))
+                    .into()
             }
             _ => {
                 let image = self.store.get(Id::<Image>::new(key.id)).map_err(failed)?;
                 let damaged = image.filter(|i| i.status.state == ImageState::Damaged);
                 let text = damaged.map(|i| format!("image `{}` is damaged", i.meta.name));
-                ("IMAGE_DAMAGED", text)
+                vec![("IMAGE_DAMAGED", text)]
             }
         })
     }
+}
+
+/// What a condition of a pod says, if it holds.
+fn standing(pod: Option<&Resource<Pod>>, condition: &str) -> Option<String> {
+    let pod = pod.filter(|pod| pod.status.conditions.holds(condition))?;
+    let message = &pod.status.conditions.get(condition)?.message;
+    Some(format!("pod `{}`: {message}", pod.meta.name))
 }
 
 #[async_trait]
@@ -92,12 +91,13 @@ impl Controller for AlarmController {
     }
 
     async fn reconcile(&self, key: Key) -> Result<Outcome, Failure> {
-        let (alarm, message) = self.verdict(key)?;
-        let done = match message {
-            Some(message) => self.faults.raise(alarm, Some(key), &message).await,
-            None => self.faults.clear(alarm, Some(key)).await,
-        };
-        done.map(|()| Outcome::Done)
-            .map_err(|error| Failure::retry("an alarm could not be recorded").because(error))
+        for (alarm, message) in self.verdicts(key)? {
+            let done = match message {
+                Some(message) => self.faults.raise(alarm, Some(key), &message).await,
+                None => self.faults.clear(alarm, Some(key)).await,
+            };
+            done.map_err(|error| Failure::retry("an alarm could not be recorded").because(error))?;
+        }
+        Ok(Outcome::Done)
     }
 }

@@ -185,7 +185,8 @@ impl Daemon {
     pub async fn run(self, cancel: CancellationToken) {
         let Self { node, engine, server, names } = self;
         let tasks = TaskTracker::new();
-        events::listen(&node.machine, &node.engine, names, &tasks, &cancel);
+        let probes = node.pods.probe_news();
+        events::listen(&node.machine, &node.engine, names, probes, &tasks, &cancel);
         tasks.spawn(keep_checkpoints(node.store.clone(), cancel.clone()));
         let faults = watch_faults(node.engine.clone(), node.faults.clone());
         let until = cancel.clone();

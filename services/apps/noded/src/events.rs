@@ -9,7 +9,7 @@ use skerry_compute::HypervisorEvent;
 use skerry_containers::RuntimeEvent;
 use skerry_engine::EngineHandle;
 use skerry_model::{Kind, LocalRef};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,11 +26,12 @@ pub struct Names {
     pub pods: &'static str,
 }
 
-/// Listens until cancelled.
+/// Listens until cancelled. `probes` is what the pods' controller hears by itself.
 pub fn listen(
     machine: &Machine,
     engine: &EngineHandle,
     names: Names,
+    probes: broadcast::Receiver<RuntimeEvent>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) {
@@ -46,11 +47,8 @@ pub fn listen(
         engine.clone(),
         vms,
     ))));
-    tasks.spawn(until(boxed(container_news(
-        Arc::clone(&machine.containers),
-        engine.clone(),
-        pods,
-    ))));
+    tasks.spawn(until(boxed(container_news(machine.containers.events(), engine.clone(), pods))));
+    tasks.spawn(until(boxed(container_news(probes, engine.clone(), pods))));
 }
 
 type Listening = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -91,11 +89,10 @@ async fn hypervisor_news(
 }
 
 async fn container_news(
-    runtime: Arc<dyn skerry_containers::ContainerRuntime>,
+    mut news: broadcast::Receiver<RuntimeEvent>,
     engine: EngineHandle,
     controller: &'static str,
 ) {
-    let mut news = runtime.events();
     loop {
         match news.recv().await {
             Ok(RuntimeEvent::Pod(pod)) => {

@@ -7,6 +7,7 @@
 
 mod alarm;
 mod condition;
+mod container;
 mod id;
 mod image;
 mod job;
@@ -16,6 +17,7 @@ mod network;
 mod node;
 mod pod;
 mod port;
+mod probe;
 mod resource;
 mod toml_text;
 mod user;
@@ -24,6 +26,7 @@ mod vm;
 
 pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
 pub use condition::{Condition, ConditionState, Conditions};
+pub use container::{Capabilities, Container, EnvVar, Tmpfs};
 pub use id::{Id, ParseIdError};
 pub use image::{Image, ImageFile, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus};
 pub use job::{Job, JobSpec, JobState, JobStatus};
@@ -31,11 +34,9 @@ pub use kind::{Kind, ParseKindError};
 pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
 pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
 pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
-pub use pod::{
-    Container, ContainerState, ContainerStatus, EnvVar, Pod, PodSpec, PodState, PodStatus,
-    RestartPolicy,
-};
+pub use pod::{ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy};
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
+pub use probe::{Probe, ProbeCheck};
 pub use resource::{Document, DocumentError, NewResource, Resource, ResourceKind};
 pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};

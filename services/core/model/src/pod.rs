@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::vm::default_network;
 use crate::{
-    Conditions, Id, Invalid, Kind, Name, Port, Power, Publish, ResourceKind, Timestamp, Validate,
+    Conditions, Container, Id, Invalid, Kind, Name, Port, Power, Publish, ResourceKind, Timestamp,
+    Validate,
 };
 
 /// Marks [`crate::Resource`]s that are pods.
@@ -33,57 +34,6 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// A variable in a container's environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct EnvVar {
-    /// Name: letters, digits and `_`, not starting with a digit.
-    pub name: String,
-    /// Value; no NUL.
-    pub value: String,
-}
-
-/// What is wanted of one container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Container {
-    /// Unique within the pod.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub name: Name,
-    /// Name of the image.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub image: Name,
-    /// Program and arguments; the image's own if empty. No shell is put around it.
-    #[serde(default)]
-    pub command: Vec<String>,
-    /// Arguments that replace the image's own.
-    #[serde(default)]
-    pub args: Vec<String>,
-    /// Added to the image's environment.
-    #[serde(default)]
-    pub env: Vec<EnvVar>,
-    /// Hard memory limit in MiB, 4 to 1048576.
-    #[serde(default = "Container::default_memory")]
-    pub memory_mib: u64,
-    /// Processor limit in thousandths of a CPU, 10 to 1024000; none if not given.
-    #[serde(default)]
-    pub cpu_limit_m: Option<u32>,
-    /// Most processes at once, 1 to 32768.
-    #[serde(default = "Container::default_pids")]
-    pub pids: u32,
-}
-
-impl Container {
-    const fn default_memory() -> u64 {
-        64
-    }
-    const fn default_pids() -> u32 {
-        1024
-    }
-}
-
 /// What is wanted of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -91,6 +41,10 @@ impl Container {
 pub struct PodSpec {
     /// Its containers, 1 to 16.
     pub containers: Vec<Container>,
+    /// Containers that run before the others, one after the other, each to its good end; at most 16. They run
+    /// again whenever the whole pod starts anew.
+    #[serde(default)]
+    pub init: Vec<Container>,
     /// On or off.
     #[serde(default)]
     pub power: Power,
@@ -112,6 +66,16 @@ pub struct PodSpec {
 impl PodSpec {
     const fn default_stop_timeout() -> u32 {
         30
+    }
+
+    /// All containers in the order in which they start: those that run before the others first.
+    pub fn all_containers(&self) -> impl DoubleEndedIterator<Item = &Container> {
+        self.init.iter().chain(&self.containers)
+    }
+
+    /// What of it loosens the hold on its containers, one sentence each; only an admin may ask for such.
+    pub fn risks(&self) -> Vec<String> {
+        self.all_containers().flat_map(Container::risks).collect()
     }
 }
 
@@ -164,11 +128,13 @@ pub struct ContainerStatus {
     pub name: String,
     /// What it does.
     pub state: ContainerState,
+    /// Whether it can do its work: it runs, has started up, and its readiness probe, if it has one, succeeds.
+    pub ready: bool,
     /// Process id of its first process.
     pub pid: Option<u32>,
     /// Exit code of the last run.
     pub exit_code: Option<i32>,
-    /// Why it ended, such as `exited`, `signal 9` or `oom`.
+    /// Why it ended, such as `exited`, `signal 9`, `oom` or `unhealthy: …`.
     pub exit_reason: String,
     /// How often it was started again.
     pub restarts: u32,
@@ -196,43 +162,15 @@ pub struct PodStatus {
     pub addresses: Vec<IpAddr>,
     /// Its containers.
     pub containers: Vec<ContainerStatus>,
+    /// Those that run before the others.
+    pub init: Vec<ContainerStatus>,
+    /// What of it loosens the hold on its containers, one sentence each.
+    pub risks: Vec<String>,
     /// When the next start is tried, for people.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_try: Option<Timestamp>,
     /// Details.
     pub conditions: Conditions,
-}
-
-impl Validate for Container {
-    fn validate(&self, found: &mut Invalid) {
-        found.require(
-            (4..=1_048_576).contains(&self.memory_mib),
-            "memory_mib",
-            "must be 4 to 1048576",
-        );
-        if let Some(limit) = self.cpu_limit_m {
-            found.require(
-                (10..=1_024_000).contains(&limit),
-                "cpu_limit_m",
-                "must be 10 to 1024000",
-            );
-        }
-        found.require((1..=32_768).contains(&self.pids), "pids", "must be 1 to 32768");
-        for word in self.command.iter().chain(&self.args) {
-            found.require(!word.contains('\0'), "command", "must not contain NUL");
-        }
-        for variable in &self.env {
-            let first = variable.name.chars().next();
-            let good = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-                && variable.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            found.require(
-                good,
-                "env",
-                "a name must be letters, digits and _, not starting with a digit",
-            );
-            found.require(!variable.value.contains('\0'), "env", "a value must not contain NUL");
-        }
-    }
 }
 
 impl Validate for PodSpec {
@@ -242,24 +180,40 @@ impl Validate for PodSpec {
             "spec.containers",
             "must be 1 to 16 containers",
         );
-        for (index, container) in self.containers.iter().enumerate() {
-            let mut inner = Invalid::default();
-            container.validate(&mut inner);
-            for violation in inner.violations() {
-                found.add(
-                    format!("spec.containers[{index}].{}", violation.field),
-                    violation.message.clone(),
-                );
-            }
-            if self.containers.iter().take(index).any(|other| other.name == container.name) {
-                found.add(
-                    format!("spec.containers[{index}].name"),
-                    format!("`{}` is given twice", container.name),
-                );
-            }
+        found.require(self.init.len() <= 16, "spec.init", "must be at most 16 containers");
+        self.validate_containers(found);
+        for (index, container) in self.init.iter().enumerate() {
+            let probed = container.probes().next().is_some();
+            let field = format!("spec.init[{index}]");
+            found.require(!probed, &field, "runs to its end and can have no probes");
         }
         found.require(self.stop_timeout_s <= 3600, "spec.stop_timeout_s", "must be 0 to 3600");
         Publish::validate_all(&self.publish, found);
+    }
+}
+
+impl PodSpec {
+    fn validate_containers(&self, found: &mut Invalid) {
+        let mut names: Vec<&Name> = Vec::new();
+        for (list, containers) in [("init", &self.init), ("containers", &self.containers)] {
+            for (index, container) in containers.iter().enumerate() {
+                let mut inner = Invalid::default();
+                container.validate(&mut inner);
+                for violation in inner.violations() {
+                    found.add(
+                        format!("spec.{list}[{index}].{}", violation.field),
+                        violation.message.clone(),
+                    );
+                }
+                if names.contains(&&container.name) {
+                    found.add(
+                        format!("spec.{list}[{index}].name"),
+                        format!("`{}` is given twice", container.name),
+                    );
+                }
+                names.push(&container.name);
+            }
+        }
     }
 }
 

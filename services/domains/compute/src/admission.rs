@@ -16,7 +16,7 @@
 
 use std::fmt;
 
-use skerry_model::{Accelerator, PodSpec, VmSpec};
+use skerry_model::{Accelerator, Container, PodSpec, VmSpec};
 
 /// Translation cache that emulated guests get, in MiB. QEMU's own default is 1 GiB.
 pub const TRANSLATION_CACHE_MIB: u64 = 32;
@@ -71,9 +71,12 @@ impl Charge {
         }
     }
 
-    /// What a pod costs: the limits of its containers. Its processors are shared and not counted.
+    /// What a pod costs: what its containers ask for, or the largest of those that run before them, one at a
+    /// time, if that is more. Its processors are shared and not counted.
     pub fn of_pod(spec: &PodSpec) -> Self {
-        let memory_mib = spec.containers.iter().map(|c| c.memory_mib).fold(0, u64::saturating_add);
+        let together = spec.containers.iter().map(Container::memory_taken_mib);
+        let before = spec.init.iter().map(Container::memory_taken_mib).max().unwrap_or(0);
+        let memory_mib = together.fold(0, u64::saturating_add).max(before);
         Self { memory_mib, overhead_mib: 0, vcpus: 0 }
     }
 

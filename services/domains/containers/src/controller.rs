@@ -3,14 +3,15 @@
 //! It alone writes the status of pods. Rules live in `decide` and `plan`; this file only moves data between
 //! them, the store and the runtime.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
-use skerry_model::{Id, Kind, LocalRef, Phase, Pod, Resource, Timestamp};
+use skerry_model::{Id, Kind, LocalRef, Name, Phase, Pod, Resource, Timestamp};
 use skerry_store::{Change, Store, StoreError, Transaction};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -18,6 +19,7 @@ use crate::decide::{Decision, Facts, Missing, decide};
 use crate::gather::{Gathered, gather, pods_that_need};
 use crate::lifecycle::next;
 use crate::memory::{Clocks, PodMemory};
+use crate::prober::{self, Prober, Subject};
 use crate::status::{Report, status};
 use crate::{
     ContainerRuntime, FINALIZER, PodEvent, PodObserved, PodStep, RuntimeError, RuntimeEvent,
@@ -43,6 +45,7 @@ struct Requests {
 pub struct PodController {
     store: Store,
     runtime: Arc<dyn ContainerRuntime>,
+    prober: Prober,
     clock: fn() -> Timestamp,
     memory: Mutex<HashMap<Id<Pod>, PodMemory>>,
     requests: Mutex<HashMap<Id<Pod>, Requests>>,
@@ -54,7 +57,19 @@ impl PodController {
 
     /// A controller over this store and runtime. `clock` is for timestamps only.
     pub fn new(store: Store, runtime: Arc<dyn ContainerRuntime>, clock: fn() -> Timestamp) -> Self {
-        Self { store, runtime, clock, memory: Mutex::default(), requests: Mutex::default() }
+        Self {
+            store,
+            prober: Prober::new(Arc::clone(&runtime)),
+            runtime,
+            clock,
+            memory: Mutex::default(),
+            requests: Mutex::default(),
+        }
+    }
+
+    /// What probes find out, as the runtime's own news come.
+    pub fn probe_news(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.prober.news()
     }
 
     /// Asks that what has ended or waits is started now. What runs is left alone. To be called after the wanted
@@ -104,7 +119,14 @@ impl PodController {
             }
             let gathered = gather(&self.store, &pod).map_err(store_failure)?;
             let clocks = Clocks { now: Instant::now(), wall: (self.clock)() };
-            let facts = Facts { pod: &pod, ready: &gathered.ready, observed: &observed, clocks };
+            let health = self.health(&pod, &gathered, &observed);
+            let facts = Facts {
+                pod: &pod,
+                ready: &gathered.ready,
+                observed: &observed,
+                health: &health,
+                clocks,
+            };
             let decision = decide(&facts, memory);
             self.settle(&facts, &gathered, &decision, memory).await?;
             let steps = plan(&decision.wanted, &observed);
@@ -114,6 +136,32 @@ impl PodController {
             self.apply(&pod, &gathered, &decision, &steps, memory).await?;
         }
         Ok(Outcome::Again(POLL))
+    }
+
+    /// Lets the probes of what runs be asked, and says what is known of them.
+    fn health(
+        &self,
+        pod: &Resource<Pod>,
+        gathered: &Gathered,
+        observed: &PodObserved,
+    ) -> BTreeMap<Name, prober::Report> {
+        let runs: BTreeMap<&Name, &str> = observed
+            .containers
+            .iter()
+            .filter_map(|(name, found)| match &found.run {
+                crate::Run::Running { run, .. } => Some((name, run.as_str())),
+                _ => None,
+            })
+            .collect();
+        // Without its port nothing new is asked; what is asked already goes on.
+        if let Some(network) = &gathered.network {
+            let subject = |container| Subject::new(container, &runs, network);
+            let subjects: Vec<_> = pod.spec.containers.iter().filter_map(subject).collect();
+            self.prober.watch(pod.id(), &subjects);
+        }
+        let report =
+            |(name, run)| Some((Name::clone(name), self.prober.report(pod.id(), name, run)?));
+        runs.into_iter().filter_map(report).collect()
     }
 
     /// Moves the life cycle on and writes the status.
@@ -143,6 +191,7 @@ impl PodController {
             reason: &decision.reason,
             port: gathered.port.as_ref(),
             observed: facts.observed,
+            health: facts.health,
             clocks: facts.clocks,
         };
         let status = status(facts.pod, &report, memory);
@@ -210,6 +259,7 @@ impl PodController {
             reason: &error.chain(),
             port: gathered.port.as_ref(),
             observed: &observed,
+            health: &self.health(&pod, gathered, &observed),
             clocks: Clocks { now: Instant::now(), wall: (self.clock)() },
         };
         let status = status(&pod, &report, memory);
@@ -310,6 +360,8 @@ impl Controller for PodController {
         let result = self.pass(id, &mut memory).await;
         if self.store.document(key).is_some() {
             lock(&self.memory).insert(id, memory);
+        } else {
+            self.prober.watch(id, &[]);
         }
         result
     }

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use super::*;
 use crate::testing::{Machine, name};
-use crate::{Exit, LogLines, LogRequest, Run};
+use crate::{Answer, Exit, LogLines, LogRequest, Question, Run};
 
 /// A runtime in memory that can be told to fail.
 struct FakeRuntime {
@@ -17,6 +17,9 @@ struct FakeRuntime {
     fail_next: Mutex<Option<RuntimeFault>>,
     port_ready: AtomicBool,
     done: Mutex<Vec<String>>,
+    /// What probes are answered, by their names.
+    answers: Mutex<BTreeMap<&'static str, Answer>>,
+    asked: Mutex<Vec<Question>>,
     events: broadcast::Sender<RuntimeEvent>,
 }
 
@@ -44,6 +47,11 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn logs(&self, _request: LogRequest) -> Result<LogLines, RuntimeError> {
         Ok(Box::pin(futures::stream::empty()))
+    }
+
+    async fn ask(&self, question: &Question) -> Answer {
+        lock(&self.asked).push(question.clone());
+        lock(&self.answers).get(question.probe).cloned().unwrap_or(Answer::Good)
     }
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
@@ -109,6 +117,8 @@ impl World {
             fail_next: Mutex::default(),
             port_ready: AtomicBool::new(false),
             done: Mutex::default(),
+            answers: Mutex::default(),
+            asked: Mutex::default(),
             events: broadcast::channel(4).0,
         });
         let controller = PodController::new(store.clone(), runtime.clone(), clock);
@@ -256,6 +266,258 @@ async fn a_pod_waits_for_its_port_then_its_image_then_runs() {
     let revision = world.store.revision();
     assert_eq!(world.pass().await.unwrap(), Outcome::Done);
     assert_eq!((world.steps(), world.store.revision()), (vec![], revision), "rest means no write");
+}
+
+impl World {
+    /// A world whose pod has containers that run before the others, and these with probes.
+    async fn with_spec(spec: serde_json::Value) -> Self {
+        let world = Self::ready(&["a"], "always").await;
+        let spec = serde_json::from_value(spec).unwrap();
+        world.change(|present| *present = spec).await;
+        world
+    }
+
+    /// Lets the probes' tasks ask, then makes a pass.
+    async fn pass_after(&self, seconds: u64) -> Result<Outcome, Failure> {
+        for _ in 0..seconds {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.pass().await
+    }
+
+    fn answer(&self, probe: &'static str, answer: Answer) {
+        lock(&self.runtime.answers).insert(probe, answer);
+    }
+
+    fn asked(&self) -> usize {
+        std::mem::take(&mut *lock(&self.runtime.asked)).len()
+    }
+
+    fn init(&self, index: usize) -> skerry_model::ContainerStatus {
+        self.status().init[index].clone()
+    }
+
+    fn starts(&self) -> Vec<String> {
+        self.steps().into_iter().filter(|step| step.starts_with("start ")).collect()
+    }
+}
+
+fn with_init() -> serde_json::Value {
+    serde_json::json!({
+        "init": [{"name": "one", "image": "tiny"}, {"name": "two", "image": "tiny"}],
+        "containers": [{"name": "a", "image": "tiny"}, {"name": "b", "image": "tiny"}],
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn init_containers_run_one_by_one_before_the_others() {
+    let mut world = World::with_spec(with_init()).await;
+    world.pass().await.unwrap();
+    assert_eq!((world.starts(), world.state()), (vec!["start one".into()], PodState::Starting));
+    world.end("one", Exit::Code(1), 1);
+    world.pass().await.unwrap();
+    assert_eq!(world.starts(), ["start one"], "a failed one has its turn again");
+    assert_eq!(world.init(0).restarts, 1);
+    world.end("one", Exit::Code(0), 1);
+    world.pass().await.unwrap();
+    assert_eq!((world.starts(), world.state()), (vec!["start two".into()], PodState::Starting));
+    // A new noded goes on where the old one was.
+    world.restart_noded();
+    world.end("two", Exit::Code(0), 1);
+    world.pass().await.unwrap();
+    assert_eq!(world.starts(), ["start a", "start b"]);
+    assert_eq!(world.state(), PodState::Running);
+    assert_eq!((world.init(0).exit_code, world.init(1).state), (Some(0), ContainerState::Exited));
+    world.restart_noded();
+    world.end("a", Exit::Code(1), 1);
+    world.pass().await.unwrap();
+    assert_eq!(world.starts(), ["start a"], "they do not run again for one container");
+    // Nor for a change of something else.
+    world.change(|spec| spec.stop_timeout_s = 31).await;
+    world.pass().await.unwrap();
+    world.finish_stops();
+    world.pass().await.unwrap();
+    assert!(!world.starts().contains(&"start one".to_owned()));
+    // But they do after the machine's restart, and when the pod starts anew.
+    world.cut_power();
+    world.pass().await.unwrap();
+    assert_eq!(world.starts(), ["start one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_starts_anew_or_has_another_init_container_runs_them_again() {
+    let world = World::with_spec(with_init()).await;
+    for round in 0..2 {
+        world.pass().await.unwrap();
+        world.end("one", Exit::Code(0), 1);
+        world.pass().await.unwrap();
+        world.end("two", Exit::Code(0), 1);
+        world.pass().await.unwrap();
+        assert_eq!(world.state(), PodState::Running, "round {round}");
+        assert_eq!(world.starts(), ["start one", "start two", "start a", "start b"]);
+        world.controller.request_restart(world.pod);
+        world.pass().await.unwrap();
+        world.finish_stops();
+    }
+    world.pass().await.unwrap();
+    world.end("one", Exit::Code(0), 1);
+    world.pass().await.unwrap();
+    world.end("two", Exit::Code(0), 1);
+    world.pass().await.unwrap();
+    world.starts();
+    world.change(|spec| spec.init[1].memory_mib = 65).await;
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Stopping, "the others go down first");
+    world.finish_stops();
+    world.pass().await.unwrap();
+    assert_eq!(world.starts(), ["start two"], "only what has changed runs again");
+    world.end("two", Exit::Code(0), 1);
+    world.pass().await.unwrap();
+    assert_eq!(
+        (world.starts(), world.state()),
+        (vec!["start a".into(), "start b".into()], PodState::Running)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_init_container_that_fails_for_good_fails_the_pod() {
+    let mut spec = with_init();
+    spec["restart"] = "never".into();
+    let mut world = World::with_spec(spec).await;
+    world.pass().await.unwrap();
+    world.end("one", Exit::Code(4), 1);
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Failed);
+    assert!(world.status().reason.contains("`one` ended with exit code 4"));
+    world.steps();
+    world.cut_power();
+    world.pass().await.unwrap();
+    assert_eq!((world.starts(), world.state()), (vec![], PodState::Failed));
+}
+
+fn with_probe(name: &str, probe: serde_json::Value) -> serde_json::Value {
+    serde_json::json!({"containers": [{"name": "a", "image": "tiny", name: probe}]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_follows_the_readiness_probe_and_touches_nothing() {
+    let probe = serde_json::json!({"check": {"tcp": {"port": 80}}, "period_s": 2,
+        "failure_threshold": 2});
+    let mut world = World::with_spec(with_probe("readiness", probe)).await;
+    world.answer("readiness", Answer::Bad("closed".into()));
+    world.pass().await.unwrap();
+    let not_ready = |world: &World, message: &str| {
+        let status = world.status();
+        assert_eq!(status.state, PodState::Running);
+        let ready = status.conditions.get("Ready").unwrap();
+        assert_eq!((ready.state, ready.reason.as_str()), (ConditionState::False, "NotReady"));
+        assert!(ready.message.contains(message), "{}", ready.message);
+        assert!(!world.container("a").ready);
+    };
+    not_ready(&world, "not ready yet");
+    let mut news = world.controller.probe_news();
+    world.pass_after(5).await.unwrap();
+    not_ready(&world, "readiness probe: closed");
+    assert_eq!(news.try_recv().unwrap(), RuntimeEvent::Pod(world.pod));
+    world.answer("readiness", Answer::Good);
+    world.pass_after(3).await.unwrap();
+    assert!(world.status().conditions.holds("Ready") && world.container("a").ready);
+    // An answer that says nothing changes nothing, nor does a single bad one.
+    world.answer("readiness", Answer::Unknown("busy".into()));
+    world.pass_after(9).await.unwrap();
+    assert!(world.status().conditions.holds("Ready"));
+    world.steps();
+    // A new noded asks anew.
+    world.restart_noded();
+    world.pass().await.unwrap();
+    not_ready(&world, "not ready yet");
+    world.answer("readiness", Answer::Good);
+    world.pass_after(3).await.unwrap();
+    assert!(world.status().conditions.holds("Ready"));
+    assert_eq!(world.steps(), Vec::<String>::new());
+    // Nobody is asked once it is off.
+    world.power(Power::Stopped).await;
+    world.pass().await.unwrap();
+    world.finish_stops();
+    world.pass().await.unwrap();
+    world.asked();
+    world.pass_after(9).await.unwrap();
+    assert_eq!(world.asked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_liveness_probe_restarts_the_container_alone() {
+    let world = World::with_spec(serde_json::json!({"stop_timeout_s": 5, "containers": [
+        {"name": "a", "image": "tiny", "liveness": {"check": {"exec": {"command": ["/x"]}},
+            "initial_delay_s": 3, "period_s": 1, "failure_threshold": 2}},
+        {"name": "b", "image": "tiny"}]}))
+    .await;
+    world.answer("liveness", Answer::Bad("exit code 1".into()));
+    world.pass().await.unwrap();
+    world.steps();
+    world.pass_after(2).await.unwrap();
+    assert_eq!((world.asked(), world.steps()), (0, vec![]), "its delay is kept");
+    world.pass_after(3).await.unwrap();
+    assert_eq!(world.steps(), ["stop a"]);
+    assert_eq!(world.state(), PodState::Backoff);
+    assert!(world.status().reason.contains("liveness probe: exit code 1"));
+    // It does not end when told to.
+    assert!(matches!(world.pass_after(2).await.unwrap(), Outcome::Again(_)));
+    assert_eq!(world.steps(), Vec::<String>::new());
+    world.pass_after(4).await.unwrap();
+    assert_eq!(world.steps()[0], "kill a");
+    world.answer("liveness", Answer::Good);
+    world.pass().await.unwrap();
+    let container = world.container("a");
+    assert_eq!(container.exit_reason, "unhealthy: liveness probe: exit code 1");
+    assert_eq!((container.restarts, world.state()), (1, PodState::Running));
+    world.pass_after(60).await.unwrap();
+    assert_eq!((world.container("a").restarts, world.container("b").restarts), (1, 0));
+    assert!(world.status().conditions.holds("Ready"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_probes_wait_for_the_startup_probe() {
+    let world = World::with_spec(serde_json::json!({"containers": [
+        {"name": "a", "image": "tiny",
+         "startup": {"check": {"tcp": {"port": 1}}, "period_s": 1, "failure_threshold": 5},
+         "liveness": {"check": {"tcp": {"port": 1}}, "period_s": 1}}]}))
+    .await;
+    world.answer("startup", Answer::Bad("closed".into()));
+    world.answer("liveness", Answer::Bad("closed".into()));
+    world.pass().await.unwrap();
+    world.pass_after(3).await.unwrap();
+    let asked = std::mem::take(&mut *lock(&world.runtime.asked));
+    assert!(asked.len() >= 3 && asked.iter().all(|question| question.probe == "startup"));
+    assert!(!world.status().conditions.holds("Ready"));
+    world.answer("startup", Answer::Good);
+    world.answer("liveness", Answer::Good);
+    world.pass_after(3).await.unwrap();
+    assert!(world.status().conditions.holds("Ready"));
+    let asked = std::mem::take(&mut *lock(&world.runtime.asked));
+    assert_eq!(asked.iter().filter(|question| question.probe == "startup").count(), 1);
+    assert!(asked.iter().any(|question| question.probe == "liveness"));
+    assert_eq!(world.container("a").restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_for_want_of_memory_is_told_until_a_good_run() {
+    let mut world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.end("a", Exit::OutOfMemory, 1);
+    let next = world.pass().await.unwrap();
+    let killed = |world: &World| world.status().conditions.holds("OutOfMemory");
+    assert!(killed(&world));
+    assert!(matches!(next, Outcome::Again(wait) if wait <= Duration::from_secs(600)), "{next:?}");
+    world.restart_noded();
+    world.pass().await.unwrap();
+    assert!(killed(&world), "a new noded knows it from the record");
+    tokio::time::advance(Duration::from_secs(600)).await;
+    world.pass().await.unwrap();
+    assert!(!killed(&world));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,13 +3,18 @@
 //! Pure but for the memory that it keeps up: no store, no machine, clocks given. The order of questions is
 //! fixed: is it to go, is it to be off, is it to be taken down first, may it start.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use skerry_model::{
     ContainerState, LocalRef, Name, Phase, Pod, PodState, Power, Resource, RestartPolicy,
 };
 
 use crate::memory::{Clocks, PodMemory};
+use crate::prober::Report;
 use crate::{
-    ContainerDesired, ContainerObserved, Part, PodEvent, PodObserved, PodWanted, Run, Want,
+    ContainerDesired, ContainerObserved, Exit, Health, Part, PodEvent, PodObserved, PodWanted, Run,
+    Want,
 };
 
 /// Something that a pod needs and that is not there yet.
@@ -29,6 +34,8 @@ pub(crate) struct Facts<'a> {
     pub ready: &'a Result<Vec<ContainerDesired>, Missing>,
     /// What is there.
     pub observed: &'a PodObserved,
+    /// What probes say of the runs that are there.
+    pub health: &'a BTreeMap<Name, Report>,
     /// Now.
     pub clocks: Clocks,
 }
@@ -46,7 +53,43 @@ pub(crate) struct Decision {
 
 impl Facts<'_> {
     fn names(&self) -> impl DoubleEndedIterator<Item = &Name> {
-        self.pod.spec.containers.iter().map(|container| &container.name)
+        self.pod.spec.all_containers().map(|container| &container.name)
+    }
+
+    fn is_init(&self, name: &Name) -> bool {
+        self.pod.spec.init.iter().any(|container| container.name == *name)
+    }
+
+    /// An init container that ended well is done, whatever the pod's policy.
+    fn policy(&self, name: &Name) -> RestartPolicy {
+        match self.pod.spec.restart {
+            RestartPolicy::Always if self.is_init(name) => RestartPolicy::OnFailure,
+            policy => policy,
+        }
+    }
+
+    /// Whether a container that does not run before others has a process.
+    fn any_main_live(&self) -> bool {
+        let mut names = self.pod.spec.containers.iter().map(|container| &container.name);
+        names.any(|name| self.observed.container(name).run.is_live())
+    }
+
+    /// Whether it is known to be made from something else than is wanted.
+    fn is_stale(&self, name: &Name, found: &ContainerObserved) -> bool {
+        self.desired(name).is_some_and(
+            |desired| matches!(&found.bundle, Part::Made(bundle) if *bundle != desired.bundle),
+        )
+    }
+
+    /// Whether what it was made from, its surroundings aside, is known to be something else than is wanted.
+    fn is_redefined(&self, name: &Name, found: &ContainerObserved) -> bool {
+        self.desired(name).is_some_and(
+            |desired| matches!(&found.layer, Part::Made(layer) if *layer != desired.layer),
+        )
+    }
+
+    fn stop_deadline(&self) -> tokio::time::Instant {
+        self.clocks.now + Duration::from_secs(self.pod.spec.stop_timeout_s.into())
     }
 
     fn is_listed(&self, name: &Name) -> bool {
@@ -77,7 +120,7 @@ pub(crate) fn decide(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
     memory.note_generation(facts.pod.meta.generation);
     for name in facts.names() {
         let run = facts.observed.container(name).run;
-        memory.note_end(name, &run, facts.pod.spec.restart, &facts.pod.status, facts.clocks);
+        memory.note_end(name, &run, facts.policy(name), &facts.pod.status, facts.clocks);
     }
     if facts.pod.spec.power == Power::Stopped {
         memory.restart = false;
@@ -126,6 +169,8 @@ struct Tally {
     running: bool,
     missing: bool,
     waiting: Option<Name>,
+    /// Taken down because of what a probe was answered, and that.
+    unhealthy: Option<(Name, String)>,
     ended_badly: Option<Name>,
 }
 
@@ -137,16 +182,95 @@ fn up(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
     let stopping = facts.observed.containers.iter().any(|(name, found)| is_stray(name, found));
     let mut tally = Tally { stopping, ..Tally::default() };
     let mut containers = Vec::new();
-    for name in facts.names() {
-        let found = facts.observed.container(name);
-        let want = if rested { Want::Hold } else { one(facts, memory, name, &found, &mut tally) };
-        containers.push((name.clone(), want));
+    if rested {
+        containers.extend(facts.names().map(|name| (name.clone(), Want::Hold)));
+    } else if before_others(facts, memory, &mut containers, &mut tally) {
+        for container in &facts.pod.spec.containers {
+            let name = &container.name;
+            let found = facts.observed.container(name);
+            containers.push((name.clone(), one(facts, memory, name, &found, &mut tally)));
+        }
+    } else {
+        hold_back(facts, memory, &mut containers, &mut tally);
     }
     if tally.running {
         memory.fresh = false;
     }
     let (event, reason) = if rested { rest(facts) } else { sum_up(facts, memory, &tally) };
     Decision { wanted: facts.wanted(containers, memory, false), event, reason }
+}
+
+/// Where the containers that run before the others should be; whether all of them are done.
+fn before_others(
+    facts: &Facts<'_>,
+    memory: &mut PodMemory,
+    containers: &mut Vec<(Name, Want)>,
+    tally: &mut Tally,
+) -> bool {
+    let mut done = true;
+    let others_live = facts.any_main_live();
+    for container in &facts.pod.spec.init {
+        let name = &container.name;
+        let found = facts.observed.container(name);
+        let want = if !done {
+            // Its turn comes after another one's: what is left of an earlier turn goes.
+            tally.stopping |= found.run.is_live();
+            Want::Down { kill: memory.kill_now(facts.clocks.now) }
+        } else if is_done(facts, name, &found, others_live) {
+            Want::Hold
+        } else if others_live {
+            // It has to run while none of the others does.
+            done = false;
+            Want::Hold
+        } else {
+            done = false;
+            if found.run == Run::Absent || facts.is_redefined(name, &found) {
+                memory.container(name, &facts.pod.status).begin_anew();
+            }
+            one(facts, memory, name, &found, tally)
+        };
+        containers.push((name.clone(), want));
+    }
+    done
+}
+
+/// Whether a container that runs before the others has ended well in this life of the pod. While the others
+/// run, its record says so even if what systemd knew of it is lost.
+fn is_done(facts: &Facts<'_>, name: &Name, found: &ContainerObserved, others_live: bool) -> bool {
+    match &found.run {
+        Run::Ended { exit, .. } => exit.is_success() && !facts.is_redefined(name, found),
+        Run::Absent if others_live => {
+            let status = facts.pod.status.init.iter().find(|status| status.name == name.as_str());
+            status.is_some_and(|status| {
+                status.state == ContainerState::Exited && status.exit_code == Some(0)
+            })
+        }
+        _ => false,
+    }
+}
+
+/// The others wait for those that run before them; what of them runs is taken down first.
+fn hold_back(
+    facts: &Facts<'_>,
+    memory: &mut PodMemory,
+    containers: &mut Vec<(Name, Want)>,
+    tally: &mut Tally,
+) {
+    let kill = memory.kill_now(facts.clocks.now);
+    for container in &facts.pod.spec.containers {
+        let name = &container.name;
+        let live = facts.observed.container(name).run.is_live();
+        if live {
+            memory.container(name, &facts.pod.status).expected_end = true;
+        }
+        tally.stopping |= live;
+        let want = if live { Want::Down { kill } } else { Want::Hold };
+        containers.push((name.clone(), want));
+    }
+    if tally.running {
+        // The pod as a whole is not up before the others are.
+        tally.starting = true;
+    }
 }
 
 /// Whether all containers had ended for good before they were taken away, as by a power cut. A finished task
@@ -158,8 +282,11 @@ fn is_finished(facts: &Facts<'_>) -> bool {
         && status.observed_generation == facts.pod.meta.generation;
     let all_ended = !status.containers.is_empty()
         && status.containers.iter().all(|container| container.state == ContainerState::Exited);
+    let stuck = status.init.iter().any(|container| {
+        container.state == ContainerState::Exited && container.exit_code != Some(0)
+    });
     let gone = facts.names().all(|name| facts.observed.container(name).run == Run::Absent);
-    for_good && all_ended && gone
+    for_good && (all_ended || stuck) && gone
 }
 
 fn rest(facts: &Facts<'_>) -> (PodEvent, String) {
@@ -210,11 +337,19 @@ fn live(
 ) -> Want {
     // Only what is known to be made from something else is replaced: a process whose bundle cannot be read
     // is left alone.
-    let stale = facts.desired(name).is_some_and(
-        |desired| matches!(&found.bundle, Part::Made(bundle) if *bundle != desired.bundle),
-    );
+    let stale = facts.is_stale(name, found);
     let kill = memory.kill_now(facts.clocks.now);
     let remembered = memory.container(name, &facts.pod.status);
+    if let Run::Running { run, .. } = &found.run {
+        remembered.note_run(run, facts.clocks.now);
+        if let Some(report) = facts.health.get(name).filter(|r| r.health == Health::Failed) {
+            remembered.note_unhealthy(run, &report.message, facts.stop_deadline());
+        }
+    }
+    if !stale && let Some((why, time_over)) = remembered.unhealthy(facts.clocks.now) {
+        tally.unhealthy = Some((name.clone(), why.to_owned()));
+        return Want::Down { kill: kill || time_over };
+    }
     if stale || found.run == Run::Stopping {
         remembered.expected_end |= stale;
         tally.stopping = true;
@@ -240,6 +375,9 @@ fn sum_up(facts: &Facts<'_>, memory: &PodMemory, tally: &Tally) -> (PodEvent, St
     if tally.starting {
         return (PodEvent::Begin, String::new());
     }
+    if let Some((name, why)) = &tally.unhealthy {
+        return (PodEvent::Ended, format!("container `{name}` is unhealthy and is stopped: {why}"));
+    }
     if let Some(name) = &tally.waiting {
         let why = ending(memory, name);
         return (PodEvent::Ended, format!("container `{name}` {why} and waits for its next start"));
@@ -258,7 +396,7 @@ fn sum_up(facts: &Facts<'_>, memory: &PodMemory, tally: &Tally) -> (PodEvent, St
 fn ending(memory: &PodMemory, name: &Name) -> String {
     let exit = memory.peek(name).and_then(|container| container.last_exit.as_ref());
     match exit {
-        Some(crate::Exit::Code(code)) => format!("ended with exit code {code}"),
+        Some(Exit::Code(code)) => format!("ended with exit code {code}"),
         Some(exit) => format!("ended ({})", exit.reason()),
         None => "ended".to_owned(),
     }

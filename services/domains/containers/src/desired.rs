@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
-use skerry_model::{Container, EnvVar, Id, Name, Pod};
+use skerry_model::{Capabilities, Container, EnvVar, Id, Name, Pod, Tmpfs};
 
 /// The archive that a container's image lies in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,10 +42,22 @@ pub struct ContainerDesired {
     pub args: Vec<String>,
     /// Added to the image's environment.
     pub env: Vec<EnvVar>,
+    /// Where the program starts; where the image says if empty.
+    pub working_dir: String,
+    /// Who it runs as; who the image says if empty.
+    pub user: String,
+    /// The root file system cannot be written.
+    pub read_only_root: bool,
+    /// Folders in memory.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Changes to the short list of capabilities.
+    pub capabilities: Capabilities,
     /// Hard memory limit in MiB.
     pub memory_mib: u64,
     /// Processor limit in thousandths of a CPU.
     pub cpu_limit_m: Option<u32>,
+    /// Share of busy processors in thousandths of a CPU.
+    pub cpu_request_m: u32,
     /// Most processes at once.
     pub pids: u32,
     /// Seconds between the stop signal and the kill.
@@ -74,8 +86,14 @@ impl ContainerDesired {
             command: spec.command.clone(),
             args: spec.args.clone(),
             env: spec.env.clone(),
+            working_dir: spec.working_dir.clone(),
+            user: spec.user.clone(),
+            read_only_root: spec.read_only_root,
+            tmpfs: spec.tmpfs.clone(),
+            capabilities: spec.capabilities.clone(),
             memory_mib: spec.memory_mib,
             cpu_limit_m: spec.cpu_limit_m,
+            cpu_request_m: spec.cpu_request_m,
             pids: spec.pids,
             stop_timeout_s,
             network,
@@ -102,8 +120,32 @@ fn layer_fingerprint(spec: &Container, image: &ImageArchive) -> String {
         print.add("cpu_limit_m", &limit.to_string());
     }
     print.add("pids", &spec.pids.to_string());
+    add_hold(spec, &mut print);
     print.finish()
 }
+
+/// What a container may do and where it starts, as far as it is not as usual.
+fn add_hold(spec: &Container, print: &mut Fingerprint) {
+    for (key, text) in [("working_dir", &spec.working_dir), ("user", &spec.user)] {
+        if !text.is_empty() {
+            print.add(key, text);
+        }
+    }
+    if spec.read_only_root {
+        print.add("read_only_root", "true");
+    }
+    for folder in &spec.tmpfs {
+        print.add("tmpfs", &format!("{} {}", folder.size_mib, folder.path));
+    }
+    spec.capabilities.add.iter().for_each(|word| print.add("add", word));
+    spec.capabilities.drop.iter().for_each(|word| print.add("drop", word));
+    if spec.cpu_request_m != USUAL_CPU_REQUEST {
+        print.add("cpu_request_m", &spec.cpu_request_m.to_string());
+    }
+}
+
+/// The processor share that a container has if nothing is said.
+const USUAL_CPU_REQUEST: u32 = 100;
 
 /// Names all that a bundle is made from.
 fn bundle_fingerprint(layer: &str, network: &PodNetwork, stop_timeout_s: u32) -> String {
@@ -177,16 +219,8 @@ mod tests {
         let first = desired("web");
         let mut moved = network();
         moved.address = Ipv4Addr::new(10, 0, 0, 99);
-        let spec = Container {
-            name: first.name.clone(),
-            image: first.image.name.clone(),
-            command: Vec::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            memory_mib: 64,
-            cpu_limit_m: None,
-            pids: 1024,
-        };
+        let text = r#"{"name": "web", "image": "tiny"}"#;
+        let spec: Container = serde_json::from_str(text).unwrap();
         let again = ContainerDesired::new(&spec, first.image.clone(), moved, 30);
         assert_eq!(again.layer, first.layer);
         assert_ne!(again.bundle, first.bundle);

@@ -12,6 +12,8 @@ use crate::{ContainerDesired, ImageArchive, PodNetwork};
 pub(crate) struct Gathered {
     /// The pod's port.
     pub port: Option<Resource<Port>>,
+    /// The network that its containers share, once it is wired.
+    pub network: Option<PodNetwork>,
     /// The containers with all they need, or the first thing that is missing.
     pub ready: Result<Vec<ContainerDesired>, Missing>,
 }
@@ -24,22 +26,22 @@ pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, Sto
         Some(port) => store.get::<Network>(port.spec.network)?,
         None => None,
     };
-    let ready = containers(store, pod, port.as_ref(), network.as_ref())?;
-    Ok(Gathered { port, ready })
+    let network = wired(port.as_ref(), network.as_ref());
+    let ready = containers(store, pod, network.as_ref())?;
+    Ok(Gathered { port, network: network.ok(), ready })
 }
 
 fn containers(
     store: &Store,
     pod: &Resource<Pod>,
-    port: Option<&Resource<Port>>,
-    network: Option<&Resource<Network>>,
+    network: Result<&PodNetwork, &Missing>,
 ) -> Result<Result<Vec<ContainerDesired>, Missing>, StoreError> {
-    let network = match wired(port, network) {
+    let network = match network {
         Ok(network) => network,
-        Err(missing) => return Ok(Err(missing)),
+        Err(missing) => return Ok(Err(missing.clone())),
     };
     let mut list = Vec::new();
-    for container in &pod.spec.containers {
+    for container in pod.spec.all_containers() {
         let found = store.find::<Image>(&container.image)?;
         match archive(&container.image, found.as_ref()) {
             Ok(image) => list.push(ContainerDesired::new(
@@ -117,7 +119,7 @@ pub(crate) fn pods_that_need(store: &Store, change: &Change) -> Vec<LocalRef> {
             };
             let pods = store.list::<Pod>().unwrap_or_default();
             let uses = |pod: &&Resource<Pod>| {
-                pod.spec.containers.iter().any(|container| container.image == name)
+                pod.spec.all_containers().any(|container| container.image == name)
             };
             pods.iter().filter(uses).map(Resource::local_ref).collect()
         }

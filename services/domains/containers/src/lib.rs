@@ -1,36 +1,38 @@
 //! Pods of OCI containers: the life cycle, the plan and the port to the runtime.
 //!
 //! The rules live here: when a container is started again, what must be there before the first process,
-//! in which order a pod is taken down, what a pod is charged. The crate touches no machine: it speaks to one
+//! in which order a pod is taken down, what probes say. The crate touches no machine: it speaks to one
 //! through [`ContainerRuntime`], which adapters implement.
 //!
 //! One pass over a pod is `observe -> decide -> plan -> apply`, repeated until the plan is empty.
 
-mod admission;
 mod backoff;
 mod controller;
 mod decide;
 mod desired;
 mod gather;
+mod health;
 mod lifecycle;
 mod memory;
 mod observed;
 mod plan;
+mod prober;
 mod runtime;
 mod status;
 mod step;
 #[cfg(test)]
 mod testing;
 
-pub use admission::{MemoryLedger, Shortage, memory_charge_mib};
 pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
 pub use controller::PodController;
 pub use desired::{ContainerDesired, ImageArchive, PodNetwork, PodWanted, Want};
+pub use health::{Count, Health, HealthEvent, health_after, health_table};
 pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
 pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};
 pub use plan::plan;
 pub use runtime::{
-    ContainerRuntime, LogLines, LogRequest, RuntimeError, RuntimeEvent, RuntimeFault,
+    Answer, ContainerRuntime, LogLines, LogRequest, Question, RuntimeError, RuntimeEvent,
+    RuntimeFault,
 };
 pub use step::PodStep;
 

@@ -6,11 +6,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use skerry_model::{ContainerState, Name, PodStatus, RestartPolicy, Timestamp};
+use skerry_model::{ContainerState, ContainerStatus, Name, PodStatus, RestartPolicy, Timestamp};
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
+use crate::status::{CRASH_LOOP, OUT_OF_MEMORY};
 use crate::{Effect, Exit, Run};
+
+/// A run that is taken down because a probe said so.
+#[derive(Debug, Clone)]
+struct Unhealthy {
+    run: String,
+    why: String,
+    kill_at: Instant,
+}
 
 /// What is remembered of one container.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +39,14 @@ pub(crate) struct ContainerMemory {
     pub restarts: u32,
     /// It is being taken down on purpose: its end counts as no failure.
     pub expected_end: bool,
+    unhealthy: Option<Unhealthy>,
+    /// The run that is there, and since when it is seen.
+    seen: Option<(String, Instant)>,
     exits: VecDeque<Instant>,
+    /// It ended too often, and has not had a good run since.
+    looping: bool,
+    /// It was killed for want of memory, and has not had a good run since.
+    out_of_memory: bool,
 }
 
 /// The two clocks, read once for a look at a pod.
@@ -43,21 +59,44 @@ pub(crate) struct Clocks {
 }
 
 impl ContainerMemory {
+    /// Which run ended, how, and after how long. A unit that was stopped and ended well is forgotten by systemd:
+    /// then what was to be stopped is gone.
+    fn ended(&mut self, run: &Run, now: Instant) -> Option<(String, Exit, Duration)> {
+        match (run, self.unhealthy.take()) {
+            (Run::Absent, Some(unhealthy)) => {
+                let seen = self.seen.take().filter(|(run, _)| *run == unhealthy.run);
+                let ran_for = seen.map_or(Duration::ZERO, |(_, since)| now.duration_since(since));
+                Some((unhealthy.run, Exit::Unhealthy(unhealthy.why), ran_for))
+            }
+            (Run::Ended { run, exit, ran_for }, unhealthy) => {
+                let stopped = unhealthy.filter(|unhealthy| unhealthy.run == *run);
+                let exit = stopped.map_or_else(|| exit.clone(), |it| Exit::Unhealthy(it.why));
+                Some((run.clone(), exit, *ran_for))
+            }
+            (_, unhealthy) => {
+                self.unhealthy = unhealthy;
+                None
+            }
+        }
+    }
+
     /// Notes that a run ended, once per run. `known` says that an earlier noded has already counted it.
     fn note_end(&mut self, run: &Run, policy: RestartPolicy, known: bool, clocks: Clocks) {
-        if *run == Run::Absent {
+        let ended = self.ended(run, clocks.now);
+        if ended.is_none() && *run == Run::Absent {
             self.expected_end = false;
         }
-        let Run::Ended { run, exit, ran_for } = run else { return };
+        let Some((run, exit, ran_for)) = ended else { return };
         let expected = std::mem::take(&mut self.expected_end);
-        if self.counted.as_ref() == Some(run) {
+        if self.counted.as_ref() == Some(&run) {
             return;
         }
-        self.counted = Some(run.clone());
+        self.counted = Some(run);
         self.last_exit = Some(exit.clone());
         if expected {
             return;
         }
+        self.out_of_memory |= exit == Exit::OutOfMemory;
         let again = match policy {
             RestartPolicy::Always => true,
             RestartPolicy::OnFailure => !exit.is_success(),
@@ -67,8 +106,8 @@ impl ContainerMemory {
             self.finished = Some(exit.is_success());
             return;
         }
-        self.exits.push_back(clocks.now);
-        let wait = self.backoff.ended(*ran_for);
+        self.count_exit(clocks.now);
+        let wait = self.backoff.ended(ran_for);
         self.due = Some(clocks.now + wait);
         self.due_at = clocks.wall.checked_add(wait).ok();
         if !known {
@@ -76,12 +115,8 @@ impl ContainerMemory {
         }
     }
 
-    /// Whether it still has to wait for its next start.
-    pub fn waits(&self, now: Instant) -> bool {
-        self.due.is_some_and(|due| due > now)
-    }
-
-    fn in_crash_loop(&mut self, now: Instant) -> bool {
+    fn count_exit(&mut self, now: Instant) {
+        self.exits.push_back(now);
         while self.exits.front().is_some_and(|at| now.duration_since(*at) > CRASH_LOOP_WINDOW) {
             self.exits.pop_front();
         }
@@ -89,16 +124,66 @@ impl ContainerMemory {
         while self.exits.len() > CRASH_LOOP_EXITS * 4 {
             self.exits.pop_front();
         }
-        self.exits.len() > CRASH_LOOP_EXITS
+        self.looping |= self.exits.len() > CRASH_LOOP_EXITS;
+    }
+
+    /// Notes that a run is there. A good one ends what is said of earlier ones.
+    pub fn note_run(&mut self, run: &str, now: Instant) {
+        match &self.seen {
+            Some((seen, since)) if seen == run => {
+                if now.duration_since(*since) >= CRASH_LOOP_WINDOW {
+                    self.looping = false;
+                    self.out_of_memory = false;
+                }
+            }
+            _ => self.seen = Some((run.to_owned(), now)),
+        }
+    }
+
+    /// Notes that a run is to be taken down because a probe said so. Its time to end begins once.
+    pub fn note_unhealthy(&mut self, run: &str, why: &str, kill_at: Instant) {
+        if self.unhealthy.as_ref().is_none_or(|found| found.run != run) {
+            self.unhealthy = Some(Unhealthy { run: run.to_owned(), why: why.to_owned(), kill_at });
+        }
+    }
+
+    /// Whether it is being taken down because a probe said so: why, and whether its time to end is over.
+    pub fn unhealthy(&self, now: Instant) -> Option<(&str, bool)> {
+        self.unhealthy.as_ref().map(|found| (found.why.as_str(), found.kill_at <= now))
+    }
+
+    /// When its present run will have been a good one, if that changes anything.
+    fn good_at(&self) -> Option<Instant> {
+        let (_, since) = self.seen.as_ref().filter(|_| self.looping || self.out_of_memory)?;
+        since.checked_add(CRASH_LOOP_WINDOW)
+    }
+
+    /// Whether it still has to wait for its next start.
+    pub fn waits(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due > now)
+    }
+
+    /// A container that runs before the others has its turn again: that it was finished counts no more.
+    pub fn begin_anew(&mut self) {
+        if self.finished == Some(true) {
+            self.finished = None;
+        }
     }
 
     fn forget_failures(&mut self) {
         self.backoff.reset();
         self.exits.clear();
+        self.looping = false;
+        self.out_of_memory = false;
         self.due = None;
         self.due_at = None;
         self.finished = None;
     }
+}
+
+/// What a status says of all containers.
+pub(crate) fn all(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    status.init.iter().chain(&status.containers)
 }
 
 /// What is remembered of a pod.
@@ -124,9 +209,13 @@ impl PodMemory {
     /// What is remembered of a container; at first what its status says.
     pub fn container(&mut self, name: &Name, status: &PodStatus) -> &mut ContainerMemory {
         self.containers.entry(name.clone()).or_insert_with(|| {
-            let known = status.containers.iter().find(|found| found.name == name.as_str());
+            let known = all(status).find(|found| found.name == name.as_str());
+            let restarts = known.map_or(0, |found| found.restarts);
+            let was_killed = known.is_some_and(|found| found.exit_reason == "oom");
             ContainerMemory {
-                restarts: known.map_or(0, |found| found.restarts),
+                restarts,
+                looping: restarts > 0 && status.conditions.holds(CRASH_LOOP),
+                out_of_memory: was_killed && status.conditions.holds(OUT_OF_MEMORY),
                 ..ContainerMemory::default()
             }
         })
@@ -156,9 +245,7 @@ impl PodMemory {
     ) {
         let met = self.containers.contains_key(name);
         let known = !met
-            && status
-                .containers
-                .iter()
+            && all(status)
                 .any(|found| found.name == name.as_str() && found.state == ContainerState::Exited);
         self.container(name, status).note_end(run, policy, known, clocks);
     }
@@ -173,13 +260,14 @@ impl PodMemory {
         self.kill || self.stop_by.is_some_and(|at| at <= now)
     }
 
-    /// Whether any container ended too often lately.
-    pub fn in_crash_loop(&mut self, now: Instant) -> bool {
-        let mut found = false;
-        for container in self.containers.values_mut() {
-            found |= container.in_crash_loop(now);
-        }
-        found
+    /// Whether any container ended too often, and has not had a good run since.
+    pub fn in_crash_loop(&self) -> bool {
+        self.containers.values().any(|container| container.looping)
+    }
+
+    /// A container that was killed for want of memory, and has not had a good run since.
+    pub fn out_of_memory(&self) -> Option<&Name> {
+        self.containers.iter().find(|(_, found)| found.out_of_memory).map(|(name, _)| name)
     }
 
     /// Carries out the effects of a transition.
@@ -203,8 +291,11 @@ impl PodMemory {
 
     /// The earliest moment at which time alone changes what is to be done.
     pub fn next_moment(&self, now: Instant) -> Option<Instant> {
-        let dues = self.containers.values().filter_map(|container| container.due);
-        dues.chain(self.stop_by).filter(|at| *at > now).min()
+        let of_containers = self.containers.values().flat_map(|container| {
+            let kill = container.unhealthy.as_ref().map(|found| found.kill_at);
+            [container.due, kill, container.good_at()]
+        });
+        of_containers.flatten().chain(self.stop_by).filter(|at| *at > now).min()
     }
 
     /// The earliest next start, for people.

@@ -38,6 +38,8 @@ pub enum Exit {
     Signal(i32),
     /// Killed because it went over its memory limit.
     OutOfMemory,
+    /// Taken down because a probe said so; the probe and what it was answered.
+    Unhealthy(String),
     /// It never started; the runtime says why.
     NotStarted(String),
 }
@@ -54,7 +56,7 @@ impl Exit {
             Self::Code(code) => Some(*code),
             Self::Signal(signal) => Some(128_i32.saturating_add(*signal)),
             Self::OutOfMemory => Some(137),
-            Self::NotStarted(_) => None,
+            Self::Unhealthy(_) | Self::NotStarted(_) => None,
         }
     }
 
@@ -64,6 +66,7 @@ impl Exit {
             Self::Code(_) => "exited".to_owned(),
             Self::Signal(signal) => format!("signal {signal}"),
             Self::OutOfMemory => "oom".to_owned(),
+            Self::Unhealthy(why) => format!("unhealthy: {why}"),
             Self::NotStarted(why) => format!("not started: {why}"),
         }
     }

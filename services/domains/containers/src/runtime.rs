@@ -1,13 +1,14 @@
 //! The port to whatever runs containers on a machine.
 
 use std::error::Error;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skerry_model::{Id, Name, Pod};
+use skerry_model::{Id, Name, Pod, ProbeCheck};
 use tokio::sync::broadcast;
 
-use crate::{PodObserved, PodStep};
+use crate::{PodNetwork, PodObserved, PodStep};
 
 /// What sort of trouble a runtime met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,34 @@ pub struct LogRequest {
     pub follow: bool,
 }
 
+/// A probe to ask a container that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The pod.
+    pub pod: Id<Pod>,
+    /// The container.
+    pub container: Name,
+    /// Which of its probes: `startup`, `liveness` or `readiness`.
+    pub probe: &'static str,
+    /// What to ask.
+    pub check: ProbeCheck,
+    /// The pod's network; ports are asked from within its namespace, at its address.
+    pub network: PodNetwork,
+    /// No answer within this time is a bad one.
+    pub timeout: Duration,
+}
+
+/// What came of asking a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// As it should be.
+    Good,
+    /// Not as it should be, with the reason.
+    Bad(String),
+    /// It could not be asked, with the reason; this says nothing of the container.
+    Unknown(String),
+}
+
 /// Log lines as they come, without line ends.
 pub type LogLines = BoxStream<'static, Result<String, RuntimeError>>;
 
@@ -101,6 +130,9 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// What the containers wrote.
     async fn logs(&self, request: LogRequest) -> Result<LogLines, RuntimeError>;
+
+    /// Asks a probe once. Ends soon after the question's timeout at the latest.
+    async fn ask(&self, question: &Question) -> Answer;
 
     /// News from now on. A receiver that lags has to look at everything.
     fn events(&self) -> broadcast::Receiver<RuntimeEvent>;

@@ -1,17 +1,22 @@
 //! The status of a pod out of what one look at it came to.
 
+use std::collections::BTreeMap;
+
 use skerry_model::{
     ConditionState, ContainerState, ContainerStatus, Id, Name, Pod, PodState, PodStatus, Port,
     Resource, Timestamp,
 };
 
-use crate::memory::{Clocks, PodMemory};
-use crate::{Exit, PodObserved, Run};
+use crate::memory::{Clocks, PodMemory, all};
+use crate::prober;
+use crate::{Exit, Health, PodObserved, Run};
 
-/// True while every container that is not finished runs.
+/// True while every container that is not finished runs and is ready.
 pub(crate) const READY: &str = "Ready";
-/// True while a container ends again and again.
+/// True while a container ends again and again, until it has had a good run.
 pub(crate) const CRASH_LOOP: &str = "CrashLoop";
+/// True from when a container was killed for want of memory until it has had a good run.
+pub(crate) const OUT_OF_MEMORY: &str = "OutOfMemory";
 
 /// What a status is made from, besides the pod's record.
 pub(crate) struct Report<'a> {
@@ -23,6 +28,8 @@ pub(crate) struct Report<'a> {
     pub port: Option<&'a Resource<Port>>,
     /// What is there.
     pub observed: &'a PodObserved,
+    /// What probes say of the runs that are there.
+    pub health: &'a BTreeMap<Name, prober::Report>,
     /// Now.
     pub clocks: Clocks,
 }
@@ -41,14 +48,20 @@ pub(crate) fn status(
         port: report.port.map(|port| Id::new(port.meta.id)),
         addresses: report.port.map(|port| port.spec.address.into()).into_iter().collect(),
         containers: Vec::new(),
+        init: Vec::new(),
+        risks: pod.spec.risks(),
         next_try: memory.next_try(report.clocks.now),
         conditions: pod.status.conditions.clone(),
     };
     for container in &pod.spec.containers {
         status.containers.push(one(pod, &container.name, report, memory));
     }
-    ready(&mut status, now);
-    crash_loop(&mut status, memory.in_crash_loop(report.clocks.now), now);
+    for container in &pod.spec.init {
+        status.init.push(one(pod, &container.name, report, memory));
+    }
+    ready(&mut status, report, now);
+    crash_loop(&mut status, memory.in_crash_loop(), now);
+    out_of_memory(&mut status, memory.out_of_memory(), now);
     status
 }
 
@@ -58,10 +71,11 @@ fn one(
     report: &Report<'_>,
     memory: &PodMemory,
 ) -> ContainerStatus {
-    let before = pod.status.containers.iter().find(|found| found.name == name.as_str());
+    let before = all(&pod.status).find(|found| found.name == name.as_str());
     let mut status = before.cloned().unwrap_or_default();
     status.name = name.to_string();
     status.pid = None;
+    status.ready = false;
     if let Some(remembered) = memory.peek(name) {
         status.restarts = remembered.restarts;
         if let Some(exit) = &remembered.last_exit {
@@ -72,6 +86,8 @@ fn one(
         Run::Running { pid, started_at, .. } => {
             status.state = ContainerState::Running;
             status.pid = pid;
+            let report = report.health.get(name);
+            status.ready = report.is_none_or(|report| report.health == Health::Ready);
             status.started_at = started_at.or(status.started_at);
         }
         // What is being stopped still runs.
@@ -97,7 +113,19 @@ fn set_exit(status: &mut ContainerStatus, exit: &Exit) {
     status.exit_reason = exit.reason();
 }
 
-fn ready(status: &mut PodStatus, now: Timestamp) {
+fn ready(status: &mut PodStatus, report: &Report<'_>, now: Timestamp) {
+    let unready = status.containers.iter().find(|c| c.state == ContainerState::Running && !c.ready);
+    if let Some(container) = unready.filter(|_| status.state == PodState::Running) {
+        let known = report.health.iter().find(|(name, _)| name.as_str() == container.name);
+        let message = match known {
+            Some((name, report)) if !report.message.is_empty() => {
+                format!("container `{name}` is not ready: {}", report.message)
+            }
+            _ => format!("container `{}` is not ready yet", container.name),
+        };
+        status.conditions.set(READY, ConditionState::False, "NotReady", message, now);
+        return;
+    }
     let (state, reason) = match status.state {
         PodState::Running => (ConditionState::True, "Running"),
         PodState::Pending => (ConditionState::False, "Pending"),
@@ -119,5 +147,15 @@ fn crash_loop(status: &mut PodStatus, looping: bool, now: Timestamp) {
         status.conditions.set(CRASH_LOOP, ConditionState::True, "EndsAgain", message, now);
     } else {
         status.conditions.clear(CRASH_LOOP);
+    }
+}
+
+fn out_of_memory(status: &mut PodStatus, container: Option<&Name>, now: Timestamp) {
+    if let Some(name) = container {
+        let message =
+            format!("container `{name}` was killed at its memory limit; give it more memory");
+        status.conditions.set(OUT_OF_MEMORY, ConditionState::True, "Killed", message, now);
+    } else {
+        status.conditions.clear(OUT_OF_MEMORY);
     }
 }

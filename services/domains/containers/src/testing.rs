@@ -35,16 +35,8 @@ pub(crate) fn image() -> ImageArchive {
 }
 
 pub(crate) fn desired(container: &str) -> ContainerDesired {
-    let spec = Container {
-        name: name(container),
-        image: name("tiny"),
-        command: Vec::new(),
-        args: Vec::new(),
-        env: Vec::new(),
-        memory_mib: 64,
-        cpu_limit_m: None,
-        pids: 1024,
-    };
+    let spec = serde_json::json!({"name": container, "image": "tiny"});
+    let spec: Container = serde_json::from_value(spec).unwrap();
     ContainerDesired::new(&spec, image(), network(), 30)
 }
 

@@ -63,6 +63,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Read its log; correct its image or command, or stop it.",
     },
     Definition {
+        key: "POD_OOM",
+        severity: Severity::Major,
+        cause: "MEMORY_STATE",
+        clearing: Clearing::Automatic,
+        text: "A pod's container was killed because it went over its memory limit.",
+        repair: "Give the container more memory, or find what uses it; the alarm ends after ten minutes without a kill.",
+    },
+    Definition {
         key: "STATE_ON_TEMPORARY_MEMORY",
         severity: Severity::Critical,
         cause: "STORAGE_PHYSICAL_DISK_STATE",

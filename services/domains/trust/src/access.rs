@@ -11,6 +11,8 @@ pub enum Permission {
     ReadLogs,
     /// Make, change, start, stop and delete workloads and networks.
     ChangeWorkloads,
+    /// Give a workload powers that loosen the hold on it, such as a capability more.
+    LoosenWorkloads,
     /// Change the node's own settings.
     ChangeNode,
     /// Restart or power off the machine.
@@ -29,7 +31,8 @@ pub const fn may(role: Role, permission: Permission) -> bool {
         Permission::Read | Permission::ReadLogs => true,
         Permission::ChangeWorkloads => matches!(role, Role::Operator | Role::Admin),
         Permission::ReadAccounts => matches!(role, Role::Auditor | Role::Admin),
-        Permission::ChangeNode
+        Permission::LoosenWorkloads
+        | Permission::ChangeNode
         | Permission::Power
         | Permission::ChangeAccounts
         | Permission::Export => matches!(role, Role::Admin),
@@ -45,6 +48,7 @@ mod tests {
         for role in [Role::Viewer, Role::Operator, Role::Auditor] {
             for permission in [
                 Permission::Power,
+                Permission::LoosenWorkloads,
                 Permission::ChangeAccounts,
                 Permission::Export,
                 Permission::ChangeNode,

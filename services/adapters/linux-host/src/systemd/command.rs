@@ -28,6 +28,19 @@ pub struct Command {
     pub stdin: Vec<u8>,
     /// It is killed after this time.
     pub deadline: Duration,
+    /// What it may take; as much as any service if not given.
+    pub limits: Option<Limits>,
+}
+
+/// What a program may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The slice that it counts to.
+    pub slice: String,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Processes and threads at once.
+    pub tasks: u64,
 }
 
 impl Command {
@@ -38,7 +51,15 @@ impl Command {
             argv: argv.into_iter().map(Into::into).collect(),
             stdin: Vec::new(),
             deadline: Duration::from_secs(30),
+            limits: None,
         }
+    }
+
+    /// Limits what it takes.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
     }
 
     /// Gives it bytes to read.
@@ -93,7 +114,15 @@ impl Systemd {
         let errors = pipe::Receiver::from_owned_fd(errors).map_err(broken)?;
 
         let micros = u64::try_from(command.deadline.as_micros()).unwrap_or(u64::MAX);
-        let properties = Properties::new()
+        let limits = match &command.limits {
+            Some(limits) => Properties::new()
+                .text("Slice", &limits.slice)
+                .number("MemoryMax", limits.memory)
+                .number("MemorySwapMax", 0)
+                .number("TasksMax", limits.tasks),
+            None => Properties::new(),
+        };
+        let properties = limits
             .text("Description", &format!("Skerry: {}", command.label))
             .text("Type", "oneshot")
             .text("CollectMode", "inactive-or-failed")

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use zbus::{Connection, DynamicType, Type};
 
-pub use command::{Command, CommandOutput};
+pub use command::{Command, CommandOutput, Limits};
 pub use error::SystemdError;
 pub use events::{UnitEvent, UnitWatch};
 pub use property::{Exec, Properties};

@@ -11,8 +11,10 @@ use skerry_model::{
 };
 use skerry_network::{PortRequest, allocate_port, collides};
 use skerry_store::Transaction;
+use skerry_trust::Permission;
 use uuid::Uuid;
 
+use super::caller::Caller;
 use super::draft::{Draft, typed};
 use super::read::{find, shown};
 use super::refuse::{found, internal, not_found, store, wrong_field};
@@ -56,13 +58,15 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
 }
 
 /// A pod from a draft, with its port.
-pub async fn create_pod(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
+pub async fn create_pod(
+    node: &Node,
+    caller: &Caller,
+    draft: Draft,
+) -> Result<(Transaction, Uuid), Refusal> {
     let spec: PodSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
-    for (index, container) in spec.containers.iter().enumerate() {
-        let field = format!("spec.containers[{index}].image");
-        check_image(node, &field, &container.image, ImageFormat::OciArchive)?;
-    }
+    check_risks(caller, &spec, &[])?;
+    check_pod_images(node, &spec)?;
     if spec.power == Power::Running {
         node.vms.admit_pod(&spec, None).map_err(admission)?;
     }
@@ -106,6 +110,7 @@ pub async fn change_vm(
 /// Changes a pod. Its network stays.
 pub async fn change_pod(
     node: &Node,
+    caller: &Caller,
     tx: &mut Transaction,
     present: &Document,
     spec: Value,
@@ -115,10 +120,8 @@ pub async fn change_pod(
     let spec: PodSpec = typed(spec, "spec")?;
     check(&spec)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
-    for (index, container) in spec.containers.iter().enumerate() {
-        let field = format!("spec.containers[{index}].image");
-        check_image(node, &field, &container.image, ImageFormat::OciArchive)?;
-    }
+    check_risks(caller, &spec, &before.spec.risks())?;
+    check_pod_images(node, &spec)?;
     if spec.power == Power::Running {
         node.vms.admit_pod(&spec, Some(before.id())).map_err(admission)?;
     }
@@ -218,6 +221,27 @@ fn fixed(field: &str, before: &Name, after: &Name) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(wrong_field(field, format!("is `{before}` and cannot be changed; make a new workload")))
+}
+
+/// What loosens the hold on a pod, and was not there before, is for an admin to ask for.
+fn check_risks(caller: &Caller, spec: &PodSpec, before: &[String]) -> Result<(), Refusal> {
+    let new: Vec<String> = spec.risks().into_iter().filter(|risk| !before.contains(risk)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    caller.permit(Permission::LoosenWorkloads).map_err(|refusal| {
+        Refusal::new(refusal.class, format!("only an admin may ask for this: {}", new.join("; ")))
+    })
+}
+
+fn check_pod_images(node: &Node, spec: &PodSpec) -> Result<(), Refusal> {
+    for (list, containers) in [("init", &spec.init), ("containers", &spec.containers)] {
+        for (index, container) in containers.iter().enumerate() {
+            let field = format!("spec.{list}[{index}].image");
+            check_image(node, &field, &container.image, ImageFormat::OciArchive)?;
+        }
+    }
+    Ok(())
 }
 
 fn check_image(node: &Node, field: &str, name: &Name, format: ImageFormat) -> Result<(), Refusal> {

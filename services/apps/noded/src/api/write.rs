@@ -44,7 +44,7 @@ pub async fn create(
     let _turn = node.admission.lock().await;
     let (tx, id) = match kind {
         Kind::Vm => workloads::create_vm(node, draft).await?,
-        Kind::Pod => workloads::create_pod(node, draft).await?,
+        Kind::Pod => workloads::create_pod(node, caller, draft).await?,
         Kind::Network => create_network(node, draft)?,
         Kind::User => create_user(node, draft).await?,
         _ => {
@@ -130,7 +130,9 @@ async fn change(
     let mut tx = Transaction::new();
     match kind {
         Kind::Vm => workloads::change_vm(node, &mut tx, present, spec, if_revision).await?,
-        Kind::Pod => workloads::change_pod(node, &mut tx, present, spec, if_revision).await?,
+        Kind::Pod => {
+            workloads::change_pod(node, caller, &mut tx, present, spec, if_revision).await?;
+        }
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::User => {
             let draft: AccountDraft = typed(spec, "spec")?;

@@ -1,0 +1,287 @@
+//! Containers: what runs in a pod, and how it is held.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Invalid, Name, Probe, Validate};
+
+/// What Linux lets a root user do, capability by capability, without the `CAP_` in front.
+const CAPABILITIES: [&str; 41] = [
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+
+/// A variable in a container's environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EnvVar {
+    /// Name: letters, digits and `_`, not starting with a digit.
+    pub name: String,
+    /// Value; no NUL.
+    pub value: String,
+}
+
+/// A folder in memory; what is in it is gone with the container's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Tmpfs {
+    /// Where in the container, an absolute path.
+    pub path: String,
+    /// Most that fits, in MiB, 1 to 1048576. It counts as memory of the container.
+    #[serde(default = "Tmpfs::default_size")]
+    pub size_mib: u64,
+}
+
+impl Tmpfs {
+    const fn default_size() -> u64 {
+        16
+    }
+}
+
+/// Changes to the short list of capabilities that a container has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Capabilities {
+    /// Added, such as `NET_ADMIN`. Only an admin may ask for one.
+    pub add: Vec<String>,
+    /// Taken away, such as `CHOWN`; `ALL` for every one that is not added.
+    pub drop: Vec<String>,
+}
+
+/// What is wanted of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// Unique within the pod.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: Name,
+    /// Name of the image.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub image: Name,
+    /// Program and arguments; the image's own if empty. No shell is put around it.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Arguments that replace the image's own.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Added to the image's environment.
+    #[serde(default)]
+    pub env: Vec<EnvVar>,
+    /// Folder in which the program starts, an absolute path; the image's own if empty.
+    #[serde(default)]
+    pub working_dir: String,
+    /// Who the program runs as, `user` or `user:group`, by name or number; the image's own if empty.
+    #[serde(default)]
+    pub user: String,
+    /// Its root file system cannot be written.
+    #[serde(default)]
+    pub read_only_root: bool,
+    /// Folders in memory, at most 16.
+    #[serde(default)]
+    pub tmpfs: Vec<Tmpfs>,
+    /// Changes to what its root user may do.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// Hard memory limit in MiB, 4 to 1048576.
+    #[serde(default = "Container::default_memory")]
+    pub memory_mib: u64,
+    /// Memory in MiB that the node counts as taken, up to the limit; the limit itself if not given.
+    #[serde(default)]
+    pub memory_request_mib: Option<u64>,
+    /// Processor limit in thousandths of a CPU, 10 to 1024000; none if not given.
+    #[serde(default)]
+    pub cpu_limit_m: Option<u32>,
+    /// Its share of busy processors, in thousandths of a CPU, 10 to 1024000: containers get time in this
+    /// proportion.
+    #[serde(default = "Container::default_cpu_request")]
+    pub cpu_request_m: u32,
+    /// Most processes at once, 1 to 32768.
+    #[serde(default = "Container::default_pids")]
+    pub pids: u32,
+    /// Tells when it has started up; until then the other probes wait. A failure restarts it.
+    #[serde(default)]
+    pub startup: Option<Probe>,
+    /// Tells whether it lives. A failure restarts it.
+    #[serde(default)]
+    pub liveness: Option<Probe>,
+    /// Tells whether it can do its work.
+    #[serde(default)]
+    pub readiness: Option<Probe>,
+}
+
+impl Container {
+    const fn default_memory() -> u64 {
+        64
+    }
+    const fn default_pids() -> u32 {
+        1024
+    }
+    const fn default_cpu_request() -> u32 {
+        100
+    }
+
+    /// Its probes with their names.
+    pub fn probes(&self) -> impl Iterator<Item = (&'static str, &Probe)> {
+        [("startup", &self.startup), ("liveness", &self.liveness), ("readiness", &self.readiness)]
+            .into_iter()
+            .filter_map(|(name, probe)| Some((name, probe.as_ref()?)))
+    }
+
+    /// Memory in MiB that the node counts as taken.
+    pub fn memory_taken_mib(&self) -> u64 {
+        self.memory_request_mib.unwrap_or(self.memory_mib)
+    }
+
+    /// What of it loosens the hold on it, one sentence each.
+    pub fn risks(&self) -> Vec<String> {
+        let add = &self.capabilities.add;
+        let name = &self.name;
+        add.iter().map(|word| format!("container `{name}` has the capability {word}")).collect()
+    }
+}
+
+/// Whether a path can be a place in a container: absolute, without `..`, not the root itself.
+pub(crate) fn is_place(path: &str) -> bool {
+    let parts = || path.split('/').filter(|part| !part.is_empty());
+    path.starts_with('/')
+        && path.len() <= 1024
+        && !path.contains('\0')
+        && parts().next().is_some()
+        && parts().all(|part| part != "." && part != "..")
+}
+
+impl Validate for Container {
+    fn validate(&self, found: &mut Invalid) {
+        self.validate_limits(found);
+        for word in self.command.iter().chain(&self.args) {
+            found.require(!word.contains('\0'), "command", "must not contain NUL");
+        }
+        for variable in &self.env {
+            let first = variable.name.chars().next();
+            let good = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+                && variable.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            found.require(
+                good,
+                "env",
+                "a name must be letters, digits and _, not starting with a digit",
+            );
+            found.require(!variable.value.contains('\0'), "env", "a value must not contain NUL");
+        }
+        let folder = &self.working_dir;
+        found.require(
+            folder.is_empty() || folder == "/" || is_place(folder),
+            "working_dir",
+            "must be an absolute path without `..`",
+        );
+        let user_good = self.user.len() <= 128
+            && self.user.chars().all(|c| c.is_ascii_graphic())
+            && self.user.matches(':').count() <= 1;
+        found.require(user_good, "user", "must be `user` or `user:group`, by name or number");
+        self.validate_folders(found);
+        self.validate_capabilities(found);
+        for (name, probe) in self.probes() {
+            probe.validate_as(name, name != "readiness", found);
+        }
+    }
+}
+
+impl Container {
+    fn validate_limits(&self, found: &mut Invalid) {
+        found.require(
+            (4..=1_048_576).contains(&self.memory_mib),
+            "memory_mib",
+            "must be 4 to 1048576",
+        );
+        if let Some(request) = self.memory_request_mib {
+            found.require(
+                (1..=self.memory_mib).contains(&request),
+                "memory_request_mib",
+                "must be 1 to the limit, `memory_mib`",
+            );
+        }
+        let milli = 10..=1_024_000;
+        if let Some(limit) = self.cpu_limit_m {
+            found.require(milli.contains(&limit), "cpu_limit_m", "must be 10 to 1024000");
+        }
+        found.require(
+            milli.contains(&self.cpu_request_m),
+            "cpu_request_m",
+            "must be 10 to 1024000",
+        );
+        found.require((1..=32_768).contains(&self.pids), "pids", "must be 1 to 32768");
+    }
+
+    fn validate_folders(&self, found: &mut Invalid) {
+        found.require(self.tmpfs.len() <= 16, "tmpfs", "must be at most 16 folders");
+        for folder in &self.tmpfs {
+            found.require(
+                is_place(&folder.path),
+                "tmpfs",
+                "a path must be absolute, without `..`, and not `/`",
+            );
+            found.require(
+                (1..=1_048_576).contains(&folder.size_mib),
+                "tmpfs",
+                "a size must be 1 to 1048576 MiB",
+            );
+        }
+        let mut places: Vec<&str> = self.tmpfs.iter().map(|folder| folder.path.as_str()).collect();
+        places.sort_unstable();
+        let twice = places.windows(2).any(|pair| pair.first() == pair.last());
+        found.require(!twice, "tmpfs", "each path may be given once");
+    }
+
+    fn validate_capabilities(&self, found: &mut Invalid) {
+        let known = |word: &String| CAPABILITIES.contains(&word.as_str());
+        for word in self.capabilities.add.iter().filter(|word| !known(word)) {
+            let shown: String = word.chars().take(40).collect();
+            found.add("capabilities.add", format!("there is no capability `{shown}`"));
+        }
+        for word in self.capabilities.drop.iter().filter(|word| !known(word) && *word != "ALL") {
+            let shown: String = word.chars().take(40).collect();
+            found.add("capabilities.drop", format!("there is no capability `{shown}`"));
+        }
+    }
+}
