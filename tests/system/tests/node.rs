@@ -7,12 +7,12 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use skerry_system_tests::{GUEST, NodeUnderTest, PASSWORD, SOON, USER, eventually, machine};
+use skerry_system_tests::{BOOT, GUEST, NodeUnderTest, PASSWORD, SOON, USER, eventually, machine};
 use xtask::builder::Builder;
 use xtask::paths::Paths;
 use xtask::web::node_command;
@@ -73,6 +73,11 @@ async fn a_node_lives() -> anyhow::Result<()> {
         "publish": [{"host_port": 8082, "workload_port": 8080}]}});
     node.post("/api/v1/pods", body).await?;
     let mut node = node.power_cycle()?;
+
+    step("with the cable out, everything comes back all the same");
+    node.vm.link(false)?;
+    back_without_a_cable(&mut node).await?;
+    node.vm.link(true)?;
     node.wait_api().await?;
     node.login().await.context("the account outlived the power cut")?;
     node.wait_answer(web, "skerry tiny container", SOON).await?;
@@ -281,6 +286,25 @@ async fn full_data_partition(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     node.shell(&format!("rm {file} {file}.rest"))?;
     let pod = node.get("/api/v1/pods/web").await?;
     ensure!(pod["spec"]["stop_timeout_s"] == 31, "{pod}");
+    Ok(())
+}
+
+/// Asked through the local socket, as a technician at the serial line would: nothing else can be reached.
+async fn back_without_a_cable(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let end = Instant::now() + BOOT + GUEST;
+    for (kind, name) in [("pod", "web"), ("pod", "late"), ("vm", "guest")] {
+        let ask = format!("skerry {kind} show {name} --json");
+        loop {
+            let (answer, code) = node.vm.shell(&ask, BOOT)?;
+            let found: Value = serde_json::from_str(&answer).unwrap_or_default();
+            if code == 0 && found["status"]["state"] == "running" {
+                break;
+            }
+            ensure!(Instant::now() < end, "{kind} {name} is not back: {code} {answer}");
+        }
+    }
+    let links = node.shell("cat /sys/class/net/*/carrier 2>/dev/null; true")?;
+    ensure!(links.lines().any(|line| line == "0"), "the cable was not out: {links}");
     Ok(())
 }
 
