@@ -3,6 +3,8 @@
 //! Everything here drives the real image. Nothing may depend on how fast the machine is: every wait is for a
 //! condition, with a limit that only says when to give up.
 
+mod claimed;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -56,16 +58,14 @@ impl NodeUnderTest {
     /// Boots the machine for the first time. The claim code is read off the serial console, as a person would.
     pub fn first_boot(mut machine: Machine) -> anyhow::Result<(Self, String)> {
         let page = machine.forward(443)?;
-        let mut node = Self {
-            vm: machine.start()?,
-            machine,
-            page,
-            http: client()?,
-            token: None,
-            fingerprint: String::new(),
-        };
+        let mut node = Self::over(machine.start()?, machine, page)?;
         let code = node.read_claim_code()?;
         Ok((node, code))
+    }
+
+    fn over(vm: Vm, machine: Machine, page: u16) -> anyhow::Result<Self> {
+        let http = client()?;
+        Ok(Self { vm, machine, page, http, token: None, fingerprint: String::new() })
     }
 
     /// Waits for the console's first screen and returns the claim code on it.

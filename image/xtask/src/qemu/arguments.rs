@@ -146,7 +146,24 @@ impl Machine {
         self.prepare()?;
         let mut vm = Vm::start(self, &["-S"])?;
         vm.restore(name)?;
+        vm.wake_shell()?;
         Ok(vm)
+    }
+
+    /// Becomes another machine with the same past: takes over disk and firmware variables, saved states included, of
+    /// the machine in `from`, which must be off.
+    ///
+    /// # Errors
+    /// When they cannot be copied.
+    pub fn take_over(&self, from: &Path) -> Result<(), QemuError> {
+        std::fs::create_dir_all(&self.folder)
+            .map_err(|source| QemuError::Prepare { path: self.folder.clone(), source })?;
+        for file in [self.disk(), self.variables(), self.stamp()] {
+            let source = file.file_name().map(|name| from.join(name)).unwrap_or_default();
+            std::fs::copy(&source, &file)
+                .map_err(|error| QemuError::Prepare { path: source, source: error })?;
+        }
+        Ok(())
     }
 
     /// Forgets disk and firmware variables, so that the next start is a first boot.

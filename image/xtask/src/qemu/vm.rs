@@ -127,6 +127,11 @@ impl Vm {
         Ok((output.to_owned(), code.trim_end_matches('.').trim().parse().unwrap_or(-1)))
     }
 
+    /// Has the debug shell of a machine that was not booted but restored show its prompt anew.
+    pub(super) fn wake_shell(&mut self) -> Result<(), QemuError> {
+        self.shell.as_mut().map_or(Ok(()), |shell| shell.send(b"\n"))
+    }
+
     /// Gives QEMU an order; see its QMP reference.
     ///
     /// # Errors
