@@ -15,6 +15,7 @@ mod health;
 mod lifecycle;
 mod memory;
 mod observed;
+pub mod oci;
 mod plan;
 mod prober;
 mod runtime;
