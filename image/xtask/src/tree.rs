@@ -15,6 +15,7 @@ use crate::{command, initrd};
 /// Programs of the node: name of the cargo package, name of the binary.
 pub const PROGRAMS: &[(&str, &str)] = &[
     ("skerry-noded", "noded"),
+    ("skerry-linux-ctr", "skerry-unpack"),
     ("skerry-northd", "northd"),
     ("skerry-console", "skerry-console"),
     ("skerry-cli", "skerry"),

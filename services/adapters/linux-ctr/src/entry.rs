@@ -29,7 +29,8 @@ pub struct EntryPath(Vec<Vec<u8>>);
 impl EntryPath {
     /// Checks a path of the stream.
     pub fn parse(bytes: &[u8]) -> Result<Self, UnpackError> {
-        let bad = |why| UnpackError::Refused { path: printable(bytes), why };
+        let bad =
+            |why: &'static str| UnpackError::Refused { path: printable(bytes), why: why.into() };
         if bytes.starts_with(b"/") {
             return Err(bad("an absolute path"));
         }
@@ -58,6 +59,11 @@ impl EntryPath {
     pub fn split(&self) -> Option<(&[Vec<u8>], &OsStr)> {
         let (last, parents) = self.0.split_last()?;
         Some((parents, OsStr::from_bytes(last)))
+    }
+
+    /// The path in the form that [`EntryPath::parse`] takes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        if self.0.is_empty() { b".".to_vec() } else { self.0.join(&b'/') }
     }
 
     /// How many names it has.
@@ -119,7 +125,7 @@ impl Malformed {
     /// As the unpacker's error.
     pub fn to_error(&self, limit: u64) -> UnpackError {
         match self {
-            Self::TooLong => UnpackError::TooLarge { limit, what: "bytes" },
+            Self::TooLong => UnpackError::TooLarge { limit, what: "bytes".into() },
         }
     }
 }

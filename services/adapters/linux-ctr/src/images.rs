@@ -1,38 +1,46 @@
 //! The library of unpacked images below `layers/` on the data partition.
 //!
 //! ```text
-//! layers/<first 32 digits of the layer's identity>/   one unpacked layer, shared by all images that have it
-//! layers/images/<SHA-256 of the archive>.json         which layers an image has, and how to run it
-//! layers/tmp/                                          what is being unpacked; swept at start
+//! layers/<first 32 digits of the blob's SHA-256>/   one unpacked layer, shared by all images that have it
+//! layers/images/<SHA-256>.json                      which layers an image has, and how to run it
+//! layers/tmp/                                       what is being unpacked; swept at start
 //! ```
+//!
+//! An image goes by the SHA-256 of its archive, or of its manifest if it lies in the store of blobs.
 //!
 //! A layer and a record appear under their names by one rename, after everything below is on disk: whatever
 //! has a name is whole. The library is only read by mounts, and nobody but root may enter it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use skerry_containers::ImageArchive;
+use skerry_containers::oci::is_sha256;
 
-use crate::archive::{ArchiveError, Compression, ImageArchiveFile, LayerBlob, is_sha256};
+use crate::archive::{ArchiveError, LayerBlob};
+use crate::blobs::{BlobError, BlobStore};
 use crate::folders;
-use crate::unpack::{Limits, UnpackError, unpack};
+use crate::source::{Source, SourceError};
+use crate::unpack::UnpackError;
+use crate::unpacker::Unpacking;
 
-/// Digits of a layer's identity in its directory's name: short, since a mount's options have a limit, and
+/// Version of the form of records. Version 1 named layers by the digest of the unpacked stream.
+const SCHEMA: u32 = 2;
+
+/// Digits of a layer's digest in its directory's name: short, since a mount's options have a limit, and
 /// with 128 bits still nothing that two layers could share.
 const NAME_DIGITS: usize = 32;
 
 /// What went wrong with an image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The archive.
+    /// Where it comes from.
     #[error(transparent)]
-    Archive(#[from] ArchiveError),
+    Source(#[from] SourceError),
     /// A layer of it.
     #[error("layer {digest} cannot be unpacked")]
     Layer {
@@ -65,15 +73,21 @@ impl ImageError {
         match self {
             Self::Layer { source, .. } => source.is_no_space(),
             Self::Library { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-            Self::Archive(_) | Self::Missing { .. } => false,
+            Self::Source(_) | Self::Missing { .. } => false,
         }
     }
 
-    /// Whether the image itself is at fault.
+    /// Whether the image itself is at fault. A damaged blob is not the image's fault: it is fetched again.
     pub fn is_images_fault(&self) -> bool {
-        matches!(self, Self::Archive(ArchiveError::Invalid { .. } | ArchiveError::Digest { .. }))
-            || matches!(self, Self::Layer { source, .. }
-                if !matches!(source, UnpackError::System { .. }))
+        match self {
+            Self::Source(SourceError::Archive(error)) => {
+                !matches!(error, ArchiveError::Read { .. })
+            }
+            Self::Source(SourceError::Oci(_)) => true,
+            Self::Source(SourceError::Blob(error)) => matches!(error, BlobError::Name),
+            Self::Layer { source, .. } => !matches!(source, UnpackError::System { .. }),
+            Self::Library { .. } | Self::Missing { .. } => false,
+        }
     }
 }
 
@@ -85,7 +99,7 @@ pub struct ImageRecord {
     pub schema: u32,
     /// SHA-256 of the manifest.
     pub manifest: String,
-    /// Identities of its layers, lowest first.
+    /// Digests of its layers' blobs, lowest first.
     pub layers: Vec<String>,
     /// Program and leading arguments.
     pub entrypoint: Vec<String>,
@@ -105,13 +119,14 @@ pub struct ImageRecord {
 #[derive(Debug, Clone)]
 pub struct ImageLibrary {
     root: PathBuf,
-    limits: Limits,
+    unpacking: Unpacking,
+    blobs: BlobStore,
 }
 
 impl ImageLibrary {
     /// Opens the library below `root`, making its folders and sweeping what an earlier run left half done.
-    pub fn open(root: PathBuf) -> Result<Self, ImageError> {
-        let library = Self { root, limits: Limits::default() };
+    pub fn open(root: PathBuf, blobs: BlobStore, unpacking: Unpacking) -> Result<Self, ImageError> {
+        let library = Self { root, unpacking, blobs };
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         let temporary = library.temporary();
@@ -133,11 +148,11 @@ impl ImageLibrary {
     }
 
     /// The directory of a layer.
-    pub fn layer(&self, diff_id: &str) -> PathBuf {
-        self.root.join(diff_id.get(..NAME_DIGITS).unwrap_or(diff_id))
+    pub fn layer(&self, digest: &str) -> PathBuf {
+        self.root.join(digest.get(..NAME_DIGITS).unwrap_or(digest))
     }
 
-    /// Archives whose images are whole in the library.
+    /// Images that are whole in the library.
     pub fn present(&self) -> BTreeSet<String> {
         let Ok(entries) = fs::read_dir(self.root.join("images")) else { return BTreeSet::new() };
         entries
@@ -156,7 +171,7 @@ impl ImageLibrary {
         }
         let text = fs::read(self.record_path(sha256)).map_err(|_| missing())?;
         let record: ImageRecord = serde_json::from_slice(&text).map_err(|_| missing())?;
-        let whole = record.schema == 1
+        let whole = record.schema == SCHEMA
             && record.layers.iter().all(|layer| is_sha256(layer) && self.layer(layer).is_dir());
         if whole { Ok(record) } else { Err(missing()) }
     }
@@ -166,18 +181,18 @@ impl ImageLibrary {
         if self.record(&image.sha256).is_ok() {
             return Ok(());
         }
-        let archive = ImageArchiveFile::open(Path::new(&image.path), &image.sha256)?;
-        let found = archive.image()?;
+        let source = Source::open(image, &self.blobs)?;
+        let found = source.image()?;
         for layer in &found.layers {
-            if !self.layer(&layer.diff_id).is_dir() {
-                self.unpack_layer(&archive, layer)?;
+            if !self.layer(&layer.digest).is_dir() {
+                self.unpack_layer(&source, layer)?;
             }
         }
         let config = found.configuration.config().clone().unwrap_or_default();
         let record = ImageRecord {
-            schema: 1,
+            schema: SCHEMA,
             manifest: found.manifest,
-            layers: found.layers.into_iter().map(|layer| layer.diff_id).collect(),
+            layers: found.layers.into_iter().map(|layer| layer.digest).collect(),
             entrypoint: config.entrypoint().clone().unwrap_or_default(),
             cmd: config.cmd().clone().unwrap_or_default(),
             env: config.env().clone().unwrap_or_default(),
@@ -188,11 +203,7 @@ impl ImageLibrary {
         self.write_record(&image.sha256, &record)
     }
 
-    fn unpack_layer(
-        &self,
-        archive: &ImageArchiveFile,
-        layer: &LayerBlob,
-    ) -> Result<(), ImageError> {
+    fn unpack_layer(&self, source: &Source<'_>, layer: &LayerBlob) -> Result<(), ImageError> {
         let temporary = self.temporary();
         let folder = tempfile::Builder::new()
             .prefix("layer-")
@@ -202,9 +213,9 @@ impl ImageLibrary {
         // Readable for the container's users; the library around it is not for the host's.
         folders::make(&tree, 0o755).map_err(|e| failed("make", &tree, e))?;
         let root = File::open(&tree).map_err(|e| failed("open", &tree, e))?;
-        self.unpack_checked(archive, layer, &root)?;
+        self.unpack_checked(source, layer, &root)?;
         nix::unistd::syncfs(&root).map_err(|e| failed("write out", &tree, e.into()))?;
-        let target = self.layer(&layer.diff_id);
+        let target = self.layer(&layer.digest);
         match fs::rename(&tree, &target) {
             // Another image with the same layer was faster.
             Err(error) if target.is_dir() => drop(error),
@@ -213,43 +224,25 @@ impl ImageLibrary {
         sync_folder(&self.root)
     }
 
-    /// Unpacks while hashing both the blob and the stream in it, and compares both digests at the end.
+    /// Unpacks and compares both digests, the blob's first: a damaged blob may look like a harmful layer.
     fn unpack_checked(
         &self,
-        archive: &ImageArchiveFile,
+        source: &Source<'_>,
         layer: &LayerBlob,
         root: &File,
     ) -> Result<(), ImageError> {
-        let unpackable = |source| ImageError::Layer { digest: layer.digest.clone(), source };
-        let damaged =
-            |error: io::Error| unpackable(UnpackError::Damaged { why: error.to_string() });
-        let mut blob = Hashing::new(archive.blob(&layer.digest)?);
-        let diff_id = {
-            let plain: Box<dyn Read + '_> = match layer.compression {
-                Compression::None => Box::new(&mut blob),
-                Compression::Gzip => {
-                    Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(&mut blob)))
-                }
-                Compression::Zstd => {
-                    Box::new(zstd::stream::read::Decoder::new(&mut blob).map_err(damaged)?)
-                }
-            };
-            let mut stream = Hashing::new(plain);
-            unpack(&mut stream, root, self.limits).map_err(unpackable)?;
-            // What follows the end of the archive belongs to the digest too.
-            drain(&mut stream, self.limits.bytes).map_err(damaged)?;
-            stream.digest()
-        };
-        drain(&mut blob, self.limits.bytes).map_err(damaged)?;
-        let wrong = |what: &str, digest: &str| ArchiveError::Digest {
-            what: what.to_owned(),
-            digest: digest.to_owned(),
-        };
-        if blob.digest() != layer.digest {
-            return Err(wrong("a layer", &layer.digest).into());
+        let blob = source.blob(&layer.digest)?;
+        let (digest, told) = self
+            .unpacking
+            .unpack(blob, layer.compression, root)
+            .map_err(|e| failed("unpack into", &self.temporary(), e))?;
+        if digest != layer.digest {
+            return Err(source.damaged(&layer.digest).into());
         }
-        if diff_id != layer.diff_id {
-            return Err(wrong("an unpacked layer", &layer.diff_id).into());
+        let layer_failed = |source| ImageError::Layer { digest: digest.clone(), source };
+        if told.map_err(layer_failed)? != layer.diff_id {
+            let why = "unpacked it is not what the image's configuration names".to_owned();
+            return Err(ImageError::Layer { digest, source: UnpackError::Damaged { why } });
         }
         Ok(())
     }
@@ -269,14 +262,6 @@ impl ImageLibrary {
     }
 }
 
-/// Reads to the end, up to a limit.
-fn drain(stream: &mut impl Read, limit: u64) -> io::Result<()> {
-    if io::copy(&mut stream.take(limit), &mut io::sink())? == limit {
-        return Err(io::Error::other("bytes without end after the archive"));
-    }
-    Ok(())
-}
-
 fn sync_folder(path: &Path) -> Result<(), ImageError> {
     let sync = || File::open(path)?.sync_all();
     sync().map_err(|e| failed("write out", path, e))
@@ -284,30 +269,6 @@ fn sync_folder(path: &Path) -> Result<(), ImageError> {
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> ImageError {
     ImageError::Library { action, path: path.display().to_string(), source }
-}
-
-/// A reader that hashes what passes.
-struct Hashing<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R: Read> Hashing<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new() }
-    }
-
-    fn digest(self) -> String {
-        hex::encode(self.hasher.finalize())
-    }
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.inner.read(buffer)?;
-        self.hasher.update(buffer.get(..got).unwrap_or_default());
-        Ok(got)
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{Layer, OciArchive, sha256};
+use skerry_containers::oci::Blob;
+
+use crate::testing::{Layer, OciArchive, sha256, unpacking};
+use crate::unpack::Limits;
 
 struct Shelf {
     folder: tempfile::TempDir,
@@ -13,7 +16,7 @@ struct Shelf {
 impl Shelf {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let library = ImageLibrary::open(folder.path().join("layers")).unwrap();
+        let library = open(folder.path());
         Self { folder, library }
     }
 
@@ -36,6 +39,11 @@ impl Shelf {
     fn is_clean(&self) -> bool {
         fs::read_dir(self.library.temporary()).unwrap().count() == 0
     }
+}
+
+fn open(folder: &Path) -> ImageLibrary {
+    let blobs = BlobStore::open(folder.join("blobs")).unwrap();
+    ImageLibrary::open(folder.join("layers"), blobs, unpacking(Limits::default())).unwrap()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -68,7 +76,7 @@ fn an_image_is_unpacked_once_and_layers_are_shared() {
 }
 
 #[test]
-fn every_compression_gives_the_same_layer() {
+fn every_compression_is_unpacked() {
     let base = Layer::default().file("a", "one").end();
     let zstd = zstd::encode_all(base.as_slice(), 1).unwrap();
     let layer = "application/vnd.oci.image.layer.v1.tar";
@@ -84,7 +92,7 @@ fn every_compression_gives_the_same_layer() {
         assert!(shelf.library.record(&image.sha256).is_ok());
     }
     assert_eq!(shelf.library.present().len(), 3);
-    assert_eq!(shelf.names().len(), 3, "one layer, images, tmp");
+    assert_eq!(shelf.names().len(), 5, "each blob is a layer of its own; images, tmp");
 }
 
 #[test]
@@ -93,7 +101,10 @@ fn an_archive_with_other_bytes_than_recorded_is_refused() {
     let mut image = shelf.archive(&OciArchive::new().layer(&Layer::default().end()).tar());
     image.sha256 = "0".repeat(64);
     let error = shelf.library.import(&image).unwrap_err();
-    assert!(matches!(error, ImageError::Archive(ArchiveError::Digest { .. })), "{error:?}");
+    assert!(
+        matches!(error, ImageError::Source(SourceError::Archive(ArchiveError::Digest { .. }))),
+        "{error:?}"
+    );
     assert!(error.is_images_fault());
 }
 
@@ -167,11 +178,70 @@ fn leftovers_are_swept_and_a_record_without_its_layer_counts_for_nothing() {
     shelf.library.import(&image).unwrap();
     let root = shelf.folder.path().join("layers");
     fs::create_dir_all(root.join("tmp/layer-half/tree")).unwrap();
-    let library = ImageLibrary::open(root.clone()).unwrap();
+    let library = open(shelf.folder.path());
     assert!(shelf.is_clean());
     let layer = library.layer(&library.record(&image.sha256).unwrap().layers[0]);
     fs::remove_dir_all(layer).unwrap();
     assert!(library.present().is_empty());
     library.import(&image).unwrap();
     assert_eq!(library.present().len(), 1);
+}
+
+/// Puts every blob of an image into the store and names the image.
+fn stored(shelf: &Shelf, archive: OciArchive) -> (ImageArchive, Vec<String>) {
+    let (manifest, blobs) = archive.blobs();
+    let digests = blobs.iter().map(|bytes| put(shelf, bytes)).collect();
+    let image =
+        ImageArchive { name: "tiny".parse().unwrap(), path: String::new(), sha256: manifest };
+    (image, digests)
+}
+
+fn put(shelf: &Shelf, bytes: &[u8]) -> String {
+    let path = shelf.folder.path().join("incoming");
+    fs::write(&path, bytes).unwrap();
+    let blob = Blob { digest: sha256(bytes), size: bytes.len() as u64 };
+    shelf.library.blobs.adopt(&path, &blob).unwrap();
+    blob.digest
+}
+
+#[test]
+fn an_image_in_the_store_is_unpacked_and_a_damaged_blob_is_set_aside_and_mended() {
+    let shelf = Shelf::new();
+    let base = Layer::default().file("a", &"one".repeat(1000)).end();
+    let (image, digests) = stored(&shelf, OciArchive::new().layer(&base).cmd(&["/bin/a"]));
+    assert_eq!(digests.len(), 3);
+    let layer = sha256(&base);
+    let path = shelf.folder.path().join("blobs/sha256").join(&layer);
+    let mut damaged = base.clone();
+    damaged[700] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    let error = shelf.library.import(&image).unwrap_err();
+    assert!(
+        matches!(error, ImageError::Source(SourceError::Blob(BlobError::Damaged { .. }))),
+        "{error:?}"
+    );
+    assert!(!error.is_images_fault(), "it can be fetched again");
+    assert!(!shelf.library.blobs.present().contains(&layer), "set aside");
+    assert!(shelf.is_clean() && shelf.library.present().is_empty());
+    let error = shelf.library.import(&image).unwrap_err();
+    assert!(matches!(error, ImageError::Source(SourceError::Blob(BlobError::Missing { .. }))));
+    put(&shelf, &base);
+    shelf.library.import(&image).unwrap();
+    assert_eq!(shelf.library.record(&image.sha256).unwrap().cmd, ["/bin/a"]);
+}
+
+#[test]
+fn a_layer_is_not_shared_on_the_word_of_what_it_unpacks_to() {
+    let shelf = Shelf::new();
+    let good = Layer::default().file("a", "good").end();
+    let evil = Layer::default().file("a", "evil").end();
+    let plain = "application/vnd.oci.image.layer.v1.tar";
+    let lie = OciArchive::new().blob_layer(&evil, plain, &sha256(&good));
+    let (image, _) = stored(&shelf, lie);
+    assert!(shelf.library.import(&image).is_err());
+    let (image, _) = stored(&shelf, OciArchive::new().layer(&good));
+    shelf.library.import(&image).unwrap();
+    let record = shelf.library.record(&image.sha256).unwrap();
+    let file = shelf.library.layer(&record.layers[0]).join("a");
+    assert_eq!(fs::read_to_string(file).unwrap(), "good");
 }

@@ -5,21 +5,29 @@
 //! by their names.
 
 mod archive;
+mod blobs;
 mod bundle;
+mod child;
 mod entry;
 mod folders;
+mod frames;
 mod images;
+mod jail;
 mod logs;
 mod observe;
 mod places;
 mod probe;
 mod runtime;
 mod service;
+mod source;
 mod supervisor;
 #[cfg(test)]
 mod testing;
 mod unpack;
+mod unpacker;
 mod user;
 
+pub use blobs::{BlobError, BlobStore};
 pub use places::Places;
 pub use runtime::LinuxContainers;
+pub use unpacker::program as unpack_program;

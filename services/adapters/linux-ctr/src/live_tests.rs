@@ -63,6 +63,13 @@ impl Held {
     }
 }
 
+/// The usual places, with the program that reads layers as it was built.
+fn below(data: &Path, run: &Path) -> Places {
+    let mut places = Places::below(data, run);
+    places.unpack = crate::testing::unpacking(crate::unpack::Limits::default()).program;
+    places
+}
+
 async fn succeed(words: &[&str]) -> String {
     let output = Command::new(words[0]).args(&words[1..]).output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -223,7 +230,7 @@ impl Stage {
     async fn for_user(user: &str) -> Self {
         let folder =
             tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/tmp").unwrap();
-        let places = Places::below(&folder.path().join("data"), &folder.path().join("run"));
+        let places = below(&folder.path().join("data"), &folder.path().join("run"));
         let containers = LinuxContainers::with_supervisor(places, Arc::new(Direct::default()));
         Self::over(folder, containers, user).await
     }
@@ -598,7 +605,7 @@ async fn work_cut_short_is_completed() {
                 stage.containers.apply(step).await.unwrap();
             }
             let (data, run) = (stage.folder.path().join("data"), stage.folder.path().join("run"));
-            let places = Places::below(&data, &run);
+            let places = below(&data, &run);
             if power_cut {
                 let direct = Direct::default();
                 direct.unmount(&places.root(stage.pod, &main)).await.unwrap();
@@ -621,7 +628,7 @@ async fn work_cut_short_is_completed() {
 async fn under_systemd_a_container_lives_its_whole_life() {
     let folder =
         tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/lib/skerry").unwrap();
-    let places = || Places::below(&folder.path().join("data"), Path::new("/run/skerry-live"));
+    let places = || below(&folder.path().join("data"), Path::new("/run/skerry-live"));
     let containers = LinuxContainers::start(places(), Systemd::system());
     let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
     let mut stage = Stage::over(other_folder, containers, "").await;

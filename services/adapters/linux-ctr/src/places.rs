@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/layers/                        the image library
+//! <data>/blobs/                         images as they were brought in, by digest
 //! <data>/pods/<pod>/<container>/        made, upper/, work/: the writable layer
 //! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid: the bundle
 //! <run>/crun/                           crun's own records
@@ -20,6 +21,8 @@ pub struct Places {
     run: PathBuf,
     /// The container runtime.
     pub crun: PathBuf,
+    /// The program that reads layers.
+    pub unpack: PathBuf,
     /// The journal's reader.
     pub journalctl: PathBuf,
     /// Where named network namespaces are.
@@ -34,6 +37,7 @@ impl Places {
             data: data.to_owned(),
             run: run.to_owned(),
             crun: PathBuf::from("/usr/bin/crun"),
+            unpack: PathBuf::from("/usr/bin/skerry-unpack"),
             journalctl: PathBuf::from("/usr/bin/journalctl"),
             namespaces: PathBuf::from("/run/netns"),
         }
@@ -42,6 +46,11 @@ impl Places {
     /// The image library.
     pub fn layers(&self) -> PathBuf {
         self.data.join("layers")
+    }
+
+    /// The store of blobs.
+    pub fn blobs(&self) -> PathBuf {
+        self.data.join("blobs")
     }
 
     /// The folder of all pods' writable layers.

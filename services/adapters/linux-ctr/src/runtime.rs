@@ -17,12 +17,15 @@ use tokio::sync::{Mutex, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+use crate::blobs::BlobStore;
 use crate::bundle::{BundleError, etc_files, spec};
 use crate::images::{ImageError, ImageLibrary, ImageRecord};
 use crate::observe::run_of;
 use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
 use crate::service::ContainerUnit;
+use crate::source::SourceError;
 use crate::supervisor::{RootMount, Supervisor};
+use crate::unpacker::Unpacking;
 use crate::{folders, logs, probe, user};
 
 /// Options of a mount that still fit into the one page that the kernel takes.
@@ -129,7 +132,10 @@ impl Inner {
         if let Some(library) = self.library.get() {
             return Ok(library);
         }
-        let opened = ImageLibrary::open(self.places.layers())
+        let unpacking = Unpacking::new(self.places.unpack.clone());
+        let opened = BlobStore::open(self.places.blobs())
+            .map_err(|error| ImageError::from(SourceError::from(error)))
+            .and_then(|blobs| ImageLibrary::open(self.places.layers(), blobs, unpacking))
             .map_err(|error| image_failed("the image library cannot be opened", error))?;
         Ok(self.library.get_or_init(|| opened))
     }

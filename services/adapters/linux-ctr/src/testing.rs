@@ -8,6 +8,16 @@ use skerry_containers::{ContainerDesired, ImageArchive, PodNetwork};
 use skerry_model::{Id, Pod};
 
 use crate::images::ImageRecord;
+use crate::unpack::Limits;
+use crate::unpacker::Unpacking;
+
+/// The real program that reads layers, as built beside the tests.
+pub(crate) fn unpacking(limits: Limits) -> Unpacking {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().parent().unwrap().join("skerry-unpack");
+    assert!(program.exists(), "first: cargo build -p skerry-linux-ctr");
+    Unpacking { program, limits }
+}
 
 /// SHA-256 as hex digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -57,6 +67,18 @@ impl Layer {
 
     pub(crate) fn program(self, path: &str, data: &[u8]) -> Self {
         self.raw(b'0', path.as_bytes(), b"", data, 0o755)
+    }
+
+    /// A file whose field for the owner holds these seven bytes at most.
+    pub(crate) fn file_with_owner(mut self, owner: &str) -> Self {
+        let mut header = Self::header(b'0', b"owned", b"", 0, 0o644);
+        header[108..115].fill(0);
+        header[108..108 + owner.len()].copy_from_slice(owner.as_bytes());
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self.0.extend(header);
+        self
     }
 
     pub(crate) fn folder(self, path: &str) -> Self {
@@ -159,13 +181,8 @@ impl OciArchive {
         (format!("sha256:{digest}"), size)
     }
 
-    pub(crate) fn tar(mut self) -> Vec<u8> {
-        if self.damaged {
-            for (_, blob) in &mut self.blobs {
-                // The last bytes of a tar stream are padding: the layer still unpacks.
-                *blob.last_mut().unwrap() ^= 1;
-            }
-        }
+    /// Adds configuration and manifest; gives the manifest's digest and size.
+    fn finish(&mut self) -> (String, usize) {
         let config = json!({
             "architecture": "amd64", "os": "linux", "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": self.diff_ids},
@@ -177,7 +194,24 @@ impl OciArchive {
                 "digest": digest, "size": size},
             "layers": self.layers,
         });
-        let (digest, size) = self.put_json(&manifest);
+        self.put_json(&manifest)
+    }
+
+    /// The manifest's digest and all blobs.
+    pub(crate) fn blobs(mut self) -> (String, Vec<Vec<u8>>) {
+        let (digest, _) = self.finish();
+        let digest = digest.strip_prefix("sha256:").unwrap().to_owned();
+        (digest, self.blobs.into_iter().map(|(_, bytes)| bytes).collect())
+    }
+
+    pub(crate) fn tar(mut self) -> Vec<u8> {
+        if self.damaged {
+            for (_, blob) in &mut self.blobs {
+                // The last bytes of a tar stream are padding: the layer still unpacks.
+                *blob.last_mut().unwrap() ^= 1;
+            }
+        }
+        let (digest, size) = self.finish();
         let mut index = json!({"schemaVersion": 2, "manifests": [{
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "digest": digest, "size": size,
@@ -219,7 +253,7 @@ pub(crate) fn desired(name: &str) -> ContainerDesired {
 /// An image that says little.
 pub(crate) fn record() -> ImageRecord {
     ImageRecord {
-        schema: 1,
+        schema: 2,
         manifest: "b".repeat(64),
         layers: vec!["c".repeat(64)],
         entrypoint: vec!["/bin/httpd".to_owned()],

@@ -8,7 +8,11 @@
 //! Deleted files of lower layers (`.wh.` entries) become what overlayfs expects: character devices 0/0, and
 //! the `user.overlay.opaque` mark on directories, for mounts with `userxattr`. Extended attributes of the
 //! stream, and with them file capabilities, are left out.
+//!
+//! The stream itself has been read by another process (see `unpacker`), which is not believed: entries are
+//! checked here whatever it said.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,7 +28,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat
 use tar::EntryType;
 use xattr::FileExt;
 
-use crate::entry::{EntryPath, LayerEntry, Malformed, read_entries};
+use crate::entry::{EntryPath, LayerEntry, Malformed};
 
 /// How much one layer may be.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +55,7 @@ pub enum UnpackError {
         /// The entry, made printable.
         path: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: Cow<'static, str>,
     },
     /// The stream is not a tar archive, or breaks off.
     #[error("the layer's archive is damaged: {why}")]
@@ -65,7 +69,7 @@ pub enum UnpackError {
         /// The limit.
         limit: u64,
         /// Of what.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// The system refused.
     #[error("cannot {action} `{path}`")]
@@ -92,20 +96,8 @@ impl UnpackError {
     }
 }
 
-/// Unpacks a tar stream into an empty directory.
-pub fn unpack(layer: impl Read, root: &File, limits: Limits) -> Result<(), UnpackError> {
-    let unpacker = Unpacker { root, limits };
-    let mut count = 0_u64;
-    read_entries(layer, limits.bytes, |entry, data| {
-        count += 1;
-        if count > limits.entries {
-            return Err(UnpackError::TooLarge { limit: limits.entries, what: "entries" });
-        }
-        unpacker.entry(entry, data)
-    })
-}
-
-struct Unpacker<'a> {
+/// Makes the files of one layer.
+pub struct Unpacker<'a> {
     root: &'a File,
     limits: Limits,
 }
@@ -116,8 +108,14 @@ struct Place<'a> {
     name: &'a OsStr,
 }
 
-impl Unpacker<'_> {
-    fn entry(&self, entry: &LayerEntry, data: &mut dyn Read) -> Result<(), UnpackError> {
+impl<'a> Unpacker<'a> {
+    /// Into this directory, which is empty.
+    pub fn new(root: &'a File, limits: Limits) -> Self {
+        Self { root, limits }
+    }
+
+    /// Makes one entry's file. `data` are the file's bytes.
+    pub fn entry(&self, entry: &LayerEntry, data: &mut dyn Read) -> Result<(), UnpackError> {
         let Some((parents, name)) = entry.path.split() else {
             return self.root_entry(entry);
         };
@@ -203,7 +201,7 @@ impl Unpacker<'_> {
     ) -> Result<(), UnpackError> {
         let path = &entry.path;
         if entry.size > self.limits.bytes {
-            return Err(UnpackError::TooLarge { limit: self.limits.bytes, what: "bytes" });
+            return Err(UnpackError::TooLarge { limit: self.limits.bytes, what: "bytes".into() });
         }
         replace(path, place)?;
         let flags =
@@ -336,19 +334,23 @@ fn climbs_out(depth: usize, target: &Path) -> bool {
 }
 
 fn refused(path: &EntryPath, why: &'static str) -> UnpackError {
-    UnpackError::Refused { path: path.to_string(), why }
+    UnpackError::Refused { path: path.to_string(), why: why.into() }
 }
 
 fn broken(action: &'static str, path: &EntryPath, source: impl Into<io::Error>) -> UnpackError {
     UnpackError::System { action, path: path.to_string(), source: source.into() }
 }
 
-/// A copy fails because of the stream, which names itself [`Malformed`], or because of the disk.
+/// A copy fails because of the stream, which names itself [`Malformed`] or says what its reader found, or
+/// because of the disk.
 fn copy_failed(path: &EntryPath, limits: Limits, error: io::Error) -> UnpackError {
-    match Malformed::of(&error) {
-        Some(malformed) => malformed.to_error(limits.bytes),
-        None if error.raw_os_error().is_some() => broken("write", path, error),
-        None => UnpackError::Damaged { why: error.to_string() },
+    if let Some(malformed) = Malformed::of(&error) {
+        return malformed.to_error(limits.bytes);
+    }
+    match error.downcast::<UnpackError>() {
+        Ok(fault) => fault,
+        Err(error) if error.raw_os_error().is_some() => broken("write", path, error),
+        Err(error) => UnpackError::Damaged { why: error.to_string() },
     }
 }
 

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::Layer;
+use skerry_containers::oci::Compression;
+
+use crate::testing::{Layer, sha256, unpacking};
 
 /// A directory to unpack into, with a file beside it that no layer may reach.
 struct Ground {
@@ -27,8 +29,23 @@ impl Ground {
         self.folder.path().join("root")
     }
 
+    /// Through the real program.
     fn unpack(&self, layer: &[u8], limits: Limits) -> Result<(), UnpackError> {
-        unpack(layer, &File::open(self.root()).unwrap(), limits)
+        let digest = self.unpack_packed(layer, Compression::None, limits)?;
+        assert_eq!(digest, sha256(layer));
+        Ok(())
+    }
+
+    fn unpack_packed(
+        &self,
+        layer: &[u8],
+        compression: Compression,
+        limits: Limits,
+    ) -> Result<String, UnpackError> {
+        let root = File::open(self.root()).unwrap();
+        let (blob, told) = unpacking(limits).unpack(layer, compression, &root).unwrap();
+        assert_eq!(blob, sha256(layer), "the whole blob is hashed whatever came of it");
+        told
     }
 
     fn is_untouched(&self) -> bool {
@@ -94,9 +111,39 @@ fn every_harmful_layer_is_refused_and_reaches_nothing() {
         ("directory in place of a file", Layer::default().file("a", "x").folder("a")),
         ("deletes what it brings", Layer::default().file("a", "x").file(".wh.a", "")),
         ("larger than allowed", Layer::default().file("a", &"x".repeat(2 << 20))),
+        ("deletion of the root by its path", Layer::default().file("./.wh...", "")),
+        ("opaque mark that is deleted", Layer::default().file(".wh..wh..opq/x", "")),
+        ("deletion of a deletion", Layer::default().file("a/.wh..wh.b", "")),
+        (
+            "link with a name without end",
+            Layer::default().extended(&[("linkpath", &"x/".repeat(3000))]).symlink("a", ""),
+        ),
+        ("link to nothing", Layer::default().symlink("a", "")),
+        (
+            "hard link to itself through `..`",
+            Layer::default().folder("a").link(b'1', "a/x", "a/../x"),
+        ),
+        ("hard link to a folder", Layer::default().folder("a").link(b'1', "b", "a")),
+        ("hard link to a deletion", Layer::default().file(".wh.a", "").link(b'1', "b", "a")),
+        ("zero byte in a path", Layer::default().extended(&[("path", "a\0b")]).file("x", "")),
+        (
+            "negative owner",
+            Layer::default().extended(&[("uid", "-5")]).file("x", "").file_with_owner("-5"),
+        ),
+        ("owner that is no number", Layer::default().file_with_owner("zzzzzzz")),
+        (
+            "extended header of nothing but keys",
+            Layer::default().raw(b'x', b"p", b"", &b"9 a=b\n\n\n".repeat(9000), 0),
+        ),
+        (
+            "extended header whose length lies",
+            Layer::default().raw(b'x', b"p", b"", b"999 path=x\n", 0).file("x", ""),
+        ),
+        ("directory over a link", Layer::default().symlink("a", "b").folder("a")),
+        ("link through a file", Layer::default().file("a", "").symlink("a/b", "c")),
         ("too many entries", (0..101).fold(Layer::default(), |l, n| l.file(&format!("{n}"), ""))),
     ];
-    assert!(corpus.len() >= 12);
+    assert!(corpus.len() >= 50, "{} layers", corpus.len());
     for (what, layer) in corpus {
         let ground = Ground::new();
         let result = ground.unpack(&layer.end(), SMALL);
@@ -120,19 +167,47 @@ fn a_size_that_lies_is_found_out() {
     assert!(matches!(error, UnpackError::Damaged { .. }), "{error:?}");
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
 #[test]
 fn a_small_stream_cannot_become_a_big_one() {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    packed.write_all(&Layer::header(b'0', b"bomb", b"", 1 << 30, 0o644)).unwrap();
-    packed.write_all(&vec![0; 8 << 20]).unwrap();
-    let packed = packed.finish().unwrap();
-    assert!(packed.len() < 100_000);
-    let ground = Ground::new();
-    let stream = flate2::read::GzDecoder::new(packed.as_slice());
-    let root = File::open(ground.root()).unwrap();
-    let limits = Limits { bytes: 2 << 30, entries: 10 };
-    let error = unpack(stream, &root, limits).unwrap_err();
-    assert!(matches!(error, UnpackError::Damaged { .. }), "{error:?}");
+    let limits = Limits { bytes: 4 << 20, entries: 10 };
+    let bomb = Layer::default().file("bomb", &"0".repeat(16 << 20)).end();
+    let zstd = zstd::encode_all(bomb.as_slice(), 1).unwrap();
+    // All is small in the layer itself; what follows its end is not.
+    let mut tail = Layer::default().file("a", "x").end();
+    tail.resize(32 << 20, 0);
+    // Broken off behind the header of a large file.
+    let mut cut = Layer::header(b'0', b"bomb", b"", 1 << 21, 0o644).to_vec();
+    cut.resize(1 << 20, 0);
+    for (what, packed, compression) in [
+        ("gzip", gzip(&bomb), Compression::Gzip),
+        ("gzip in many members", gzip(&bomb[..4096]).repeat(9000), Compression::Gzip),
+        ("zstd", zstd, Compression::Zstd),
+        ("zeros at the end", gzip(&tail), Compression::Gzip),
+        ("cut off", gzip(&cut), Compression::Gzip),
+        ("no gzip", bomb.clone(), Compression::Gzip),
+        ("no zstd", bomb.clone(), Compression::Zstd),
+        ("zstd with a window of 2 GiB", zstd_window(31), Compression::Zstd),
+    ] {
+        assert!(packed.len() < 20 << 20, "{what}");
+        let ground = Ground::new();
+        let error = ground.unpack_packed(&packed, compression, limits).expect_err(what);
+        assert!(!matches!(error, UnpackError::System { .. }), "{what}: {error:?}");
+        assert!(ground.is_untouched(), "{what}");
+    }
+}
+
+/// The head of a frame that wants a window of two to this power.
+fn zstd_window(power: u8) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, (power - 10) << 3];
+    // One last block of one byte, repeated a million times.
+    frame.extend([0x03, 0x00, 0x80, b'x']);
+    frame
 }
 
 #[test]

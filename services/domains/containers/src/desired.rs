@@ -5,15 +5,22 @@ use std::net::Ipv4Addr;
 use sha2::{Digest, Sha256};
 use skerry_model::{Capabilities, Container, EnvVar, Id, Name, Pod, Tmpfs};
 
-/// The archive that a container's image lies in.
+/// Where a container's image lies: in an archive, or in the node's store of blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageArchive {
     /// The image's name, for people.
     pub name: Name,
-    /// Where the archive lies.
+    /// Where the archive lies; empty for the store of blobs.
     pub path: String,
-    /// SHA-256 of the archive, 64 lower-case hex digits; this is the image's identity.
+    /// SHA-256 of the archive, or of the manifest in the store of blobs; this is the image's identity.
     pub sha256: String,
+}
+
+impl ImageArchive {
+    /// Whether it lies in the store of blobs.
+    pub fn is_stored(&self) -> bool {
+        self.path.is_empty()
+    }
 }
 
 /// The network that a pod's containers share. It is wired before the first of them starts.

@@ -83,7 +83,7 @@ impl Manifest {
 pub enum Described {
     /// The image.
     Manifest(Manifest),
-    /// A choice, and the manifest in it that is for this machine.
+    /// A choice, and the manifest in it that is for this machine, or the one index in it.
     Index(Blob),
 }
 
@@ -154,10 +154,8 @@ pub fn configuration(
 /// The manifest for this machine: the first that says so, as others choose too, or the only one that says nothing.
 fn index(bytes: &[u8]) -> Result<Described, OciError> {
     let index: ImageIndex = json(bytes, "the index")?;
-    let usable = |descriptor: &&Descriptor| {
-        let kind = descriptor.media_type().as_ref();
-        kind == OCI_MANIFEST || kind == DOCKER_MANIFEST
-    };
+    let usable =
+        |descriptor: &&Descriptor| MANIFEST_TYPES.contains(&descriptor.media_type().as_ref());
     let fits = |descriptor: &&Descriptor| {
         descriptor.platform().as_ref().is_some_and(|platform| {
             *platform.os() == Os::Linux && *platform.architecture() == Arch::Amd64
