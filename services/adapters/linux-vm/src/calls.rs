@@ -3,7 +3,7 @@
 //! Run on a [`crate::worker`] thread. Done already is done: starting what runs and destroying what is
 //! off succeed.
 
-use skerry_compute::{DomainObserved, DomainPower, HypervisorError, OffReason};
+use skerry_compute::{DomainObserved, DomainPower, Hold, HypervisorError, OffReason};
 use skerry_model::{Id, Vm};
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -68,6 +68,42 @@ pub fn start(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
 /// Presses the power button of a running guest.
 pub fn shutdown(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
     while_active(connection, vm, "shutdown", |domain| domain.shutdown().map(drop))
+}
+
+/// Holds a running guest.
+pub fn pause(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
+    while_active(connection, vm, "pause", |domain| {
+        let (state, _) = domain.get_state()?;
+        if state == sys::VIR_DOMAIN_RUNNING { domain.suspend().map(drop) } else { Ok(()) }
+    })
+}
+
+/// Presses the reset button of a running guest.
+pub fn reset(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
+    while_active(connection, vm, "reset", |domain| domain.reset().map(drop))
+}
+
+/// Asks a running guest to reboot: its power button is pressed, and what would be its end becomes a reset.
+pub fn reboot(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
+    let button = sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN;
+    while_active(connection, vm, "reboot", |domain| domain.reboot(button))
+}
+
+/// Puts a guest's memory on disk and ends its process. However it stood, it runs when it goes on.
+pub fn save(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
+    while_active(connection, vm, "save", |domain| {
+        domain.managed_save(sys::VIR_DOMAIN_SAVE_RUNNING).map(drop)
+    })
+}
+
+/// Makes libvirt forget memory on disk. The file itself goes with it if libvirt knows of it.
+pub fn discard(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
+    let Some(domain) = find(connection, vm)? else { return Ok(()) };
+    owned(&domain, vm, "discard")?;
+    if domain.has_managed_save(0)? {
+        domain.managed_save_remove(0)?;
+    }
+    Ok(())
 }
 
 /// Lets a held guest run on.
@@ -155,9 +191,15 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
         return Ok(None);
     };
     let pid = if power.is_up() { places.pid(&domain.get_name()?) } else { None };
+    let saved = !power.is_up()
+        && match places.saved(vm) {
+            Some(saved) => saved,
+            None => domain.has_managed_save(0)?,
+        };
     Ok(Some(DomainObserved {
         vm,
         power,
+        saved,
         defined: defined.map(|label| label.fingerprint),
         live: live.map(|label| label.fingerprint),
         pid,
@@ -190,7 +232,12 @@ fn power(state: sys::virDomainState, reason: i32) -> DomainPower {
         sys::VIR_DOMAIN_PAUSED if reason == sys::VIR_DOMAIN_PAUSED_STARTING_UP => {
             DomainPower::Running
         }
-        sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => DomainPower::Paused,
+        sys::VIR_DOMAIN_PAUSED => DomainPower::Paused(match reason {
+            sys::VIR_DOMAIN_PAUSED_USER => Hold::Asked,
+            sys::VIR_DOMAIN_PAUSED_IOERROR => Hold::DiskFault,
+            _ => Hold::Other,
+        }),
+        sys::VIR_DOMAIN_PMSUSPENDED => DomainPower::Paused(Hold::Other),
         sys::VIR_DOMAIN_SHUTOFF => DomainPower::Off(match reason {
             sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN => OffReason::Shutdown,
             sys::VIR_DOMAIN_SHUTOFF_DESTROYED => OffReason::Destroyed,
@@ -217,7 +264,9 @@ mod tests {
         assert_eq!(power(sys::VIR_DOMAIN_RUNNING, 1), DomainPower::Running);
         // The guest has shut down and its process is about to end.
         assert_eq!(power(sys::VIR_DOMAIN_SHUTDOWN, 1), DomainPower::Running);
-        assert_eq!(power(sys::VIR_DOMAIN_PAUSED, 1), DomainPower::Paused);
+        assert_eq!(power(sys::VIR_DOMAIN_PAUSED, 1), DomainPower::Paused(Hold::Asked));
+        let disk = i32::try_from(sys::VIR_DOMAIN_PAUSED_IOERROR).unwrap();
+        assert_eq!(power(sys::VIR_DOMAIN_PAUSED, disk), DomainPower::Paused(Hold::DiskFault));
         let starting = i32::try_from(sys::VIR_DOMAIN_PAUSED_STARTING_UP).unwrap();
         assert_eq!(power(sys::VIR_DOMAIN_PAUSED, starting), DomainPower::Running);
     }

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use skerry_compute::{LogChunk, LogPosition};
+use skerry_compute::{DomainDefinition, LogChunk, LogPosition};
 use skerry_model::{Id, Vm};
 
 /// Older parts of a log that are looked for. The log service keeps fewer.
@@ -21,7 +21,12 @@ pub struct Places {
     pub data: PathBuf,
     /// Where libvirt notes the process ids of its domains.
     pub pids: PathBuf,
+    /// Where libvirt puts the memory of suspended guests; `None` if it keeps none on disk.
+    pub memory: Option<PathBuf>,
 }
+
+/// How the file of a guest's memory begins once it is whole; before, it begins otherwise.
+const WHOLE: &[u8] = b"LibvirtQemudSave";
 
 impl Places {
     fn folder(&self, vm: Id<Vm>) -> PathBuf {
@@ -71,6 +76,33 @@ impl Places {
     pub fn pid(&self, domain: &str) -> Option<u32> {
         let text = fs::read_to_string(self.pids.join(format!("{domain}.pid"))).ok()?;
         text.trim().parse().ok()
+    }
+
+    fn memory_file(&self, vm: Id<Vm>) -> Option<PathBuf> {
+        let folder = self.memory.as_ref()?;
+        Some(folder.join(format!("{}.save", DomainDefinition::domain_name(vm))))
+    }
+
+    /// Whether a machine's whole memory is on disk; `None` if files do not tell.
+    pub fn saved(&self, vm: Id<Vm>) -> Option<bool> {
+        let path = self.memory_file(vm)?;
+        let mut begin = Vec::new();
+        let limit = WHOLE.len() as u64;
+        let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut begin));
+        Some(read.is_ok() && begin == WHOLE)
+    }
+
+    /// Removes a machine's memory from disk, and sees to it that it stays removed after a power cut.
+    pub fn discard(&self, vm: Id<Vm>) -> io::Result<()> {
+        let Some(path) = self.memory_file(vm) else { return Ok(()) };
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match &self.memory {
+            Some(folder) if folder.is_dir() => File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
     }
 
     /// Reads a serial log from a place on.
@@ -149,7 +181,11 @@ mod tests {
     impl Log {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
-            let places = Places { data: root.path().join("vm"), pids: root.path().join("run") };
+            let places = Places {
+                data: root.path().join("vm"),
+                pids: root.path().join("run"),
+                memory: Some(root.path().join("memory")),
+            };
             let vm = Id::new(Uuid::from_u128(7));
             places.make(vm).unwrap();
             places.make(vm).unwrap();
@@ -205,6 +241,26 @@ mod tests {
         let log = Log::new();
         log.write("", "text");
         assert_eq!(log.read(LogPosition { file: 1, offset: 99 }, 100).0, "text");
+    }
+
+    #[test]
+    fn only_whole_memory_counts() {
+        let log = Log::new();
+        let folder = log.places.memory.clone().unwrap();
+        log.places.discard(log.vm).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join(format!("{}.save", DomainDefinition::domain_name(log.vm)));
+        assert_eq!(log.places.saved(log.vm), Some(false));
+        for (text, whole) in [("LibvirtQemudPart..", false), ("Lib", false), ("", false)] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(log.places.saved(log.vm), Some(whole), "{text}");
+        }
+        fs::write(&file, "LibvirtQemudSave and memory").unwrap();
+        assert_eq!(log.places.saved(log.vm), Some(true));
+        log.places.discard(log.vm).unwrap();
+        assert_eq!(log.places.saved(log.vm), Some(false));
+        let nowhere = Places { memory: None, ..log.places };
+        assert_eq!(nowhere.saved(log.vm), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The hypervisor port over libvirt.
 //!
-//! Two threads: one makes changes, one looks and polls, so that a slow start does not hide the other
-//! guests. The bindings have no event callbacks, so changes are found by comparing one poll with the
+//! Three threads: one makes changes, one looks and polls, so that a slow start does not hide the other
+//! guests, and one moves memory to disk and back, which may take minutes. The bindings have no event callbacks, so changes are found by comparing one poll with the
 //! next. While the node has no domains there is no connection, and libvirt's service may end itself.
 
 use std::collections::BTreeMap;
@@ -34,6 +34,9 @@ const STEP: Duration = Duration::from_secs(60);
 /// A start may take this long: QEMU comes up slowly where memory is short.
 const START: Duration = Duration::from_secs(180);
 
+/// Memory may take this long to be put on disk or taken from there.
+const MEMORY: Duration = Duration::from_secs(1800);
+
 /// Without domains the connection is kept this long.
 const KEEP_IDLE: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,8 @@ pub struct LibvirtConfig {
     pub data: PathBuf,
     /// Where libvirt notes process ids, `/run/libvirt/qemu`.
     pub pids: PathBuf,
+    /// Where libvirt puts the memory of suspended guests; `None` if it keeps none on disk.
+    pub memory: Option<PathBuf>,
     /// What runs guests.
     pub accelerator: Accelerator,
     /// Time between two polls.
@@ -56,11 +61,12 @@ pub struct LibvirtConfig {
 }
 
 impl LibvirtConfig {
-    /// The system's QEMU, with machines below `data`.
-    pub fn system(data: impl Into<PathBuf>) -> Self {
+    /// The system's QEMU, with machines below `data` and the memory of suspended ones below `memory`.
+    pub fn system(data: impl Into<PathBuf>, memory: impl Into<PathBuf>) -> Self {
         Self {
             uri: "qemu:///system".into(),
             data: data.into(),
+            memory: Some(memory.into()),
             pids: "/run/libvirt/qemu".into(),
             accelerator: host::usable_accelerator(),
             poll: Duration::from_secs(1),
@@ -74,13 +80,18 @@ pub struct Libvirt {
     places: Places,
     look: Worker,
     change: Worker,
+    memory: Worker,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
 impl Libvirt {
     /// Starts the threads. libvirt itself is contacted when it is first needed.
     pub fn start(config: LibvirtConfig) -> std::io::Result<Self> {
-        let places = Places { data: config.data.clone(), pids: config.pids.clone() };
+        let places = Places {
+            data: config.data.clone(),
+            pids: config.pids.clone(),
+            memory: config.memory.clone(),
+        };
         let events = broadcast::channel(EVENTS).0;
         let poll = Poll {
             places: places.clone(),
@@ -91,8 +102,9 @@ impl Libvirt {
         };
         let uri = config.uri.clone();
         let look = Worker::start("libvirt-look", uri.clone(), config.poll, poll)?;
-        let change = Worker::start("libvirt-change", uri, KEEP_IDLE, CloseWhenIdle)?;
-        Ok(Self { config, places, look, change, events })
+        let change = Worker::start("libvirt-change", uri.clone(), KEEP_IDLE, CloseWhenIdle)?;
+        let memory = Worker::start("libvirt-memory", uri, KEEP_IDLE, CloseWhenIdle)?;
+        Ok(Self { config, places, look, change, memory, events })
     }
 
     /// The domain type: what libvirt's test driver takes differs.
@@ -107,6 +119,25 @@ impl Libvirt {
         self.make_folder(vm).await?;
         let define = move |connection: &_| calls::define(connection, vm, &text);
         self.change.call("define", Some(vm), ASK, define).await
+    }
+
+    /// Starts a domain. If that used up memory on disk, this is made to last: going on with the same
+    /// memory a second time would spoil the guest's disks.
+    async fn start_domain(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
+        self.make_folder(vm).await?;
+        let start = move |connection: &_| calls::start(connection, vm);
+        if !self.places.saved(vm).unwrap_or(false) {
+            return self.change.call("start", Some(vm), START, start).await;
+        }
+        self.memory.call("start", Some(vm), MEMORY, start).await?;
+        self.discard(vm).await
+    }
+
+    async fn discard(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
+        let discard = move |connection: &_| calls::discard(connection, vm);
+        self.change.call("discard", Some(vm), STEP, discard).await?;
+        let places = self.places.clone();
+        self.on_disk("removing the memory", vm, move || places.discard(vm)).await
     }
 
     async fn make_folder(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
@@ -154,7 +185,7 @@ impl Hypervisor for Libvirt {
                 .map_err(|error| HypervisorError::Unavailable { source: Some(Box::new(error)) })?;
             for vm in machines {
                 if seen.iter().all(|domain| domain.vm != vm) {
-                    seen.push(only_files(vm));
+                    seen.push(only_files(vm, &places));
                 }
             }
             Ok(seen)
@@ -166,7 +197,7 @@ impl Hypervisor for Libvirt {
         let places = self.places.clone();
         let look = move |connection: &_| {
             let seen = calls::observe_one(connection, &places, vm)?;
-            Ok(seen.or_else(|| places.has_files(vm).then(|| only_files(vm))))
+            Ok(seen.or_else(|| places.has_files(vm).then(|| only_files(vm, &places))))
         };
         self.look.call("observe", None, LOOK, look).await
     }
@@ -180,11 +211,16 @@ impl Hypervisor for Libvirt {
                 let places = self.places.clone();
                 return self.on_disk("removing the folder", vm, move || places.erase(vm)).await;
             }
-            VmStep::Start(_) => {
-                self.make_folder(vm).await?;
-                (calls::start, START)
+            VmStep::Start(_) => return self.start_domain(vm).await,
+            VmStep::Discard(_) => return self.discard(vm).await,
+            VmStep::Save(_) => {
+                let save = move |connection: &_| calls::save(connection, vm);
+                return self.memory.call("save", Some(vm), MEMORY, save).await;
             }
+            VmStep::Pause(_) => (calls::pause, STEP),
             VmStep::Resume(_) => (calls::resume, STEP),
+            VmStep::Reset(_) => (calls::reset, STEP),
+            VmStep::Reboot(_) => (calls::reboot, STEP),
             VmStep::Shutdown(_) => (calls::shutdown, STEP),
             VmStep::Destroy(_) => (calls::destroy, STEP),
             VmStep::Undefine(_) => (calls::undefine, STEP),
@@ -210,13 +246,14 @@ impl Hypervisor for Libvirt {
 }
 
 /// A machine of which there is nothing but a folder.
-fn only_files(vm: Id<Vm>) -> DomainObserved {
+fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
     DomainObserved {
         vm,
         power: DomainPower::Off(OffReason::Unknown),
         defined: None,
         live: None,
         pid: None,
+        saved: places.saved(vm).unwrap_or(false),
         files: true,
     }
 }

@@ -1,7 +1,7 @@
 //! Against libvirt's own test driver, which keeps domains in memory and needs no QEMU.
 
 use super::*;
-use skerry_compute::NicDefinition;
+use skerry_compute::{Hold, NicDefinition};
 use virt::connect::Connect;
 use virt::domain::Domain;
 
@@ -34,6 +34,7 @@ impl Bench {
             uri: uri.into(),
             data: root.path().join("vm"),
             pids: root.path().join("run"),
+            memory: None,
             accelerator: Accelerator::Emulation,
             poll: Duration::from_millis(20),
         })
@@ -110,7 +111,7 @@ async fn a_machine_goes_through_its_life() {
     for _ in 0..2 {
         bench.apply(VmStep::Undefine(bench.vm)).await;
     }
-    assert_eq!(bench.look().await, Some(only_files(bench.vm)));
+    assert_eq!(bench.look().await, Some(only_files(bench.vm, &bench.libvirt.places)));
     bench.apply(VmStep::Erase(bench.vm)).await;
     assert_eq!(bench.look().await, None);
 }
@@ -133,11 +134,44 @@ async fn a_held_guest_goes_on() {
     let bench = Bench::new();
     bench.define().await;
     bench.apply(VmStep::Start(bench.vm)).await;
-    bench.domain().suspend().unwrap();
-    assert_eq!(bench.look().await.unwrap().power, DomainPower::Paused);
+    for _ in 0..2 {
+        bench.apply(VmStep::Pause(bench.vm)).await;
+    }
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Paused(Hold::Asked));
     for _ in 0..2 {
         bench.apply(VmStep::Resume(bench.vm)).await;
     }
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Running);
+}
+
+#[tokio::test]
+async fn a_guest_is_saved_and_goes_on_or_is_dropped() {
+    let bench = Bench::new();
+    bench.define().await;
+    bench.apply(VmStep::Start(bench.vm)).await;
+    bench.apply(VmStep::Pause(bench.vm)).await;
+    for _ in 0..2 {
+        bench.apply(VmStep::Save(bench.vm)).await;
+    }
+    let seen = bench.look().await.unwrap();
+    assert!(seen.saved && !seen.power.is_up(), "{seen:?}");
+    bench.apply(VmStep::Start(bench.vm)).await;
+    let seen = bench.look().await.unwrap();
+    assert_eq!((seen.power, seen.saved), (DomainPower::Running, false));
+    bench.apply(VmStep::Save(bench.vm)).await;
+    for _ in 0..2 {
+        bench.apply(VmStep::Discard(bench.vm)).await;
+    }
+    assert!(!bench.look().await.unwrap().saved);
+}
+
+#[tokio::test]
+async fn a_reboot_keeps_the_domain_up() {
+    let bench = Bench::new();
+    bench.define().await;
+    bench.apply(VmStep::Start(bench.vm)).await;
+    bench.apply(VmStep::Reset(bench.vm)).await;
+    bench.apply(VmStep::Reboot(bench.vm)).await;
     assert_eq!(bench.look().await.unwrap().power, DomainPower::Running);
 }
 
@@ -158,6 +192,9 @@ async fn domains_of_others_are_neither_seen_nor_touched() {
         VmStep::Define(Box::new(bench.definition())),
         VmStep::Start(bench.vm),
         VmStep::Shutdown(bench.vm),
+        VmStep::Pause(bench.vm),
+        VmStep::Save(bench.vm),
+        VmStep::Reset(bench.vm),
         VmStep::Destroy(bench.vm),
         VmStep::Undefine(bench.vm),
     ] {

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use skerry_compute::{
-    DomainObserved, DomainPower, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts,
-    LogChunk, LogPosition, OffReason, VmStep,
+    DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
+    HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
@@ -73,18 +73,39 @@ impl Hypervisor for SimHost {
 fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
     match step {
         VmStep::Define(definition) => {
+            let saved = world.memory.contains(&definition.vm);
             let entry = world.domains.entry(definition.vm).or_insert_with(|| DomainObserved {
                 vm: definition.vm,
                 power: DomainPower::Off(OffReason::Unknown),
                 defined: None,
                 live: None,
                 pid: None,
+                saved: false,
                 files: true,
             });
             entry.defined = Some(definition.fingerprint());
+            entry.saved = saved && !entry.power.is_up();
         }
         VmStep::Start(vm) => start(world, *vm)?,
-        VmStep::Resume(vm) => domain(world, *vm)?.power = DomainPower::Running,
+        VmStep::Pause(vm) => running(world, *vm)?.power = DomainPower::Paused(Hold::Asked),
+        VmStep::Resume(vm) => running(world, *vm)?.power = DomainPower::Running,
+        VmStep::Reset(vm) | VmStep::Reboot(vm) => {
+            running(world, *vm)?;
+            boot(world, *vm);
+        }
+        VmStep::Save(vm) => {
+            if let Some(found) = world.domains.get_mut(vm).filter(|d| d.power.is_up()) {
+                switch_off(found, OffReason::Unknown);
+                found.saved = true;
+                world.memory.insert(*vm);
+            }
+        }
+        VmStep::Discard(vm) => {
+            world.memory.remove(vm);
+            if let Some(found) = world.domains.get_mut(vm) {
+                found.saved = false;
+            }
+        }
         VmStep::Shutdown(vm) => {
             if let Some(found) = world.domains.get_mut(vm) {
                 switch_off(found, OffReason::Shutdown);
@@ -118,10 +139,22 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         found.power = DomainPower::Running;
         found.live.clone_from(&found.defined);
         found.pid = Some(pid);
-        let log = world.serial.entry(vm).or_default();
-        log.extend_from_slice(b"simulated guest: booting\r\nsimulated guest: up\r\n");
+        found.saved = false;
+        if !world.memory.remove(&vm) {
+            boot(world, vm);
+        }
     }
     Ok(())
+}
+
+fn boot(world: &mut World, vm: Id<Vm>) {
+    let log = world.serial.entry(vm).or_default();
+    log.extend_from_slice(b"simulated guest: booting\r\nsimulated guest: up\r\n");
+}
+
+fn running(world: &mut World, vm: Id<Vm>) -> Result<&mut DomainObserved, String> {
+    let found = domain(world, vm)?;
+    if found.power.is_up() { Ok(found) } else { Err("it does not run".to_owned()) }
 }
 
 fn domain(world: &mut World, vm: Id<Vm>) -> Result<&mut DomainObserved, String> {

@@ -1,6 +1,6 @@
 //! What the simulated machine consists of, and what a power cut leaves of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skerry_compute::{DomainObserved, HypervisorEvent};
@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub domains: BTreeMap<Id<Vm>, DomainObserved>,
     /// What guests wrote; on disk, so it outlives power.
     pub serial: BTreeMap<Id<Vm>, Vec<u8>>,
+    /// Guests whose memory is on disk; it outlives power too.
+    pub memory: BTreeSet<Id<Vm>>,
     pub containers: SimContainers,
     pub faults: FaultPlan,
     /// Counts up, so that no process id is given twice.
@@ -63,6 +65,7 @@ impl SimHost {
             network: network::at_power_on(),
             domains: BTreeMap::new(),
             serial: BTreeMap::new(),
+            memory: BTreeSet::new(),
             containers: SimContainers::default(),
             faults: FaultPlan::default(),
             last_pid: 1000,

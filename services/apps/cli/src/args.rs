@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use skerry_model::{Kind, Name, Protocol, Publish};
 
+use crate::power_words::PowerVerb;
+
 /// Printed after the help text.
 const AFTER_HELP: &str = "\
 Which node: --node, else SKERRY_URL, else the local socket if this is the node, else the node
@@ -385,6 +387,8 @@ pub enum PodVerb {
 pub enum VmVerb {
     #[command(flatten)]
     Common(WorkloadVerb),
+    #[command(flatten)]
+    Power(PowerVerb),
     /// Make a virtual machine
     Create {
         #[command(flatten)]

@@ -284,6 +284,11 @@ fn action_name(action: Action) -> &'static str {
         Action::Restart => "restart",
         Action::Abort => "abort",
         Action::Retry => "retry",
+        Action::Pause => "pause",
+        Action::Resume => "resume",
+        Action::Reset => "reset",
+        Action::Reboot => "reboot",
+        Action::Suspend => "suspend",
     }
 }
 

@@ -13,6 +13,7 @@ mod io;
 mod local;
 mod nodes;
 mod pin;
+mod power_words;
 mod respond;
 mod shell;
 mod terminal;

@@ -160,7 +160,7 @@ async fn a_vm_is_created_as_the_node_wants_it() {
     let sent: Value = serde_json::from_str(&document.0).unwrap();
     let spec: skerry_model::VmSpec = serde_json::from_value(sent["spec"].clone()).unwrap();
     assert_eq!((spec.memory_mib, spec.vcpus, spec.stop_timeout_s), (128, 2, 5));
-    assert_eq!(spec.power, skerry_model::Power::Stopped);
+    assert_eq!(spec.power, skerry_model::VmPower::Stopped);
 }
 
 #[tokio::test]
@@ -211,6 +211,11 @@ async fn actions_are_asked_for() {
         ("vm stop m", Action::Stop),
         ("vm stop m --force", Action::ForceStop),
         ("vm restart m", Action::Restart),
+        ("vm pause m", Action::Pause),
+        ("vm resume m", Action::Resume),
+        ("vm reset m", Action::Reset),
+        ("vm reboot m", Action::Reboot),
+        ("vm suspend m", Action::Suspend),
     ] {
         let node = Scripted::answers([document(json!({ "metadata": { "name": "m" } }))]);
         assert_eq!(at(&node, line, &[]).await.0, exit::DONE, "{line}");

@@ -20,8 +20,9 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     };
     let units = Arc::new(SystemdUnits::new(systemd.clone()));
     let network = LinuxNet::start(settings, units).context("the network cannot be reached")?;
-    let hypervisor = Libvirt::start(LibvirtConfig::system(dirs.data.join("vm")))
-        .context("the threads for libvirt cannot be started")?;
+    let hypervisor =
+        Libvirt::start(LibvirtConfig::system(dirs.data.join("vm"), dirs.data.join("vm-memory")))
+            .context("the threads for libvirt cannot be started")?;
     let containers = LinuxContainers::start(Places::below(&dirs.data, &dirs.run), systemd);
     let machine = Machine {
         host: Arc::new(LinuxHost::default()),

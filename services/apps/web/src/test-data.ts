@@ -35,6 +35,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
     starts: 1,
     crashes: 0,
     next_try: null,
+    actions: [],
     conditions: [],
   } as unknown as VmStatus;
   return {
@@ -45,6 +46,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       vcpus: 2,
       memory_mib: 512,
       power: "running",
+      request: null,
       network: "default",
       publish: [{ protocol: "tcp", host_port: 8081, workload_port: 8080 }],
       stop_timeout_s: 90,

@@ -40,6 +40,36 @@ describe("a virtual machine", () => {
   });
 });
 
+describe("the actions of a virtual machine", () => {
+  const none = { possible: false, why: "it does not run" };
+  const yes = { possible: true, why: "" };
+
+  it("are those that the node names, each refusal with its reason", () => {
+    const actions = [
+      { action: "start" as const, ...yes },
+      { action: "stop" as const, ...none },
+      { action: "pause" as const, ...none },
+      { action: "resume" as const, ...none },
+      { action: "suspend" as const, ...none },
+    ];
+    const shown = vmWorkload(vm("a", { state: "stopped", actions }));
+    expect(shown.allowed).toMatchObject({ start: true, stop: false, restart: false, remove: true });
+    expect(shown.more.map(({ word, why }) => [word, why])).toEqual([
+      ["Pause", "it does not run"],
+      ["Suspend", "it does not run"],
+    ]);
+  });
+
+  it("offer to resume what is paused", () => {
+    const actions = [
+      { action: "pause" as const, ...none },
+      { action: "resume" as const, ...yes },
+    ];
+    const shown = vmWorkload(vm("a", { state: "paused", actions }));
+    expect(shown.more).toEqual([{ action: "resume", word: "Resume", why: "" }]);
+  });
+});
+
 describe("a pod", () => {
   it("adds up its containers", () => {
     const one = pod("p");

@@ -1,7 +1,18 @@
 // How a virtual machine or a pod is shown: one view for both, and what may be done with it in its state.
 
 import type { WorkloadKind } from "./api/client";
-import type { Condition, Pod, PodState, PodStatus, Publish, Vm, VmState, VmStatus } from "./api/types";
+import type {
+  Condition,
+  Pod,
+  PodState,
+  PodStatus,
+  Publish,
+  Vm,
+  VmAction,
+  VmActionState,
+  VmState,
+  VmStatus,
+} from "./api/types";
 
 export type Tone = "good" | "busy" | "off" | "warning" | "bad";
 
@@ -11,6 +22,13 @@ export interface Allowed {
   forceStop: boolean;
   restart: boolean;
   remove: boolean;
+}
+
+/** An action that only virtual machines know, and why it is not possible now. */
+export interface MoreAction {
+  action: VmAction;
+  word: string;
+  why: string;
 }
 
 export interface Workload {
@@ -33,6 +51,7 @@ export interface Workload {
   conditions: Condition[];
   emulated: boolean;
   allowed: Allowed;
+  more: MoreAction[];
   created: string;
   owner: string;
   containers: string[];
@@ -44,6 +63,7 @@ const vmStates: Record<VmState, [string, Tone]> = {
   starting: ["Starting", "busy"],
   running: ["Running", "good"],
   paused: ["Paused", "warning"],
+  suspended: ["Suspended", "off"],
   stopping: ["Stopping", "busy"],
   crashed: ["Crashed", "bad"],
   backoff: ["Waiting to retry", "warning"],
@@ -80,6 +100,37 @@ export function allowedIn(state: string, wanted: string, removing: boolean): All
     restart: wanted === "running" && ["running", "paused", "backoff", "failed", "crashed"].includes(state),
     remove: true,
   };
+}
+
+const moreWords: [VmAction, string][] = [
+  ["pause", "Pause"],
+  ["resume", "Resume"],
+  ["reboot", "Reboot"],
+  ["reset", "Reset"],
+  ["suspend", "Suspend"],
+];
+
+/** What the node says can be done. Until it has looked at the machine, what its state lets expect. */
+function vmAllowed(actions: VmActionState[], expected: Allowed): Allowed {
+  if (actions.length === 0 || !expected.remove) return expected;
+  const possible = (wanted: VmAction) => actions.some(({ action, possible }) => action === wanted && possible);
+  return {
+    start: possible("start"),
+    stop: possible("stop"),
+    forceStop: possible("force_stop"),
+    restart: possible("restart"),
+    remove: true,
+  };
+}
+
+/** The further actions; of pause and resume the one that fits. */
+function moreActions(actions: VmActionState[], state: string): MoreAction[] {
+  const paused = state === "paused";
+  return moreWords.flatMap(([action, word]) => {
+    const found = actions.find((one) => one.action === action);
+    const hidden = action === (paused ? "pause" : "resume");
+    return found && !hidden ? [{ action, word, why: found.possible ? "" : found.why }] : [];
+  });
 }
 
 function reasonOf(status: { reason: string; conditions: Condition[] }, tone: Tone): string {
@@ -123,7 +174,8 @@ export function vmWorkload(vm: Vm): Workload {
     starts: { term: "Starts", count: status.starts ?? 0 },
     conditions: status.conditions,
     emulated: status.accelerator === "emulation",
-    allowed: allowedIn(state, power, removing),
+    allowed: vmAllowed(status.actions ?? [], allowedIn(state, power, removing)),
+    more: moreActions(status.actions ?? [], state),
     created: vm.metadata.created,
     owner: vm.metadata.owner,
     containers: [],
@@ -168,6 +220,7 @@ export function podWorkload(pod: Pod): Workload {
     conditions: status.conditions,
     emulated: false,
     allowed: allowedIn(state, power, removing),
+    more: [],
     created: pod.metadata.created,
     owner: pod.metadata.owner,
     containers: containers.map((container) => container.name),

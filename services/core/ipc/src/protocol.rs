@@ -247,6 +247,16 @@ pub enum Action {
     Abort,
     /// A failed job: try it again from its start.
     Retry,
+    /// A virtual machine: held.
+    Pause,
+    /// A virtual machine: let go on.
+    Resume,
+    /// A virtual machine: its reset button.
+    Reset,
+    /// A virtual machine: the guest's own reboot.
+    Reboot,
+    /// A virtual machine: off, with its memory on disk.
+    Suspend,
 }
 
 /// What can be done with the machine.

@@ -24,6 +24,7 @@ mod toml_text;
 mod user;
 mod validate;
 mod vm;
+mod vm_life;
 
 pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
 pub use condition::{Condition, ConditionState, Conditions};
@@ -44,3 +45,4 @@ pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
 pub use vm::{Accelerator, Power, Vm, VmSpec, VmState, VmStatus};
+pub use vm_life::{VmAction, VmActionState, VmPower, VmRequest, VmRequestKind};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Conditions, Id, Invalid, Kind, Name, Port, Publish, ResourceKind, Timestamp, Validate,
+    VmActionState, VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -18,7 +19,7 @@ impl ResourceKind for Vm {
     type Status = VmStatus;
 }
 
-/// The wanted power state of a workload. What was last wanted is what returns after a power cut.
+/// The wanted power state of a pod. What was last wanted is what returns after a power cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -44,9 +45,12 @@ pub struct VmSpec {
     /// Memory in MiB, 32 to 1048576.
     #[serde(default = "VmSpec::default_memory")]
     pub memory_mib: u64,
-    /// On or off.
+    /// On, held, or off.
     #[serde(default)]
-    pub power: Power,
+    pub power: VmPower,
+    /// The newest request beside the wanted power. Set by actions; a change of the spec keeps it.
+    #[serde(default)]
+    pub request: Option<VmRequest>,
     /// Name of the network of its first interface.
     #[serde(default = "default_network")]
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -91,8 +95,10 @@ pub enum VmState {
     Starting,
     /// Up.
     Running,
-    /// Held by the hypervisor.
+    /// Held: it has memory and gets no processor time.
     Paused,
+    /// Off, with its memory on disk.
+    Suspended,
     /// The guest was asked to shut down.
     Stopping,
     /// The process died or the guest panicked.
@@ -150,6 +156,10 @@ pub struct VmStatus {
     /// When the next try is due, for people; the wait itself follows monotonic time.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_try: Option<Timestamp>,
+    /// Number of the last request that was dealt with.
+    pub request_done: u64,
+    /// What can be done with it now, and why the rest cannot.
+    pub actions: Vec<VmActionState>,
     /// Details.
     pub conditions: Conditions,
 }
@@ -175,7 +185,7 @@ mod tests {
     fn a_short_document_gets_defaults() {
         let spec: VmSpec = serde_json::from_str(r#"{"image":"tiny"}"#).unwrap();
         assert_eq!(spec.network.as_str(), "default");
-        assert_eq!((spec.vcpus, spec.memory_mib, spec.power), (1, 256, Power::Running));
+        assert_eq!((spec.vcpus, spec.memory_mib, spec.power), (1, 256, VmPower::Running));
         let mut found = Invalid::default();
         spec.validate(&mut found);
         assert_eq!(found.into_result(), Ok(()));

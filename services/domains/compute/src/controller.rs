@@ -22,7 +22,7 @@ use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
 use crate::{
     Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
-    HypervisorFacts, VmRequest, VmStep, admit, next,
+    HypervisorFacts, VmStep, admit, next,
 };
 
 /// The name under which a machine's record is kept until its domain is gone.
@@ -50,7 +50,6 @@ pub struct VmController {
     pub(crate) admission: tokio::sync::Mutex<()>,
     facts: OnceCell<HypervisorFacts>,
     memory: Mutex<BTreeMap<Id<Vm>, Memory>>,
-    requests: Mutex<BTreeMap<Id<Vm>, VmRequest>>,
     held: AtomicBool,
 }
 
@@ -70,19 +69,7 @@ impl VmController {
             admission: tokio::sync::Mutex::new(()),
             facts: OnceCell::new(),
             memory: Mutex::default(),
-            requests: Mutex::default(),
             held: AtomicBool::new(false),
-        }
-    }
-
-    /// Notes what somebody asks of a machine beyond its wanted power, which the caller has committed
-    /// before. The caller wakes the machine's key afterwards. A newer request replaces an older one,
-    /// but nothing replaces a forced stop.
-    pub fn request(&self, vm: Id<Vm>, request: VmRequest) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = requests.entry(vm).or_insert(request);
-        if *entry != VmRequest::ForceStop {
-            *entry = request;
         }
     }
 
@@ -197,19 +184,6 @@ impl VmController {
 
     fn forget(&self, vm: Id<Vm>) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
-    }
-
-    pub(crate) fn pending_request(&self, vm: Id<Vm>) -> Option<VmRequest> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).get(&vm).copied()
-    }
-
-    /// Drops a request that has been dealt with, unless another one has come since.
-    pub(crate) fn finish_request(&self, vm: Id<Vm>, done: Option<VmRequest>) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if requests.get(&vm).copied() == done {
-            requests.remove(&vm);
-        }
     }
 
     fn vms_of_image(&self, image: &str) -> Vec<Key> {

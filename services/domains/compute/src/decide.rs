@@ -4,20 +4,9 @@
 //! whether a time has come is told to it. Called again after each event until it has nothing to say, it
 //! leads from any state and any observation to where the machine should be.
 
-use skerry_model::{Power, VmState};
+use skerry_model::{VmPower, VmRequestKind, VmState};
 
-use crate::{DomainPower, Event, OffReason};
-
-/// Something that a person asks of a machine beyond a change of the wanted power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum VmRequest {
-    /// Try to start now, without waiting for the next try to be due.
-    StartNow,
-    /// Off at once. Goes with a wanted power of `stopped`.
-    ForceStop,
-    /// Off, by the guest's own shutdown, and on again. Goes with a wanted power of `running`.
-    Restart,
-}
+use crate::{DomainPower, Event, Hold, OffReason};
 
 /// All that counts for the next event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +14,15 @@ pub struct Situation {
     /// The state as written down.
     pub state: VmState,
     /// What the record wants.
-    pub wanted: Power,
+    pub wanted: VmPower,
     /// Whether the domain is defined.
     pub defined: bool,
     /// Whether the domain runs; [`OffReason::Unknown`] if there is none.
     pub power: DomainPower,
+    /// Whether its memory is on disk.
+    pub saved: bool,
     /// What somebody asks.
-    pub request: Option<VmRequest>,
+    pub request: Option<VmRequestKind>,
     /// Whether it has run, or was started, since this service began to look at it. If not, and it is
     /// off, then the host was off.
     pub seen_up: bool,
@@ -52,8 +43,9 @@ pub fn decide(now: &Situation) -> Option<Event> {
         VmState::Stopped | VmState::Crashed | VmState::Backoff | VmState::Failed => {
             when_up(now.power).or_else(|| while_off(now))
         }
+        VmState::Suspended => when_up(now.power).or_else(|| while_suspended(now)),
         VmState::Starting => {
-            if now.request == Some(VmRequest::ForceStop) {
+            if now.request == Some(VmRequestKind::ForceStop) {
                 return Some(Event::ForceOff);
             }
             when_up(now.power).or_else(|| start_without_process(now))
@@ -64,7 +56,7 @@ pub fn decide(now: &Situation) -> Option<Event> {
         },
         VmState::Stopping => match now.power {
             DomainPower::Off(_) => Some(Event::GuestOff),
-            _ if now.request == Some(VmRequest::ForceStop) => Some(Event::ForceOff),
+            _ if now.request == Some(VmRequestKind::ForceStop) => Some(Event::ForceOff),
             _ => now.stop_expired.then_some(Event::StopTimeout),
         },
     }
@@ -74,34 +66,62 @@ pub fn decide(now: &Situation) -> Option<Event> {
 fn when_up(power: DomainPower) -> Option<Event> {
     match power {
         DomainPower::Running => Some(Event::Up),
-        DomainPower::Paused => Some(Event::Held),
+        DomainPower::Paused(_) => Some(Event::Held),
         DomainPower::Off(_) => None,
     }
 }
 
 fn while_off(now: &Situation) -> Option<Event> {
     match (now.wanted, now.state) {
-        (Power::Stopped, VmState::Stopped) => None,
-        (Power::Stopped, _) => Some(Event::Withdrawn),
-        (Power::Running, VmState::Stopped) => Some(Event::Start),
-        (Power::Running, _) => {
-            (now.due || now.request == Some(VmRequest::StartNow)).then_some(Event::Start)
+        (VmPower::Suspended, _) if now.saved => Some(Event::MemoryKept),
+        (VmPower::Stopped, VmState::Stopped) => now.saved.then_some(Event::Withdrawn),
+        (VmPower::Suspended, VmState::Stopped) => None,
+        (VmPower::Stopped | VmPower::Suspended, _) => Some(Event::Withdrawn),
+        (VmPower::Paused, _) => Some(Event::HoldLost),
+        (VmPower::Running, VmState::Stopped) => Some(Event::Start),
+        (VmPower::Running, _) => {
+            (now.due || now.request == Some(VmRequestKind::Start)).then_some(Event::Start)
         }
     }
 }
 
-fn while_up(now: &Situation, power: DomainPower) -> Option<Event> {
-    if now.request == Some(VmRequest::ForceStop) {
-        return Some(Event::ForceOff);
+fn while_suspended(now: &Situation) -> Option<Event> {
+    if !now.saved {
+        return Some(Event::MemoryGone);
     }
-    if now.wanted == Power::Stopped || now.request == Some(VmRequest::Restart) {
-        return Some(Event::Shutdown);
+    match now.wanted {
+        _ if now.request == Some(VmRequestKind::ForceStop) => Some(Event::ForceOff),
+        VmPower::Suspended => None,
+        VmPower::Stopped => Some(Event::Withdrawn),
+        VmPower::Paused => Some(Event::HoldLost),
+        VmPower::Running => Some(Event::Start),
+    }
+}
+
+fn while_up(now: &Situation, power: DomainPower) -> Option<Event> {
+    match (now.wanted, now.request) {
+        (_, Some(VmRequestKind::ForceStop)) => return Some(Event::ForceOff),
+        (VmPower::Stopped, _) | (_, Some(VmRequestKind::Restart)) => return Some(Event::Shutdown),
+        (VmPower::Suspended, _) => return Some(Event::Suspend),
+        (VmPower::Running | VmPower::Paused, _) => {}
     }
     match (now.state, power) {
-        (VmState::Running, DomainPower::Paused) => Some(Event::Held),
+        (VmState::Running, DomainPower::Paused(_)) => Some(Event::Held),
         (VmState::Paused, DomainPower::Running) => Some(Event::Up),
-        _ => None,
+        (VmState::Paused, DomainPower::Paused(hold)) => while_held(now, hold),
+        _ => match (now.wanted, now.request) {
+            (VmPower::Paused, _) => Some(Event::Pause),
+            (_, Some(VmRequestKind::Reset)) => Some(Event::Reset),
+            (_, Some(VmRequestKind::Reboot)) => Some(Event::Reboot),
+            _ => None,
+        },
     }
+}
+
+/// What the hypervisor holds for a reason of its own goes on only when somebody says so.
+fn while_held(now: &Situation, hold: Hold) -> Option<Event> {
+    let told = matches!(now.request, Some(VmRequestKind::Resume | VmRequestKind::Start));
+    (now.wanted == VmPower::Running && (hold == Hold::Asked || told)).then_some(Event::Resume)
 }
 
 /// On its way up, but no process: not yet started, or already ended.
@@ -115,17 +135,26 @@ fn start_without_process(now: &Situation) -> Option<Event> {
             OffReason::Unknown | OffReason::Destroyed | OffReason::Crashed => Event::Crash,
         });
     }
-    (now.wanted == Power::Stopped).then_some(Event::Withdrawn)
+    match now.wanted {
+        VmPower::Running | VmPower::Paused => None,
+        VmPower::Suspended if now.saved => Some(Event::MemoryKept),
+        VmPower::Suspended | VmPower::Stopped => Some(Event::Withdrawn),
+    }
 }
 
 /// It ran when it was last looked at, and is off now.
 fn ended(now: &Situation, reason: OffReason) -> Option<Event> {
-    if now.wanted == Power::Stopped || now.request == Some(VmRequest::ForceStop) {
+    if now.saved && now.wanted != VmPower::Stopped {
+        return Some(Event::MemoryKept);
+    }
+    if now.request == Some(VmRequestKind::ForceStop) {
         return Some(Event::GuestOff);
     }
-    match reason {
-        OffReason::Shutdown => now.settled.then_some(Event::GuestOff),
-        OffReason::Unknown if !now.seen_up => Some(Event::HostBooted),
+    match (reason, now.wanted) {
+        (OffReason::Unknown, VmPower::Suspended) if !now.seen_up => Some(Event::HostBooted),
+        (_, VmPower::Stopped | VmPower::Suspended) => Some(Event::GuestOff),
+        (OffReason::Shutdown, _) => now.settled.then_some(Event::GuestOff),
+        (OffReason::Unknown, _) if !now.seen_up => Some(Event::HostBooted),
         _ => Some(Event::Crash),
     }
 }
@@ -139,9 +168,10 @@ mod tests {
     fn situation() -> Situation {
         Situation {
             state: VmState::Running,
-            wanted: Power::Running,
+            wanted: VmPower::Running,
             defined: true,
             power: DomainPower::Running,
+            saved: false,
             request: None,
             seen_up: true,
             due: false,
@@ -170,13 +200,13 @@ mod tests {
         let booted = Situation { seen_up: false, ..off(OffReason::Unknown) };
         assert_eq!(decide(&booted), Some(Event::HostBooted));
         assert_eq!(decide(&off(OffReason::Unknown)), Some(Event::Crash), "it was seen running");
-        let unwanted = Situation { wanted: Power::Stopped, ..off(OffReason::Crashed) };
+        let unwanted = Situation { wanted: VmPower::Stopped, ..off(OffReason::Crashed) };
         assert_eq!(decide(&unwanted), Some(Event::GuestOff));
     }
 
     #[test]
     fn a_restart_is_a_shutdown_that_leaves_the_wish_to_run() {
-        let restart = Situation { request: Some(VmRequest::Restart), ..situation() };
+        let restart = Situation { request: Some(VmRequestKind::Restart), ..situation() };
         assert_eq!(decide(&restart), Some(Event::Shutdown));
         let off = Situation { state: VmState::Stopping, ..off(OffReason::Shutdown) };
         assert_eq!(decide(&off), Some(Event::GuestOff));
@@ -189,9 +219,9 @@ mod tests {
         let waiting = Situation { state: VmState::Backoff, ..off(OffReason::Crashed) };
         assert_eq!(decide(&waiting), None);
         assert_eq!(decide(&Situation { due: true, ..waiting }), Some(Event::Start));
-        let asked = Situation { request: Some(VmRequest::StartNow), ..waiting };
+        let asked = Situation { request: Some(VmRequestKind::Start), ..waiting };
         assert_eq!(decide(&asked), Some(Event::Start));
-        let withdrawn = Situation { wanted: Power::Stopped, ..waiting };
+        let withdrawn = Situation { wanted: VmPower::Stopped, ..waiting };
         assert_eq!(decide(&withdrawn), Some(Event::Withdrawn));
     }
 
@@ -204,28 +234,67 @@ mod tests {
         assert_eq!(decide(&not_started), None, "an old end; the start is still to come");
     }
 
+    #[test]
+    fn what_is_wanted_held_is_held_and_let_go_again() {
+        let paused = Situation { wanted: VmPower::Paused, ..situation() };
+        assert_eq!(decide(&paused), Some(Event::Pause));
+        let held = |hold| Situation {
+            state: VmState::Paused,
+            power: DomainPower::Paused(hold),
+            ..situation()
+        };
+        assert_eq!(decide(&Situation { wanted: VmPower::Paused, ..held(Hold::Asked) }), None);
+        assert_eq!(decide(&held(Hold::Asked)), Some(Event::Resume));
+        assert_eq!(decide(&held(Hold::DiskFault)), None, "its disk still fails");
+        let told = Situation { request: Some(VmRequestKind::Resume), ..held(Hold::DiskFault) };
+        assert_eq!(decide(&told), Some(Event::Resume));
+        let booted = Situation { state: VmState::Stopped, ..off(OffReason::Unknown) };
+        let booted = Situation { wanted: VmPower::Paused, seen_up: false, ..booted };
+        assert_eq!(decide(&booted), Some(Event::HoldLost), "its memory went with the power");
+    }
+
+    #[test]
+    fn memory_on_disk_is_kept_for_the_next_start_and_dropped_by_a_stop() {
+        let suspend = Situation { wanted: VmPower::Suspended, ..situation() };
+        assert_eq!(decide(&suspend), Some(Event::Suspend));
+        let cut = Situation { wanted: VmPower::Suspended, saved: true, ..off(OffReason::Unknown) };
+        assert_eq!(decide(&cut), Some(Event::MemoryKept), "power went before it was noted");
+        let kept = Situation { state: VmState::Suspended, ..cut };
+        assert_eq!(decide(&kept), None);
+        assert_eq!(decide(&Situation { wanted: VmPower::Running, ..kept }), Some(Event::Start));
+        assert_eq!(decide(&Situation { wanted: VmPower::Stopped, ..kept }), Some(Event::Withdrawn));
+        assert_eq!(decide(&Situation { saved: false, ..kept }), Some(Event::MemoryGone));
+    }
+
     prop_compose! {
         fn any_situation()(
             state in prop::sample::select(vec![
                 VmState::Creating, VmState::Stopped, VmState::Starting, VmState::Running,
-                VmState::Paused, VmState::Stopping, VmState::Crashed, VmState::Backoff,
+                VmState::Paused, VmState::Suspended, VmState::Stopping, VmState::Crashed, VmState::Backoff,
                 VmState::Failed, VmState::Deleting,
             ]),
             power in prop::sample::select(vec![
-                DomainPower::Running, DomainPower::Paused,
+                DomainPower::Running, DomainPower::Paused(Hold::Asked),
+                DomainPower::Paused(Hold::DiskFault),
                 DomainPower::Off(OffReason::Unknown), DomainPower::Off(OffReason::Shutdown),
                 DomainPower::Off(OffReason::Destroyed), DomainPower::Off(OffReason::Crashed),
                 DomainPower::Off(OffReason::Failed),
             ]),
             request in prop::sample::select(vec![
-                None, Some(VmRequest::StartNow), Some(VmRequest::ForceStop),
-                Some(VmRequest::Restart),
+                None, Some(VmRequestKind::Start), Some(VmRequestKind::ForceStop),
+                Some(VmRequestKind::Restart), Some(VmRequestKind::Reset),
+                Some(VmRequestKind::Reboot), Some(VmRequestKind::Resume),
             ]),
-            stopped in any::<bool>(), defined in any::<bool>(), seen_up in any::<bool>(),
+            wanted in prop::sample::select(vec![
+                VmPower::Running, VmPower::Paused, VmPower::Suspended, VmPower::Stopped,
+            ]),
+            saved in any::<bool>(), defined in any::<bool>(), seen_up in any::<bool>(),
             due in any::<bool>(), stop_expired in any::<bool>(), settled in any::<bool>(),
         ) -> Situation {
-            let wanted = if stopped { Power::Stopped } else { Power::Running };
-            Situation { state, wanted, defined, power, request, seen_up, due, stop_expired, settled }
+            Situation {
+                state, wanted, defined, power, saved: saved && !power.is_up(), request, seen_up, due,
+                stop_expired, settled,
+            }
         }
     }
 
@@ -246,7 +315,7 @@ mod tests {
         #[test]
         fn force_stop_ends_what_runs(now in any_situation()) {
             prop_assume!(now.power.is_up() && now.state != VmState::Deleting);
-            let mut now = Situation { request: Some(VmRequest::ForceStop), ..now };
+            let mut now = Situation { request: Some(VmRequestKind::ForceStop), ..now };
             // At most: taken as running, then forced off.
             for _ in 0..2 {
                 let (state, effects) = next(now.state, decide(&now).unwrap()).unwrap();

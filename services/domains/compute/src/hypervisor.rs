@@ -27,6 +27,17 @@ pub enum OffReason {
     Failed,
 }
 
+/// Who holds a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// It was asked for.
+    Asked,
+    /// The hypervisor, since a disk of the guest failed.
+    DiskFault,
+    /// The hypervisor, for another reason of its own.
+    Other,
+}
+
 /// Whether a domain runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DomainPower {
@@ -35,13 +46,13 @@ pub enum DomainPower {
     /// The guest runs, or is on its way down.
     Running,
     /// There is a process, but the guest is held.
-    Paused,
+    Paused(Hold),
 }
 
 impl DomainPower {
     /// Whether there is a process.
     pub const fn is_up(self) -> bool {
-        matches!(self, Self::Running | Self::Paused)
+        matches!(self, Self::Running | Self::Paused(_))
     }
 }
 
@@ -59,6 +70,8 @@ pub struct DomainObserved {
     pub live: Option<Fingerprint>,
     /// Its process, while it runs.
     pub pid: Option<u32>,
+    /// Whether its memory is on disk, for the next start to go on with.
+    pub saved: bool,
     /// Whether files, such as its serial log, lie on the node.
     pub files: bool,
 }
@@ -68,10 +81,22 @@ pub struct DomainObserved {
 pub enum VmStep {
     /// Define it persistently, or define it anew. A running guest keeps what it started with.
     Define(Box<DomainDefinition>),
-    /// Start the defined domain.
+    /// Start the defined domain. With its memory on disk it goes on where it was, with the definition
+    /// that it had then, and the memory is taken off the disk.
     Start(Id<Vm>),
+    /// Hold the guest.
+    Pause(Id<Vm>),
     /// Let a held guest run on.
     Resume(Id<Vm>),
+    /// Press the reset button of a running guest.
+    Reset(Id<Vm>),
+    /// Ask a running guest to reboot.
+    Reboot(Id<Vm>),
+    /// Put its memory on disk and end its process. Takes as long as the disk needs; if it fails, the
+    /// guest goes on.
+    Save(Id<Vm>),
+    /// Remove its memory from disk.
+    Discard(Id<Vm>),
     /// Press the guest's power button.
     Shutdown(Id<Vm>),
     /// End its process at once.
@@ -88,7 +113,12 @@ impl VmStep {
         match self {
             Self::Define(definition) => definition.vm,
             Self::Start(vm)
+            | Self::Pause(vm)
             | Self::Resume(vm)
+            | Self::Reset(vm)
+            | Self::Reboot(vm)
+            | Self::Save(vm)
+            | Self::Discard(vm)
             | Self::Shutdown(vm)
             | Self::Destroy(vm)
             | Self::Undefine(vm)
@@ -101,6 +131,11 @@ impl VmStep {
         match self {
             Self::Define(_) => "define",
             Self::Start(_) => "start",
+            Self::Pause(_) => "pause",
+            Self::Reset(_) => "reset",
+            Self::Reboot(_) => "reboot",
+            Self::Save(_) => "save",
+            Self::Discard(_) => "discard",
             Self::Resume(_) => "resume",
             Self::Shutdown(_) => "shutdown",
             Self::Destroy(_) => "destroy",

@@ -40,7 +40,7 @@ pub fn charges(
 
 fn vm_holds(vm: &Resource<Vm>, holding: Holding) -> bool {
     match holding {
-        Holding::Wanted => vm.meta.phase == Phase::Present && vm.spec.power == Power::Running,
+        Holding::Wanted => vm.meta.phase == Phase::Present && vm.spec.power.is_on(),
         Holding::Running => matches!(
             vm.status.state,
             VmState::Starting

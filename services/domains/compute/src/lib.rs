@@ -2,8 +2,9 @@
 //!
 //! What is here is rules: which state follows which, which steps lead from what is to what is wanted,
 //! and what the machine can hold. It knows nothing of libvirt, QEMU or Linux, and writes nothing but
-//! the status of virtual machines (and their wanted power, when the guest turned itself off).
+//! the status of virtual machines (and their wanted power, when the guest turned itself off or what was held is gone).
 
+mod actions;
 mod admission;
 mod backoff;
 mod controller;
@@ -15,6 +16,8 @@ mod lifecycle;
 mod memory;
 mod pass;
 mod plan;
+#[cfg(test)]
+mod random_life;
 mod report;
 #[cfg(test)]
 mod scenarios;
@@ -22,15 +25,16 @@ mod sources;
 #[cfg(test)]
 mod testing;
 
+pub use actions::{actions, pending, possible, spec_after};
 pub use admission::{
     Capacity, Charge, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
 };
 pub use controller::{AdmissionError, FINALIZER, VmController};
-pub use decide::{Situation, VmRequest, decide};
+pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
 pub use hypervisor::{
-    DomainObserved, DomainPower, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts,
-    LogChunk, LogPosition, OffReason, VmStep,
+    DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
+    HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use plan::{Target, plan};

@@ -13,17 +13,26 @@
 //! | stopped | start | starting | |
 //! | stopped | up | running | |
 //! | stopped | held | paused | |
+//! | stopped | memory kept | suspended | |
+//! | stopped | hold lost | stopped | want running |
 //! | stopped | force off | stopped | |
+//! | stopped | withdrawn | stopped | force off |
 //! | stopped | delete | deleting | force off |
 //! | starting | up | running | count start |
 //! | starting | held | paused | |
+//! | starting | memory kept | suspended | |
 //! | starting | start failed | backoff | count crash |
 //! | starting | start rejected | failed | count crash |
 //! | starting | force off | stopped | force off |
 //! | starting | crash | backoff | count crash |
-//! | starting | withdrawn | stopped | |
+//! | starting | withdrawn | stopped | force off |
 //! | starting | delete | deleting | force off |
 //! | running | held | paused | |
+//! | running | pause | paused | hold |
+//! | running | reset | running | reset |
+//! | running | reboot | running | ask to reboot |
+//! | running | suspend | suspended | keep memory |
+//! | running | memory kept | suspended | |
 //! | running | shutdown | stopping | ask guest |
 //! | running | force off | stopped | force off |
 //! | running | guest off | stopped | want stopped |
@@ -31,12 +40,23 @@
 //! | running | host booted | stopped | |
 //! | running | delete | deleting | force off |
 //! | paused | up | running | |
+//! | paused | resume | running | let go |
+//! | paused | suspend | suspended | keep memory |
+//! | paused | memory kept | suspended | |
 //! | paused | shutdown | stopping | ask guest |
 //! | paused | force off | stopped | force off |
 //! | paused | guest off | stopped | want stopped |
 //! | paused | crash | backoff | count crash |
 //! | paused | host booted | stopped | |
 //! | paused | delete | deleting | force off |
+//! | suspended | start | starting | |
+//! | suspended | up | running | |
+//! | suspended | held | paused | |
+//! | suspended | memory gone | stopped | |
+//! | suspended | hold lost | suspended | want running |
+//! | suspended | force off | stopped | force off |
+//! | suspended | withdrawn | stopped | force off |
+//! | suspended | delete | deleting | force off |
 //! | stopping | stop timeout | stopping | force off |
 //! | stopping | force off | stopped | force off |
 //! | stopping | guest off | stopped | |
@@ -46,20 +66,26 @@
 //! | crashed | start | starting | |
 //! | crashed | up | running | |
 //! | crashed | held | paused | |
+//! | crashed | memory kept | suspended | |
+//! | crashed | hold lost | crashed | want running |
 //! | crashed | force off | stopped | |
-//! | crashed | withdrawn | stopped | |
+//! | crashed | withdrawn | stopped | force off |
 //! | crashed | delete | deleting | force off |
 //! | backoff | start | starting | |
 //! | backoff | up | running | |
 //! | backoff | held | paused | |
+//! | backoff | memory kept | suspended | |
+//! | backoff | hold lost | backoff | want running |
 //! | backoff | force off | stopped | |
-//! | backoff | withdrawn | stopped | |
+//! | backoff | withdrawn | stopped | force off |
 //! | backoff | delete | deleting | force off |
 //! | failed | start | starting | |
 //! | failed | up | running | |
 //! | failed | held | paused | |
+//! | failed | memory kept | suspended | |
+//! | failed | hold lost | failed | want running |
 //! | failed | force off | stopped | |
-//! | failed | withdrawn | stopped | |
+//! | failed | withdrawn | stopped | force off |
 //! | failed | delete | deleting | force off |
 
 use std::fmt;
@@ -75,8 +101,24 @@ pub enum Event {
     Start,
     /// It was seen running.
     Up,
-    /// It was seen held by the hypervisor.
+    /// It was seen held.
     Held,
+    /// It is to be held.
+    Pause,
+    /// It is to go on.
+    Resume,
+    /// Its reset button is to be pressed.
+    Reset,
+    /// Its guest is to reboot.
+    Reboot,
+    /// Its memory is to be put on disk, and it off.
+    Suspend,
+    /// It is off and its memory was found on disk.
+    MemoryKept,
+    /// The memory that was on disk is gone.
+    MemoryGone,
+    /// It is wanted held but is off, so there is nothing to hold any more.
+    HoldLost,
     /// The start failed in a way that may heal.
     StartFailed,
     /// The start failed in a way that will not heal by itself.
@@ -93,7 +135,7 @@ pub enum Event {
     Crash,
     /// It is off because the host was off.
     HostBooted,
-    /// It was to be started but is not wanted any more, and does not run.
+    /// It was to be started, or to go on with its memory, but is not wanted any more and does not run.
     Withdrawn,
     /// It is to be taken down.
     Delete,
@@ -101,11 +143,19 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::Made,
         Self::Start,
         Self::Up,
         Self::Held,
+        Self::Pause,
+        Self::Resume,
+        Self::Reset,
+        Self::Reboot,
+        Self::Suspend,
+        Self::MemoryKept,
+        Self::MemoryGone,
+        Self::HoldLost,
         Self::StartFailed,
         Self::StartRejected,
         Self::Shutdown,
@@ -126,6 +176,14 @@ impl fmt::Display for Event {
             Self::Start => "start",
             Self::Up => "up",
             Self::Held => "held",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Reset => "reset",
+            Self::Reboot => "reboot",
+            Self::Suspend => "suspend",
+            Self::MemoryKept => "memory kept",
+            Self::MemoryGone => "memory gone",
+            Self::HoldLost => "hold lost",
             Self::StartFailed => "start failed",
             Self::StartRejected => "start rejected",
             Self::Shutdown => "shutdown",
@@ -149,8 +207,20 @@ pub enum Effect {
     CountCrash,
     /// Press the power button and begin to wait for the guest.
     AskGuest,
-    /// End the process.
+    /// End the process, and discard memory on disk.
     ForceOff,
+    /// Hold the guest.
+    Hold,
+    /// Let the guest go on.
+    LetGo,
+    /// Press the reset button.
+    Reset,
+    /// Ask the guest to reboot.
+    AskReboot,
+    /// Put its memory on disk and end the process.
+    KeepMemory,
+    /// The wanted power becomes `running`: what has to be started is not held.
+    WantRunning,
     /// The guest decided to be off: the wanted power becomes `stopped`, so that it stays off.
     WantStopped,
 }
@@ -162,6 +232,12 @@ impl fmt::Display for Effect {
             Self::CountCrash => "count crash",
             Self::AskGuest => "ask guest",
             Self::ForceOff => "force off",
+            Self::Hold => "hold",
+            Self::LetGo => "let go",
+            Self::Reset => "reset",
+            Self::AskReboot => "ask to reboot",
+            Self::KeepMemory => "keep memory",
+            Self::WantRunning => "want running",
             Self::WantStopped => "want stopped",
         })
     }
@@ -188,19 +264,35 @@ pub fn next(state: VmState, event: Event) -> Result<(VmState, Vec<Effect>), Refu
 
         (S::Creating, On::Made) => (S::Stopped, vec![]),
 
-        (S::Stopped | S::Crashed | S::Backoff | S::Failed, On::Start) => (S::Starting, vec![]),
-        (S::Starting | S::Crashed | S::Backoff | S::Failed, On::Withdrawn) => (S::Stopped, vec![]),
+        (S::Stopped | S::Crashed | S::Backoff | S::Failed | S::Suspended, On::Start) => {
+            (S::Starting, vec![])
+        }
+        (
+            S::Stopped | S::Suspended | S::Starting | S::Crashed | S::Backoff | S::Failed,
+            On::Withdrawn,
+        ) => (S::Stopped, vec![Do::ForceOff]),
+        (S::Stopped | S::Crashed | S::Backoff | S::Failed | S::Suspended, On::HoldLost) => {
+            (state, vec![Do::WantRunning])
+        }
 
         // Seen running in a state that expects nothing to run: adopted as it is.
         (S::Starting, On::Up) => (S::Running, vec![Do::CountStart]),
-        (S::Creating | S::Stopped | S::Paused | S::Crashed | S::Backoff | S::Failed, On::Up) => {
-            (S::Running, vec![])
-        }
+        (
+            S::Creating
+            | S::Stopped
+            | S::Paused
+            | S::Suspended
+            | S::Crashed
+            | S::Backoff
+            | S::Failed,
+            On::Up,
+        ) => (S::Running, vec![]),
         (
             S::Creating
             | S::Stopped
             | S::Starting
             | S::Running
+            | S::Suspended
             | S::Crashed
             | S::Backoff
             | S::Failed,
@@ -210,9 +302,21 @@ pub fn next(state: VmState, event: Event) -> Result<(VmState, Vec<Effect>), Refu
         (S::Starting, On::StartFailed) => (S::Backoff, vec![Do::CountCrash]),
         (S::Starting, On::StartRejected) => (S::Failed, vec![Do::CountCrash]),
 
+        (S::Running, On::Pause) => (S::Paused, vec![Do::Hold]),
+        (S::Paused, On::Resume) => (S::Running, vec![Do::LetGo]),
+        (S::Running, On::Reset) => (S::Running, vec![Do::Reset]),
+        (S::Running, On::Reboot) => (S::Running, vec![Do::AskReboot]),
+
+        (S::Running | S::Paused, On::Suspend) => (S::Suspended, vec![Do::KeepMemory]),
+        (
+            S::Stopped | S::Starting | S::Running | S::Paused | S::Crashed | S::Backoff | S::Failed,
+            On::MemoryKept,
+        ) => (S::Suspended, vec![]),
+        (S::Suspended, On::MemoryGone) => (S::Stopped, vec![]),
+
         (S::Running | S::Paused, On::Shutdown) => (S::Stopping, vec![Do::AskGuest]),
         (S::Stopping, On::StopTimeout) => (S::Stopping, vec![Do::ForceOff]),
-        (S::Starting | S::Running | S::Paused | S::Stopping, On::ForceOff) => {
+        (S::Starting | S::Running | S::Paused | S::Stopping | S::Suspended, On::ForceOff) => {
             (S::Stopped, vec![Do::ForceOff])
         }
         (S::Stopped | S::Crashed | S::Backoff | S::Failed, On::ForceOff) => (S::Stopped, vec![]),
@@ -232,12 +336,13 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    const STATES: [VmState; 10] = [
+    const STATES: [VmState; 11] = [
         VmState::Creating,
         VmState::Stopped,
         VmState::Starting,
         VmState::Running,
         VmState::Paused,
+        VmState::Suspended,
         VmState::Stopping,
         VmState::Crashed,
         VmState::Backoff,

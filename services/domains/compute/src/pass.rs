@@ -3,12 +3,13 @@
 //! Looks, decides, writes down, acts, and looks again, until there is nothing left to do or something
 //! has to be waited for. What is about to be done is in the store before the hypervisor is touched.
 
+mod deeds;
 mod start;
 
 use std::time::Duration;
 
 use skerry_engine::{Failure, Outcome};
-use skerry_model::{Id, Phase, Power, Resource, Vm, VmState, VmStatus};
+use skerry_model::{Id, Phase, Resource, Vm, VmPower, VmRequestKind, VmState, VmStatus};
 use skerry_store::Transaction;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::report::{Note, outcome, ready};
 use crate::sources::{Missing, Sources, gather};
 use crate::{
     DomainDefinition, DomainObserved, DomainPower, Effect, Event, HypervisorError, OffReason,
-    Situation, Target, VmRequest, VmStep, backoff, decide, next, plan,
+    Situation, Target, VmStep, actions, backoff, decide, next, pending, plan,
 };
 
 /// More events in a row than any path through the life cycle has.
@@ -36,7 +37,7 @@ pub struct Pass<'a> {
     vm: Resource<Vm>,
     status: VmStatus,
     memory: Memory,
-    request: Option<VmRequest>,
+    request: Option<VmRequestKind>,
     observed: Option<DomainObserved>,
     definition: Result<DomainDefinition, Missing>,
     define_error: Option<HypervisorError>,
@@ -52,7 +53,7 @@ impl<'a> Pass<'a> {
             controller,
             status: vm.status.clone(),
             memory: controller.memory(id),
-            request: controller.pending_request(id),
+            request: pending(&vm.spec, &vm.status),
             vm,
             observed: None,
             definition: Err(unknown),
@@ -78,9 +79,12 @@ impl<'a> Pass<'a> {
         if self.controller.is_held() {
             return Ok(Outcome::Done);
         }
+        if worked.is_ok() {
+            // What could not be done now will not be done later either: whoever asked sees why.
+            self.request_is_done();
+        }
         self.commit().await?;
         worked?;
-        self.controller.finish_request(self.id(), self.request);
         // What has a deadline of its own must not wait for an operator.
         let urgent = matches!(self.status.state, VmState::Stopping | VmState::Backoff);
         if let Some(error) = self.define_error.take().filter(|_| !urgent) {
@@ -145,6 +149,7 @@ impl<'a> Pass<'a> {
         Situation {
             state: self.status.state,
             wanted: self.vm.spec.power,
+            saved: self.observed.as_ref().is_some_and(|domain| domain.saved),
             defined: self.observed.as_ref().is_some_and(|domain| domain.defined.is_some()),
             power: self.power(),
             request: self.request,
@@ -217,7 +222,7 @@ impl<'a> Pass<'a> {
         if event == Event::Start {
             return self.admit_start(to).await;
         }
-        let mut want_stopped = false;
+        let mut wanted = None;
         for effect in effects {
             match effect {
                 Effect::CountStart => {
@@ -230,14 +235,22 @@ impl<'a> Pass<'a> {
                     self.memory.asked_at = None;
                 }
                 Effect::ForceOff => self.reach(Target::Off).await?,
-                Effect::WantStopped => want_stopped = true,
+                Effect::Hold => self.reach(Target::Held).await?,
+                Effect::LetGo => self.reach(Target::LetGo).await?,
+                Effect::Reset => self.press(VmStep::Reset(self.id())).await?,
+                Effect::AskReboot => self.press(VmStep::Reboot(self.id())).await?,
+                Effect::KeepMemory => match self.keep_memory().await? {
+                    Flow::GoOn => {}
+                    Flow::Wait => return Ok(Flow::GoOn),
+                },
+                Effect::WantRunning => wanted = Some(VmPower::Running),
+                Effect::WantStopped => wanted = Some(VmPower::Stopped),
             }
         }
         self.settle_in(from, event, to);
-        if want_stopped {
-            self.commit_stopped_by_guest().await?
-        } else {
-            self.commit().await?
+        match wanted {
+            Some(power) => self.commit_wanted(power).await?,
+            None => self.commit().await?,
         }
         Ok(Flow::GoOn)
     }
@@ -259,14 +272,23 @@ impl<'a> Pass<'a> {
         }
         // A request has done its part once it has moved the machine.
         let done = match self.request {
-            Some(VmRequest::Restart) => event == Event::Shutdown,
-            Some(VmRequest::StartNow) => to == VmState::Starting,
-            Some(VmRequest::ForceStop) => to == VmState::Stopped,
+            Some(VmRequestKind::Restart) => event == Event::Shutdown,
+            Some(VmRequestKind::Start) => to == VmState::Starting,
+            Some(VmRequestKind::ForceStop) => to == VmState::Stopped,
+            Some(VmRequestKind::Reset) => event == Event::Reset,
+            Some(VmRequestKind::Reboot) => event == Event::Reboot,
+            Some(VmRequestKind::Resume) => event == Event::Resume,
             None => false,
         };
         if done {
-            self.controller.finish_request(self.id(), self.request);
-            self.request = None;
+            self.request_is_done();
+        }
+    }
+
+    fn request_is_done(&mut self) {
+        self.request = None;
+        if let Some(request) = self.vm.spec.request {
+            self.status.request_done = self.status.request_done.max(request.number);
         }
     }
 
@@ -354,18 +376,20 @@ impl<'a> Pass<'a> {
         self.controller.store.commit(tx).await.map(drop).map_err(store_failure)
     }
 
-    /// Writes down, in one, that it is off and that this is what is wanted now.
-    async fn commit_stopped_by_guest(&mut self) -> Result<(), Failure> {
+    /// Writes down, in one, the state and that this is what is wanted now: the guest turned itself off,
+    /// or there is nothing to hold any more. Another wish that came meanwhile stays.
+    async fn commit_wanted(&mut self, power: VmPower) -> Result<(), Failure> {
         let fresh = self.controller.store.get::<Vm>(self.id()).map_err(store_failure)?;
         let mut tx = Transaction::new();
-        if let Some(fresh) = fresh.filter(|fresh| fresh.spec.power == Power::Running) {
+        let before = self.vm.spec.power;
+        if let Some(fresh) = fresh.filter(|f| f.spec.power == before && before != power) {
             let mut spec = fresh.spec;
-            spec.power = Power::Stopped;
+            spec.power = power;
             tx.put_spec(self.id(), Some(fresh.meta.revision), spec);
         }
         tx.put_status(self.id(), self.report());
         self.controller.store.commit(tx).await.map_err(store_failure)?;
-        self.vm.spec.power = Power::Stopped;
+        self.vm.spec.power = power;
         Ok(())
     }
 
@@ -379,6 +403,7 @@ impl<'a> Pass<'a> {
         };
         let now = (self.controller.clock)();
         ready(&mut self.status, self.vm.spec.power, self.note.as_ref(), pending, now);
+        self.status.actions = actions(self.vm.meta.phase, self.vm.spec.power, self.status.state);
         self.status.clone()
     }
 }

@@ -15,7 +15,13 @@ pub enum Target {
     On,
     /// Off by the guest's own shutdown.
     Asked,
-    /// Off at once.
+    /// On and held, if it is on.
+    Held,
+    /// On and not held, if it is on.
+    LetGo,
+    /// Off, with its memory on disk, if it is on.
+    Saved,
+    /// Off at once, without memory on disk.
     Off,
     /// No trace left.
     Gone,
@@ -25,7 +31,7 @@ pub enum Target {
 ///
 /// Without a definition, because the image or the port is missing, nothing is defined anew and what is
 /// there is used. A running guest is never restarted for a new definition: it takes effect at its next
-/// start. A domain held by the hypervisor is left so, unless its guest is asked to shut down.
+/// start. A held domain is left so, unless its guest is asked to shut down.
 pub fn plan(
     target: Target,
     definition: Option<&DomainDefinition>,
@@ -50,13 +56,23 @@ pub fn plan(
             }
         }
         (Target::Asked, Some(domain)) => {
-            if domain.power == DomainPower::Paused {
+            if domain.power != DomainPower::Running {
                 steps.push(VmStep::Resume(domain.vm));
             }
             steps.push(VmStep::Shutdown(domain.vm));
         }
+        (Target::Held, Some(domain)) if domain.power == DomainPower::Running => {
+            steps.push(VmStep::Pause(domain.vm));
+        }
+        (Target::LetGo, Some(domain)) if domain.power != DomainPower::Running => {
+            steps.push(VmStep::Resume(domain.vm));
+        }
+        (Target::Saved, Some(domain)) => steps.push(VmStep::Save(domain.vm)),
         (Target::Off, Some(domain)) => steps.push(VmStep::Destroy(domain.vm)),
         _ => {}
+    }
+    if let (Target::Off, Some(domain)) = (target, observed.filter(|domain| domain.saved)) {
+        steps.push(VmStep::Discard(domain.vm));
     }
     steps
 }
@@ -65,6 +81,9 @@ fn removal(domain: &DomainObserved) -> Vec<VmStep> {
     let mut steps = Vec::new();
     if domain.power.is_up() {
         steps.push(VmStep::Destroy(domain.vm));
+    }
+    if domain.saved {
+        steps.push(VmStep::Discard(domain.vm));
     }
     if domain.defined.is_some() {
         steps.push(VmStep::Undefine(domain.vm));
@@ -79,7 +98,7 @@ fn removal(domain: &DomainObserved) -> Vec<VmStep> {
 mod tests {
     use super::*;
     use crate::testing::{ModelHypervisor, definition};
-    use crate::{Fingerprint, OffReason};
+    use crate::{Fingerprint, Hold, OffReason};
     use proptest::prelude::*;
 
     fn names(steps: &[VmStep]) -> Vec<&'static str> {
@@ -89,7 +108,7 @@ mod tests {
     fn any_observed() -> impl Strategy<Value = Option<DomainObserved>> {
         let power = prop_oneof![
             Just(DomainPower::Running),
-            Just(DomainPower::Paused),
+            Just(DomainPower::Paused(Hold::Asked)),
             Just(DomainPower::Off(OffReason::Unknown)),
             Just(DomainPower::Off(OffReason::Crashed)),
         ];
@@ -98,7 +117,8 @@ mod tests {
             Just(Some(Fingerprint::recorded(""))),
             Just(Some(definition(1).fingerprint())),
         ];
-        (any::<bool>(), power, print, any::<bool>()).prop_map(|(there, power, defined, files)| {
+        let flags = (any::<bool>(), any::<bool>());
+        (any::<bool>(), power, print, flags).prop_map(|(there, power, defined, (files, saved))| {
             let up = power.is_up();
             // A domain that runs without a definition is one that was undefined under it.
             there.then(|| DomainObserved {
@@ -107,6 +127,7 @@ mod tests {
                 defined,
                 live: up.then(|| definition(1).fingerprint()),
                 pid: up.then_some(7),
+                saved: saved && !up,
                 files,
             })
         })
@@ -117,6 +138,9 @@ mod tests {
             Just(Target::Defined),
             Just(Target::On),
             Just(Target::Asked),
+            Just(Target::Held),
+            Just(Target::LetGo),
+            Just(Target::Saved),
             Just(Target::Off),
             Just(Target::Gone),
         ]
@@ -138,6 +162,7 @@ mod tests {
             defined: Some(definition(1).fingerprint()),
             live: Some(definition(1).fingerprint()),
             pid: Some(7),
+            saved: false,
             files: true,
         };
         let mut wanted = definition(1);
@@ -153,10 +178,11 @@ mod tests {
     fn a_held_guest_is_let_go_before_it_is_asked() {
         let domain = DomainObserved {
             vm: definition(1).vm,
-            power: DomainPower::Paused,
+            power: DomainPower::Paused(Hold::Other),
             defined: Some(definition(1).fingerprint()),
             live: None,
             pid: Some(7),
+            saved: false,
             files: true,
         };
         assert_eq!(names(&plan(Target::Asked, None, Some(&domain))), ["resume", "shutdown"]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skerry_engine::{Failure, Outcome};
-use skerry_model::{ConditionState, LocalRef, Power, Timestamp, VmState, VmStatus};
+use skerry_model::{ConditionState, LocalRef, Timestamp, VmPower, VmState, VmStatus};
 use tokio::time::Instant;
 
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
@@ -45,6 +45,11 @@ impl Note {
         Self { on: missing.on, ..Self::new(missing.reason, missing.message.clone()) }
     }
 
+    /// Its memory is on its way to disk.
+    pub fn saving() -> Self {
+        Self::new("Suspending", "its memory is being put on disk")
+    }
+
     /// The machine cannot be held now.
     pub fn refused(message: String) -> Self {
         Self::new("DoesNotFit", message)
@@ -58,9 +63,9 @@ impl Note {
     }
 
     /// What an event means for people, where the state does not say it.
-    pub fn after(from: VmState, event: Event, wanted: Power) -> Option<Self> {
+    pub fn after(from: VmState, event: Event, wanted: VmPower) -> Option<Self> {
         match event {
-            Event::GuestOff if from != VmState::Stopping && wanted == Power::Running => {
+            Event::GuestOff if from != VmState::Stopping && wanted == VmPower::Running => {
                 Some(Self::new("StoppedByGuest", "the guest powered itself off, and stays off"))
             }
             Event::Crash => Some(Self::new(
@@ -69,6 +74,10 @@ impl Note {
                  serial log",
             )),
             Event::ForceOff => Some(Self::new("ForcedOff", "it was forced off")),
+            Event::MemoryGone => Some(Self::new(
+                "MemoryGone",
+                "its memory is no longer on disk; it begins anew when it is started",
+            )),
             _ => None,
         }
     }
@@ -77,7 +86,7 @@ impl Note {
 /// Sets the conditions and the sentence that follow from the state.
 pub fn ready(
     status: &mut VmStatus,
-    wanted: Power,
+    wanted: VmPower,
     note: Option<&Note>,
     pending: bool,
     now: Timestamp,
@@ -109,22 +118,38 @@ pub fn ready(
 }
 
 /// What the state itself says. The cause of a failure stays as it was told when it happened.
-fn standing(status: &VmStatus, wanted: Power) -> (&'static str, String) {
+fn standing(status: &VmStatus, wanted: VmPower) -> (&'static str, String) {
     let kept = |reason: &'static str| {
         let told = status.conditions.get("Ready").filter(|ready| ready.reason == reason);
         told.map(|ready| (reason, ready.message.clone()))
     };
     let plain = match status.state {
         VmState::Creating => "Creating",
-        VmState::Stopped if wanted == Power::Stopped => {
+        VmState::Stopped if wanted == VmPower::Stopped => {
             return kept("StoppedByGuest")
                 .or_else(|| kept("ForcedOff"))
                 .unwrap_or(("Stopped", String::new()));
         }
+        VmState::Stopped if wanted == VmPower::Suspended => {
+            return ("MemoryGone", "it is off, and its memory is not on disk: start it".into());
+        }
         VmState::Stopped => "Stopped",
         VmState::Starting => "Starting",
         VmState::Running => "Running",
-        VmState::Paused => return ("Paused", "the hypervisor holds the guest".into()),
+        VmState::Paused if wanted == VmPower::Paused => {
+            return ("Paused", "it is held as asked for".into());
+        }
+        VmState::Paused => {
+            return (
+                "Held",
+                "the hypervisor holds the guest, for example since a disk failed: mend the cause, \
+                 then resume it"
+                    .into(),
+            );
+        }
+        VmState::Suspended => {
+            return ("Suspended", "its memory is on disk; the next start goes on with it".into());
+        }
         VmState::Stopping => return ("Stopping", "the guest was asked to shut down".into()),
         VmState::Crashed | VmState::Backoff => {
             return kept("Crashed")
@@ -143,19 +168,20 @@ fn standing(status: &VmStatus, wanted: Power) -> (&'static str, String) {
 pub fn outcome(
     status: &VmStatus,
     memory: &Memory,
-    wanted: Power,
+    wanted: VmPower,
     note: Option<&Note>,
 ) -> Result<Outcome, Failure> {
     let left = |until: Option<Instant>| until.map(|at| at.duration_since(Instant::now()));
     let again = |wait: Option<Duration>| Ok(wait.map_or(Outcome::Done, Outcome::Again));
     match status.state {
         VmState::Creating | VmState::Starting => waiting(note),
-        VmState::Stopped if wanted == Power::Running => waiting(note),
-        VmState::Stopped | VmState::Deleting => Ok(Outcome::Done),
+        VmState::Stopped if wanted == VmPower::Running => waiting(note),
+        VmState::Stopped | VmState::Suspended | VmState::Deleting => Ok(Outcome::Done),
         VmState::Running | VmState::Paused if memory.running_since.is_none() => {
             Ok(Outcome::Again(SETTLE))
         }
-        VmState::Running | VmState::Paused => {
+        VmState::Paused => Ok(Outcome::Done),
+        VmState::Running => {
             let forgiven = memory.running_since.map(|at| at + backoff::FORGIVEN_AFTER);
             again(left(forgiven).filter(|_| status.crashes > 0))
         }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
 use skerry_engine::{Controller, ErrorClass, Outcome};
-use skerry_model::{ConditionState, Id, Kind, LocalRef, Power, Vm, VmState};
+use skerry_model::{ConditionState, Id, Kind, LocalRef, Vm, VmAction, VmPower, VmState};
 use tokio::time::advance;
 
 use crate::testing::{Mood, Node};
-use crate::{OffReason, VmRequest};
+use crate::{Hold, OffReason};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -59,7 +58,7 @@ async fn a_new_machine_waits_for_its_port_and_then_runs() {
 async fn a_stopped_machine_stays_stopped_and_starts_again_when_wanted() {
     let node = Node::new(2048).await;
     let vm = running(&node, 1).await;
-    node.want(vm, Power::Stopped).await;
+    node.want(vm, VmPower::Stopped).await;
     node.settle(vm, MINUTE).await;
     assert_eq!(node.fake.steps(), ["shutdown"]);
     assert_eq!(
@@ -68,7 +67,7 @@ async fn a_stopped_machine_stays_stopped_and_starts_again_when_wanted() {
     );
     node.settle(vm, MINUTE).await;
     assert_eq!(node.fake.steps(), [""; 0]);
-    node.want(vm, Power::Running).await;
+    node.want(vm, VmPower::Running).await;
     node.settle(vm, MINUTE).await;
     assert_eq!(node.fake.steps(), ["start"]);
     assert_eq!(node.vm(vm).status.starts, 2);
@@ -79,7 +78,7 @@ async fn a_guest_that_does_not_hear_is_asked_again_and_then_forced() {
     let node = Node::new(2048).await;
     let vm = running(&node, 1).await;
     node.fake.set(Mood::Deaf);
-    node.want(vm, Power::Stopped).await;
+    node.want(vm, VmPower::Stopped).await;
     node.settle(vm, seconds(85)).await;
     assert_eq!(node.fake.steps(), ["shutdown"; 9]);
     assert_eq!(node.vm(vm).status.state, VmState::Stopping);
@@ -94,10 +93,10 @@ async fn a_guest_that_powers_off_stays_off() {
     let vm = running(&node, 1).await;
     node.fake.with(vm, |domain| domain.end(OffReason::Shutdown));
     assert_eq!(node.pass(vm).await.unwrap(), Outcome::Again(seconds(2)));
-    assert_eq!(node.vm(vm).spec.power, Power::Running, "not believed yet");
+    assert_eq!(node.vm(vm).spec.power, VmPower::Running, "not believed yet");
     advance(seconds(2)).await;
     node.settle(vm, MINUTE).await;
-    assert_eq!(node.vm(vm).spec.power, Power::Stopped);
+    assert_eq!(node.vm(vm).spec.power, VmPower::Stopped);
     assert_eq!(reason(&node, vm), "StoppedByGuest");
     node.settle(vm, MINUTE).await;
     assert_eq!(reason(&node, vm), "StoppedByGuest", "a later pass keeps the reason");
@@ -113,7 +112,7 @@ async fn guests_that_end_while_the_host_goes_down_are_not_believed() {
     node.controller.hold();
     advance(seconds(5)).await;
     node.settle(vm, MINUTE).await;
-    assert_eq!(node.vm(vm).spec.power, Power::Running);
+    assert_eq!(node.vm(vm).spec.power, VmPower::Running);
     // The host is back, with the definitions forgotten.
     node.fake.with(vm, |domain| domain.reboot(true));
     node.restart();
@@ -130,7 +129,7 @@ async fn the_host_can_stop_all_guests_and_forces_the_deaf() {
     assert_eq!(node.controller.stop_all_for_host(MINUTE).await.unwrap(), 0);
     assert_eq!(node.fake.steps(), ["shutdown", "shutdown"]);
     for vm in [first, second] {
-        assert_eq!(node.vm(vm).spec.power, Power::Running);
+        assert_eq!(node.vm(vm).spec.power, VmPower::Running);
     }
     // The machine refused to go down after all.
     node.controller.release();
@@ -185,7 +184,7 @@ async fn a_crash_of_what_should_be_off_is_no_crash_and_no_wish_of_the_guest() {
     let node = Node::new(2048).await;
     let vm = running(&node, 1).await;
     node.fake.with(vm, |domain| domain.end(OffReason::Crashed));
-    node.want(vm, Power::Stopped).await;
+    node.want(vm, VmPower::Stopped).await;
     node.settle(vm, MINUTE).await;
     assert_eq!((node.vm(vm).status.crashes, reason(&node, vm).as_str()), (0, "Stopped"));
 }
@@ -200,12 +199,12 @@ async fn a_wait_ends_when_a_user_asks_for_a_start_or_wants_it_off() {
     }
     assert_eq!(node.vm(vm).status.state, VmState::Backoff);
     node.fake.steps();
-    node.controller.request(vm, VmRequest::StartNow);
+    node.act(vm, VmAction::Start).await;
     node.pass(vm).await.unwrap();
     assert_eq!(node.fake.steps(), ["start"]);
     node.fake.with(vm, |domain| domain.end(OffReason::Crashed));
     node.pass(vm).await.unwrap();
-    node.want(vm, Power::Stopped).await;
+    node.want(vm, VmPower::Stopped).await;
     assert_eq!(node.pass(vm).await.unwrap(), Outcome::Done);
     assert_eq!((node.vm(vm).status.state, node.vm(vm).status.next_try), (VmState::Stopped, None));
     assert_eq!(node.fake.steps(), [""; 0]);
@@ -237,7 +236,7 @@ async fn after_a_host_boot_only_what_should_run_is_started() {
     let mut node = Node::new(4096).await;
     let on = running(&node, 1).await;
     let off = running(&node, 2).await;
-    node.want(off, Power::Stopped).await;
+    node.want(off, VmPower::Stopped).await;
     node.settle(off, MINUTE).await;
     node.fake.steps();
     for (vm, forget) in [(on, true), (off, false)] {
@@ -255,7 +254,7 @@ async fn after_a_host_boot_only_what_should_run_is_started() {
 async fn restart_and_force_stop_do_what_they_say() {
     let node = Node::new(2048).await;
     let vm = running(&node, 1).await;
-    node.controller.request(vm, VmRequest::Restart);
+    node.act(vm, VmAction::Restart).await;
     node.settle(vm, MINUTE).await;
     assert_eq!(node.fake.steps(), ["shutdown", "start"]);
     assert_eq!(node.vm(vm).status.state, VmState::Running);
@@ -263,8 +262,7 @@ async fn restart_and_force_stop_do_what_they_say() {
     assert_eq!(node.fake.steps(), [""; 0], "once");
 
     node.fake.set(Mood::Deaf);
-    node.want(vm, Power::Stopped).await;
-    node.controller.request(vm, VmRequest::ForceStop);
+    node.act(vm, VmAction::ForceStop).await;
     node.pass(vm).await.unwrap();
     assert_eq!(node.fake.steps(), ["destroy"]);
     assert_eq!(
@@ -278,13 +276,136 @@ async fn a_forced_stop_cuts_a_shutdown_short() {
     let node = Node::new(2048).await;
     let vm = running(&node, 1).await;
     node.fake.set(Mood::Deaf);
-    node.want(vm, Power::Stopped).await;
+    node.want(vm, VmPower::Stopped).await;
     node.pass(vm).await.unwrap();
     assert_eq!(node.vm(vm).status.state, VmState::Stopping);
-    node.controller.request(vm, VmRequest::ForceStop);
-    node.controller.request(vm, VmRequest::Restart);
+    node.act(vm, VmAction::ForceStop).await;
+    node.act(vm, VmAction::Restart).await;
     node.pass(vm).await.unwrap();
-    assert_eq!(node.fake.steps(), ["shutdown", "destroy"]);
+    assert_eq!(node.fake.steps(), ["shutdown", "destroy", "start"], "off at once, and on again");
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_machine_stays_paused_until_it_is_resumed_or_its_memory_is_lost() {
+    let mut node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.act(vm, VmAction::Pause).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!((node.vm(vm).status.state, reason(&node, vm).as_str()), (VmState::Paused, "Paused"));
+    node.restart();
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["pause"], "a restart of the service changes nothing");
+    node.act(vm, VmAction::Resume).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["resume"]);
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+
+    node.act(vm, VmAction::Pause).await;
+    node.settle(vm, MINUTE).await;
+    node.fake.with(vm, |domain| domain.reboot(true));
+    node.restart();
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["pause", "define", "start"]);
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+    assert_eq!(node.vm(vm).spec.power, VmPower::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_hypervisor_holds_goes_on_only_when_told() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.with(vm, |domain| domain.hold(Hold::DiskFault));
+    node.settle(vm, MINUTE).await;
+    assert_eq!((node.vm(vm).status.state, reason(&node, vm).as_str()), (VmState::Paused, "Held"));
+    assert_eq!(node.fake.steps(), [""; 0]);
+    node.act(vm, VmAction::Resume).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["resume"]);
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reset_and_reboot_press_a_button_once_and_keep_the_process() {
+    let mut node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    let before = node.vm(vm).status;
+    for (action, step) in [(VmAction::Reset, "reset"), (VmAction::Reboot, "reboot")] {
+        node.act(vm, action).await;
+        node.settle(vm, MINUTE).await;
+        node.restart();
+        node.settle(vm, MINUTE).await;
+        assert_eq!(node.fake.steps(), [step]);
+        let now = node.vm(vm).status;
+        assert_eq!((now.state, now.pid, now.starts), (VmState::Running, before.pid, before.starts));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_outlives_the_service() {
+    let mut node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    for (action, steps) in [
+        (VmAction::Restart, vec!["shutdown", "start"]),
+        (VmAction::Reset, vec!["reset"]),
+        (VmAction::ForceStop, vec!["destroy"]),
+    ] {
+        node.fake.set(Mood::Away);
+        node.act(vm, action).await;
+        node.pass(vm).await.unwrap_err();
+        node.restart();
+        node.fake.set(Mood::Good);
+        node.settle(vm, MINUTE).await;
+        assert_eq!(node.fake.steps(), steps);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_machine_holds_nothing_and_goes_on_where_it_was() {
+    let mut node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.act(vm, VmAction::Suspend).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["save"]);
+    assert_eq!(node.vm(vm).status.state, VmState::Suspended);
+    let other = node.create(2, 1024).await;
+    node.settle(other, MINUTE).await;
+    assert_eq!(node.vm(other).status.state, VmState::Running, "there is room");
+    node.want(other, VmPower::Stopped).await;
+    node.settle(other, MINUTE).await;
+    node.fake.with(vm, |domain| domain.reboot(true));
+    node.restart();
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Suspended, "a power cut does not start it");
+    node.act(vm, VmAction::Start).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+    assert_eq!(node.fake.with(vm, |domain| domain.restores), 1);
+
+    node.act(vm, VmAction::Suspend).await;
+    node.settle(vm, MINUTE).await;
+    node.act(vm, VmAction::Stop).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Stopped);
+    node.act(vm, VmAction::Start).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.with(vm, |domain| domain.restores), 1, "a stop dropped its memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_stop_does_not_wait_for_memory_to_be_written() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.fake.set(Mood::SlowDisk);
+    node.act(vm, VmAction::Suspend).await;
+    let meanwhile = async {
+        tokio::time::sleep(seconds(30)).await;
+        assert_eq!(reason(&node, vm), "Suspending");
+        node.act(vm, VmAction::ForceStop).await;
+    };
+    let (done, ()) = tokio::join!(node.pass(vm), meanwhile);
+    done.unwrap();
+    assert_eq!(node.fake.steps(), ["destroy"]);
     assert_eq!(node.vm(vm).status.state, VmState::Stopped);
 }
 
@@ -306,7 +427,7 @@ async fn what_does_not_fit_waits_until_it_does() {
         node.vm(second).status.reason
     );
     assert!(node.controller.admit_vm(&node.vm(second).spec, Some(second)).is_err());
-    node.want(first, Power::Stopped).await;
+    node.want(first, VmPower::Stopped).await;
     node.settle(first, MINUTE).await;
     node.settle(second, MINUTE).await;
     assert_eq!(node.vm(second).status.state, VmState::Running);
@@ -325,10 +446,10 @@ async fn a_refused_definition_waits_for_an_operator_but_does_not_block_a_stop() 
     assert_eq!(node.pass(vm).await.unwrap_err().class, ErrorClass::NeedsOperator);
     assert_eq!(node.vm(vm).status.state, VmState::Running, "left alone");
     assert!(node.vm(vm).status.conditions.holds("Pending"));
-    node.want(vm, Power::Stopped).await;
+    node.want(vm, VmPower::Stopped).await;
     node.settle(vm, seconds(11)).await;
     assert_eq!(node.vm(vm).status.state, VmState::Stopped);
-    node.want(vm, Power::Running).await;
+    node.want(vm, VmPower::Running).await;
     assert_eq!(node.pass(vm).await.unwrap_err().class, ErrorClass::NeedsOperator);
     assert_eq!(
         (node.vm(vm).status.state, reason(&node, vm).as_str()),
@@ -376,7 +497,7 @@ async fn only_changes_of_what_is_wanted_wake_a_machine() {
     let mut watch = node.store.watch(None).unwrap();
     let vm = node.create(1, 128).await;
     node.settle(vm, MINUTE).await;
-    node.want(vm, Power::Stopped).await;
+    node.want(vm, VmPower::Stopped).await;
     node.delete(vm).await;
     let mut woken = Vec::new();
     while let Some(change) = watch.ready().unwrap() {
@@ -388,114 +509,4 @@ async fn only_changes_of_what_is_wanted_wake_a_machine() {
     let kinds: Vec<_> = woken.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [Kind::Vm, Kind::Port, Kind::Port, Kind::Vm, Kind::Vm]);
     assert!(woken.iter().all(|(_, id)| *id == vm.uuid()));
-}
-
-/// Something that happens to a node with one machine.
-#[derive(Debug, Clone)]
-enum Happening {
-    Want(Power),
-    Request(VmRequest),
-    End(OffReason),
-    Boot(bool),
-    RestartService,
-    Mood(Mood),
-    Port(bool),
-    Pass,
-    Time(u64),
-}
-
-fn any_happening() -> impl Strategy<Value = Happening> {
-    use prop::sample::select;
-    prop_oneof![
-        select(vec![Power::Running, Power::Stopped]).prop_map(Happening::Want),
-        select(vec![VmRequest::StartNow, VmRequest::ForceStop, VmRequest::Restart])
-            .prop_map(Happening::Request),
-        select(vec![
-            OffReason::Crashed,
-            OffReason::Shutdown,
-            OffReason::Destroyed,
-            OffReason::Unknown,
-        ])
-        .prop_map(Happening::End),
-        any::<bool>().prop_map(Happening::Boot),
-        Just(Happening::RestartService),
-        select(vec![Mood::Good, Mood::Deaf, Mood::StartFails, Mood::DefineRefused, Mood::Away])
-            .prop_map(Happening::Mood),
-        any::<bool>().prop_map(Happening::Port),
-        Just(Happening::Pass),
-        Just(Happening::Pass),
-        (0_u64..700).prop_map(Happening::Time),
-    ]
-}
-
-async fn happen(node: &mut Node, vm: Id<Vm>, happening: Happening) {
-    match happening {
-        Happening::Want(power) => node.want(vm, power).await,
-        Happening::Request(request) => {
-            if request == VmRequest::ForceStop {
-                node.want(vm, Power::Stopped).await;
-            }
-            node.controller.request(vm, request);
-        }
-        Happening::End(reason) => node.fake.with(vm, |domain| domain.end(reason)),
-        Happening::Boot(forget) => {
-            node.fake.with(vm, |domain| domain.reboot(forget));
-            node.restart();
-        }
-        Happening::RestartService => node.restart(),
-        Happening::Mood(mood) => node.fake.set(mood),
-        Happening::Port(ready) => node.set_port_ready(1, ready).await,
-        Happening::Pass => {
-            if let Err(failure) = node.pass(vm).await {
-                assert_ne!(failure.class, ErrorClass::Bug, "{failure}");
-            }
-        }
-        Happening::Time(time) => node.settle(vm, seconds(time)).await,
-    }
-}
-
-async fn after_everything(happenings: Vec<Happening>, delete: bool) -> Result<(), TestCaseError> {
-    let mut node = Node::new(2048).await;
-    let vm = node.create(1, 128).await;
-    for happening in happenings {
-        happen(&mut node, vm, happening).await;
-    }
-    // Peace returns; then things must be as they are wanted.
-    node.fake.set(Mood::Good);
-    node.set_port_ready(1, true).await;
-    if delete {
-        node.delete(vm).await;
-    }
-    node.settle(vm, seconds(1200)).await;
-    let (wrong, seen) = node.fake.with(vm, |domain| (domain.wrong.clone(), domain.look()));
-    prop_assert!(wrong.is_empty(), "{:?}", wrong);
-    if delete {
-        prop_assert!(node.store.get(vm).unwrap().is_none());
-        prop_assert_eq!(seen, None);
-        return Ok(());
-    }
-    let record = node.vm(vm);
-    let up = seen.is_some_and(|domain| domain.power.is_up());
-    prop_assert_eq!(up, record.spec.power == Power::Running, "{:?}", record.status);
-    let expected = if up { VmState::Running } else { VmState::Stopped };
-    prop_assert_eq!(record.status.state, expected);
-    node.fake.steps();
-    node.settle(vm, seconds(1200)).await;
-    prop_assert_eq!(node.fake.steps(), [""; 0], "at rest");
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-    #[test]
-    fn whatever_happens_it_ends_as_wanted_and_is_never_started_twice(
-        happenings in prop::collection::vec(any_happening(), 0..25), delete in any::<bool>(),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(after_everything(happenings, delete))?;
-    }
 }

@@ -9,7 +9,7 @@ use skerry_engine::{Controller, Failure, Outcome};
 use skerry_model::{
     Accelerator, Binding, ConditionState, Id, Image, ImageFile, ImageFormat, ImageSource,
     ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, Port, PortSpec,
-    PortStatus, Power, Resource, Timestamp, Vm, VmSpec,
+    PortStatus, Resource, Timestamp, Vm, VmAction, VmPower, VmSpec,
 };
 use skerry_store::{Store, Transaction};
 use tokio::sync::broadcast;
@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Capacity, DomainDefinition, DomainObserved, DomainPower, FINALIZER, Hypervisor,
+    Capacity, DomainDefinition, DomainObserved, DomainPower, FINALIZER, Hold, Hypervisor,
     HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, NicDefinition,
-    OffReason, VmController, VmStep,
+    OffReason, VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
@@ -51,17 +51,20 @@ pub struct ModelHypervisor {
     pub wrong: Vec<String>,
     /// Successful starts.
     pub starts: u32,
+    /// Those that went on with memory from disk.
+    pub restores: u32,
 }
 
 impl ModelHypervisor {
     /// One in which things stand like this.
     pub fn with(domain: Option<DomainObserved>) -> Self {
-        Self { domain, wrong: Vec::new(), starts: 0 }
+        Self { domain, ..Self::default() }
     }
 
     /// What can be seen. A trace of nothing is nothing.
     pub fn look(&self) -> Option<DomainObserved> {
-        let something = |d: &&DomainObserved| d.power.is_up() || d.defined.is_some() || d.files;
+        let something =
+            |d: &&DomainObserved| d.power.is_up() || d.defined.is_some() || d.files || d.saved;
         self.domain.as_ref().filter(something).cloned()
     }
 
@@ -71,6 +74,13 @@ impl ModelHypervisor {
             domain.power = DomainPower::Off(reason);
             domain.live = None;
             domain.pid = None;
+        }
+    }
+
+    /// The hypervisor holds it.
+    pub fn hold(&mut self, hold: Hold) {
+        if let Some(domain) = self.domain.as_mut().filter(|d| d.power.is_up()) {
+            domain.power = DomainPower::Paused(hold);
         }
     }
 
@@ -95,6 +105,7 @@ impl ModelHypervisor {
             defined: None,
             live: None,
             pid: None,
+            saved: false,
             files: false,
         });
         match step {
@@ -109,10 +120,25 @@ impl ModelHypervisor {
             VmStep::Start(_) => {
                 self.starts += 1;
                 domain.power = DomainPower::Running;
+                if std::mem::take(&mut domain.saved) {
+                    self.restores += 1;
+                }
                 domain.live = domain.defined.clone();
                 domain.pid = Some(1000 + self.starts);
             }
+            VmStep::Pause(_) | VmStep::Resume(_) | VmStep::Reset(_) | VmStep::Reboot(_)
+                if !domain.power.is_up() =>
+            {
+                self.wrong.push(format!("{} of what is off", step.name()));
+            }
+            VmStep::Pause(_) => domain.power = DomainPower::Paused(Hold::Asked),
             VmStep::Resume(_) => domain.power = DomainPower::Running,
+            VmStep::Reset(_) | VmStep::Reboot(_) => {}
+            VmStep::Save(_) => {
+                domain.saved = domain.power.is_up();
+                self.end(OffReason::Unknown);
+            }
+            VmStep::Discard(_) => domain.saved = false,
             VmStep::Shutdown(_) => self.end(OffReason::Shutdown),
             VmStep::Destroy(_) => self.end(OffReason::Destroyed),
             VmStep::Undefine(_) => domain.defined = None,
@@ -133,6 +159,8 @@ pub enum Mood {
     StartFails,
     /// Definitions are refused.
     DefineRefused,
+    /// Memory takes for ever to be written.
+    SlowDisk,
     /// Nothing answers.
     Away,
 }
@@ -211,6 +239,9 @@ impl Hypervisor for Fake {
                 return Err(HypervisorError::Refused { call, vm, message: "bad".into() });
             }
             (VmStep::Shutdown(_), Mood::Deaf) => {}
+            (VmStep::Save(_), Mood::SlowDisk) => {
+                std::future::pending::<()>().await;
+            }
             _ => self.with(vm, |domain| domain.apply(step)),
         }
         self.steps.lock().unwrap().push(call);
@@ -328,10 +359,18 @@ impl Node {
     }
 
     /// A user changes the wanted power.
-    pub async fn want(&self, vm: Id<Vm>, power: Power) {
+    pub async fn want(&self, vm: Id<Vm>, power: VmPower) {
         let Some(record) = self.store.get(vm).unwrap() else { return };
         let mut tx = Transaction::new();
         tx.put_spec(vm, None, VmSpec { power, ..record.spec });
+        self.store.commit(tx).await.unwrap();
+    }
+
+    /// A user does something with it.
+    pub async fn act(&self, vm: Id<Vm>, action: VmAction) {
+        let Some(record) = self.store.get(vm).unwrap() else { return };
+        let mut tx = Transaction::new();
+        tx.put_spec(vm, None, spec_after(&record.spec, &record.status, action));
         self.store.commit(tx).await.unwrap();
     }
 

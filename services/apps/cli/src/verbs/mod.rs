@@ -55,6 +55,10 @@ async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
 async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
     match verb {
         VmVerb::Common(verb) => workload::run(shell, Kind::Vm, verb).await,
+        VmVerb::Power(verb) => {
+            let (action, target) = verb.order();
+            workload::change(shell, Kind::Vm, target, action).await
+        }
         VmVerb::Create { new, vcpus } => {
             let spec = create::vm(&new, vcpus);
             create::workload(shell, Kind::Vm, &new, spec).await

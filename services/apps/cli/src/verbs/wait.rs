@@ -24,6 +24,12 @@ pub(crate) enum Goal {
     Restarted { started: String },
     /// It is off, or ended well.
     Stopped,
+    /// It is held.
+    Paused,
+    /// It is off, and its memory on disk.
+    Suspended,
+    /// What was asked has been dealt with.
+    Dealt,
     /// It is no longer there.
     Gone,
     /// A job: it has ended well.
@@ -65,6 +71,12 @@ impl Goal {
             _ if !is_current(document) => Progress::NotYet,
             Self::Stopped if matches!(state.as_str(), "stopped" | "succeeded") => Progress::Reached,
             Self::Running if state == "running" => Progress::Reached,
+            Self::Paused if state == "paused" => Progress::Reached,
+            Self::Suspended if state == "suspended" => Progress::Reached,
+            Self::Dealt if is_dealt_with(document) => Progress::Reached,
+            Self::Paused | Self::Suspended | Self::Dealt if state == "stopped" => {
+                Progress::Lost(format!("{name} went off meanwhile"))
+            }
             Self::Restarted { started }
                 if state == "running" && start_mark(document) != *started =>
             {
@@ -81,6 +93,9 @@ impl Goal {
             Self::Running => "running",
             Self::Restarted { .. } => "running again",
             Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Suspended => "suspended",
+            Self::Dealt => "done with it",
             Self::Gone => "deleted",
             Self::Completed => "completed",
             Self::Ended => "ended",
@@ -94,6 +109,12 @@ fn start_mark(document: &Value) -> String {
     let containers = document.pointer("/status/containers").and_then(Value::as_array);
     let starts = containers.into_iter().flatten().map(|c| cell(c, "/started_at"));
     std::iter::once(own).chain(starts).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the newest request of a virtual machine has been dealt with.
+fn is_dealt_with(document: &Value) -> bool {
+    let number = |pointer| document.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    number("/status/request_done") >= number("/spec/request/number")
 }
 
 fn is_current(document: &Value) -> bool {

@@ -26,7 +26,12 @@ pub(super) async fn run(shell: &mut Shell<'_, '_>, kind: Kind, verb: WorkloadVer
     }
 }
 
-async fn change(shell: &mut Shell<'_, '_>, kind: Kind, target: Target, action: Action) -> Done {
+pub(super) async fn change(
+    shell: &mut Shell<'_, '_>,
+    kind: Kind,
+    target: Target,
+    action: Action,
+) -> Done {
     let before = match action {
         // What runs already is not yet restarted: the new run is known by its later start.
         Action::Restart if target.wait.wait => {
@@ -39,6 +44,11 @@ async fn change(shell: &mut Shell<'_, '_>, kind: Kind, target: Target, action: A
     let (goal, doing, done) = match action {
         Action::Start => (Goal::Running, "is to start", "runs"),
         Action::Restart => (Goal::restarted(before.as_ref()), "is to restart", "runs again"),
+        Action::Pause => (Goal::Paused, "is to pause", "is paused"),
+        Action::Resume => (Goal::Running, "is to go on", "runs"),
+        Action::Reset => (Goal::Dealt, "is to be reset", "was reset"),
+        Action::Reboot => (Goal::Dealt, "is to reboot", "was asked to reboot"),
+        Action::Suspend => (Goal::Suspended, "is to be suspended", "is suspended"),
         _ => (Goal::Stopped, "is to stop", "is stopped"),
     };
     let name = text::cell(&document, "/metadata/name");

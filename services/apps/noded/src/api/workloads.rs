@@ -2,12 +2,13 @@
 
 use rand::RngCore;
 use serde_json::Value;
-use skerry_compute::{AdmissionError, VmRequest};
+use skerry_compute::{AdmissionError, possible, spec_after};
 use skerry_engine::Controller;
 use skerry_ipc::{Action, Json, Refusal, RefusalClass};
 use skerry_model::{
     Document, Id, Image, ImageFormat, Invalid, Kind, LocalRef, Name, Network, NewResource, Owner,
-    Phase, Pod, PodSpec, Port, Power, Publish, Resource, ResourceKind, Validate, Vm, VmSpec,
+    Phase, Pod, PodSpec, Port, Power, Publish, Resource, ResourceKind, Validate, Vm, VmAction,
+    VmPower, VmSpec,
 };
 use skerry_network::{PortRequest, allocate_port, collides};
 use skerry_store::Transaction;
@@ -35,10 +36,14 @@ pub fn draw_id<K: ResourceKind>(node: &Node) -> Id<K> {
 
 /// A virtual machine from a draft, with its port.
 pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
-    let spec: VmSpec = typed(draft.spec, "spec")?;
+    let mut spec: VmSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
     check_image(node, "spec.image", &spec.image, ImageFormat::KernelInitrd)?;
-    if spec.power == Power::Running {
+    spec.request = None;
+    if !matches!(spec.power, VmPower::Running | VmPower::Stopped) {
+        return Err(wrong_field("spec.power", "must be running or stopped when it is made"));
+    }
+    if spec.power.is_on() {
         node.vms.admit_vm(&spec, None).map_err(admission)?;
     }
     let id = draw_id::<Vm>(node);
@@ -95,11 +100,14 @@ pub async fn change_vm(
     if_revision: Option<u64>,
 ) -> Result<(), Refusal> {
     let before: Resource<Vm> = resource(present)?;
-    let spec: VmSpec = typed(spec, "spec")?;
+    let mut spec: VmSpec = typed(spec, "spec")?;
     check(&spec)?;
     fixed("spec.image", &before.spec.image, &spec.image)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
-    if spec.power == Power::Running {
+    // Requests come from actions alone.
+    spec.request = before.spec.request;
+    check_power(&before, spec.power)?;
+    if spec.power.is_on() {
         node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;
     }
     republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
@@ -137,10 +145,6 @@ pub async fn act(node: &Node, kind: Kind, key: &str, action: Action) -> Result<J
         let detail = format!("`{}` is being deleted", document.metadata.name);
         return Err(Refusal::new(RefusalClass::Conflict, detail));
     }
-    if matches!(action, Action::Abort | Action::Retry) {
-        let detail = format!("a {kind} knows the actions start, stop, force_stop and restart");
-        return Err(Refusal::new(RefusalClass::NotFound, detail));
-    }
     match kind {
         Kind::Vm => act_vm(node, &resource(&document)?, action).await?,
         Kind::Pod => act_pod(node, &resource(&document)?, action).await?,
@@ -154,49 +158,87 @@ pub async fn act(node: &Node, kind: Kind, key: &str, action: Action) -> Result<J
 
 async fn act_vm(node: &Node, vm: &Resource<Vm>, action: Action) -> Result<(), Refusal> {
     let _turn = node.admission.lock().await;
-    let spec = VmSpec { power: wanted_power(action), ..vm.spec.clone() };
-    if spec.power == Power::Running {
+    // Another action may have come first.
+    let vm = node.store.get::<Vm>(vm.id()).map_err(store)?;
+    let vm = vm.ok_or_else(|| not_found(Kind::Vm, "with this id"))?;
+    let Some(action) = vm_action(action) else { return Err(no_such_action(Kind::Vm)) };
+    // To want once more what is wanted already does no harm, and repeats an answer that got lost.
+    let repeatable = [VmAction::Start, VmAction::Stop, VmAction::ForceStop, VmAction::Restart];
+    if !repeatable.contains(&action)
+        && let Err(why) = possible(action, vm.meta.phase, vm.spec.power, vm.status.state)
+    {
+        let detail = format!("`{}` cannot do that now: {why}", vm.meta.name);
+        return Err(Refusal::new(RefusalClass::Conflict, detail));
+    }
+    let spec = spec_after(&vm.spec, &vm.status, action);
+    if spec.power.is_on() {
         node.vms.admit_vm(&spec, Some(vm.id())).map_err(admission)?;
     }
-    put_power(node, vm.id(), spec).await?;
-    let request = match action {
-        Action::Start => Some(VmRequest::StartNow),
-        Action::ForceStop => Some(VmRequest::ForceStop),
-        Action::Restart => Some(VmRequest::Restart),
-        Action::Stop | Action::Abort | Action::Retry => None,
-    };
-    if let Some(request) = request {
-        node.vms.request(vm.id(), request);
-    }
+    put_spec(node, vm.id(), spec).await?;
     node.engine.wake(node.vms.name(), vm.local_ref());
     Ok(())
 }
 
+/// A wish for something that only makes sense in some states.
+fn check_power(vm: &Resource<Vm>, wanted: VmPower) -> Result<(), Refusal> {
+    let action = match wanted {
+        VmPower::Paused => VmAction::Pause,
+        VmPower::Suspended => VmAction::Suspend,
+        VmPower::Running | VmPower::Stopped => return Ok(()),
+    };
+    if wanted == vm.spec.power {
+        return Ok(());
+    }
+    possible(action, vm.meta.phase, vm.spec.power, vm.status.state)
+        .map_err(|why| wrong_field("spec.power", why))
+}
+
+const fn vm_action(action: Action) -> Option<VmAction> {
+    Some(match action {
+        Action::Start => VmAction::Start,
+        Action::Stop => VmAction::Stop,
+        Action::ForceStop => VmAction::ForceStop,
+        Action::Restart => VmAction::Restart,
+        Action::Pause => VmAction::Pause,
+        Action::Resume => VmAction::Resume,
+        Action::Reset => VmAction::Reset,
+        Action::Reboot => VmAction::Reboot,
+        Action::Suspend => VmAction::Suspend,
+        Action::Abort | Action::Retry => return None,
+    })
+}
+
+fn no_such_action(kind: Kind) -> Refusal {
+    let own = match kind {
+        Kind::Vm => "start, stop, force_stop, restart, pause, resume, reset, reboot and suspend",
+        _ => "start, stop, force_stop and restart",
+    };
+    Refusal::new(RefusalClass::NotFound, format!("a {kind} knows the actions {own}"))
+}
+
 async fn act_pod(node: &Node, pod: &Resource<Pod>, action: Action) -> Result<(), Refusal> {
+    let power = match action {
+        Action::Start | Action::Restart => Power::Running,
+        Action::Stop | Action::ForceStop => Power::Stopped,
+        _ => return Err(no_such_action(Kind::Pod)),
+    };
     let _turn = node.admission.lock().await;
-    let spec = PodSpec { power: wanted_power(action), ..pod.spec.clone() };
+    let spec = PodSpec { power, ..pod.spec.clone() };
     if spec.power == Power::Running {
         node.vms.admit_pod(&spec, Some(pod.id())).map_err(admission)?;
     }
-    put_power(node, pod.id(), spec).await?;
+    put_spec(node, pod.id(), spec).await?;
     match action {
         Action::ForceStop => node.pods.request_kill(pod.id()),
         Action::Restart => node.pods.request_restart(pod.id()),
         Action::Start => node.pods.request_start(pod.id()),
-        Action::Stop | Action::Abort | Action::Retry => {}
+        _ => {}
     }
     node.engine.wake(node.pods.name(), pod.local_ref());
     Ok(())
 }
 
-const fn wanted_power(action: Action) -> Power {
-    match action {
-        Action::Start | Action::Restart => Power::Running,
-        _ => Power::Stopped,
-    }
-}
-
-async fn put_power<K: ResourceKind>(node: &Node, id: Id<K>, spec: K::Spec) -> Result<(), Refusal> {
+async fn put_spec<K: ResourceKind>(node: &Node, id: Id<K>, spec: K::Spec) -> Result<(), Refusal> {
     let mut tx = Transaction::new();
     tx.put_spec(id, None, spec);
     node.store.commit(tx).await.map(|_| ()).map_err(store)

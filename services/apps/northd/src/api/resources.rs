@@ -172,9 +172,15 @@ pub(super) async fn act(
         (_, "stop") => Action::Stop,
         (_, "force_stop") => Action::ForceStop,
         (_, "restart") => Action::Restart,
+        (Kind::Vm, "pause") => Action::Pause,
+        (Kind::Vm, "resume") => Action::Resume,
+        (Kind::Vm, "reset") => Action::Reset,
+        (Kind::Vm, "reboot") => Action::Reboot,
+        (Kind::Vm, "suspend") => Action::Suspend,
         _ => {
             return Err(Problem::not_found(
-                "workloads know the actions start, stop, force_stop and restart",
+                "workloads know the actions start, stop, force_stop and restart; virtual machines \
+                 also pause, resume, reset, reboot and suspend",
             ));
         }
     };

@@ -135,6 +135,10 @@ fn uniform(kind: Kind) -> Vec<Operation> {
     ];
     let actions = match kind {
         Kind::Job => Some("`abort` or `retry`."),
+        Kind::Vm => Some(
+            "`start`, `stop`, `force_stop`, `restart`, `pause`, `resume`, `reset`, `reboot` or \
+             `suspend`. `status.actions` tells which are possible.",
+        ),
         kind if WORKLOADS.contains(&kind) => Some("`start`, `stop`, `force_stop` or `restart`."),
         _ => None,
     };

@@ -156,6 +156,11 @@ async fn a_resource_is_made_read_changed_and_taken_down() {
         ("stop", Action::Stop),
         ("force_stop", Action::ForceStop),
         ("restart", Action::Restart),
+        ("pause", Action::Pause),
+        ("resume", Action::Resume),
+        ("reset", Action::Reset),
+        ("reboot", Action::Reboot),
+        ("suspend", Action::Suspend),
     ] {
         let path = format!("api/v1/vms/web/actions/{action}");
         assert_eq!(north.admin(Method::POST, &path).send().await.unwrap().status(), 202);

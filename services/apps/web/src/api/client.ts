@@ -2,14 +2,14 @@
 // sites cannot send (the node refuses a write by cookie without it).
 
 import { Refused, Unreachable, refusalFrom } from "./problem";
-import type { Health, List, Pod, PodInput, Principal, Summary, Vm, VmInput } from "./types";
+import type { Health, List, Pod, PodInput, Principal, Summary, Vm, VmAction, VmInput } from "./types";
 
 const base = "/api/v1";
 /** Longer than a busy node under emulation takes for its slowest answer. */
 const patience_ms = 15_000;
 
 export type WorkloadKind = "vms" | "pods";
-export type Action = "start" | "stop" | "force_stop" | "restart";
+export type Action = VmAction;
 
 interface Call {
   method?: "GET" | "POST" | "DELETE";

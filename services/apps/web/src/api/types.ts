@@ -25,6 +25,8 @@ export type VmInput = Schemas["VmInput"];
 export type VmSpec = Omit<Full<Schemas["VmSpec"]>, "publish"> & { publish: Publish[] };
 export type VmState = Schemas["VmState"];
 export type VmStatus = Schemas["VmStatus"];
+export type VmAction = Schemas["VmAction"];
+export type VmActionState = Schemas["VmActionState"];
 
 export type PodInput = Schemas["PodInput"];
 export type Container = Full<Schemas["Container"]>;

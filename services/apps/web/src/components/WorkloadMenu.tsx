@@ -15,11 +15,11 @@ interface Props {
 }
 
 /** What is asked before it is done. */
-export type Question = "force_stop" | "remove";
+export type Question = "force_stop" | "reset" | "remove";
 
 export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
   const [open, setOpen] = useState(false);
-  const { kind, name, allowed } = workload;
+  const { kind, name, allowed, more } = workload;
   return (
     <Dropdown
       isOpen={open}
@@ -47,6 +47,16 @@ export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
             <DropdownItem isDisabled={!allowed.restart} onClick={() => onAct("restart")}>
               Restart
             </DropdownItem>
+            {more.map(({ action, word, why }) => (
+              <DropdownItem
+                key={action}
+                isDisabled={why !== ""}
+                description={why || undefined}
+                onClick={() => (action === "reset" ? onAsk(action) : onAct(action))}
+              >
+                {word}
+              </DropdownItem>
+            ))}
             <DropdownItem isDisabled={!allowed.forceStop} onClick={() => onAsk("force_stop")}>
               Force off
             </DropdownItem>

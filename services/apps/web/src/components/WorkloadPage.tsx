@@ -130,6 +130,15 @@ function Ask({ workload, question, one, onRemove, onClose }: AskProps) {
       </ConfirmDialog>
     );
   }
+  if (question === "reset") {
+    const reset = () => api.act(kind, name, "reset");
+    return (
+      <ConfirmDialog title={`Reset ${name}?`} action="Reset" onConfirm={reset} onClose={onClose}>
+        The {one} <strong>{name}</strong> begins anew at once, as if its reset button were pressed. What it has not yet
+        written is lost.
+      </ConfirmDialog>
+    );
+  }
   const force = () => api.act(kind, name, "force_stop");
   return (
     <ConfirmDialog title={`Force ${name} off?`} action="Force off" onConfirm={force} onClose={onClose}>

@@ -11,6 +11,11 @@ const refused: Record<Action, string> = {
   stop: "not stopped",
   force_stop: "not forced off",
   restart: "not restarted",
+  pause: "not paused",
+  resume: "not resumed",
+  reset: "not reset",
+  reboot: "not asked to reboot",
+  suspend: "not suspended",
 };
 
 export function useWorkloadActions() {

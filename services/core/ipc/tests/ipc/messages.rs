@@ -72,8 +72,12 @@ fn documents() -> impl Strategy<Value = Request> {
 }
 
 fn others() -> impl Strategy<Value = Request> {
-    use Action::{Abort, ForceStop, Restart, Retry, Start, Stop};
-    let action = prop::sample::select(vec![Start, Stop, ForceStop, Restart, Abort, Retry]);
+    use Action::{
+        Abort, ForceStop, Pause, Reboot, Reset, Restart, Resume, Retry, Start, Stop, Suspend,
+    };
+    let action = prop::sample::select(vec![
+        Start, Stop, ForceStop, Restart, Abort, Retry, Pause, Resume, Reset, Reboot, Suspend,
+    ]);
     let power = prop::sample::select(vec![PowerAction::Restart, PowerAction::PowerOff]);
     let plain = vec![
         Request::Summary,

@@ -1,0 +1,79 @@
+//! What can be done with a virtual machine beyond starting and stopping it, over restarts of the daemon.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use serde_json::{Value, json};
+use skerry_ipc::{Action, Json, Request};
+use skerry_model::Kind;
+use skerry_scenarios_tests::RunningNode;
+use skerry_sim_host::SimHost;
+
+async fn act(node: &RunningNode, action: Action) -> anyhow::Result<()> {
+    let key = "guest".to_owned();
+    node.ask(Request::Act { kind: Kind::Vm, key, action }).await.map(drop)
+}
+
+async fn state(node: &RunningNode, state: &str) -> Value {
+    node.wait_state(Kind::Vm, "guest", state).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_paused_suspended_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let spec = json!({"image": "tiny-vm", "memory_mib": 128});
+    node.create(Kind::Vm, json!({"metadata": {"name": "guest"}, "spec": spec})).await.unwrap();
+    let pid = state(&node, "running").await["status"]["pid"].clone();
+
+    act(&node, Action::Pause).await.unwrap();
+    let paused = state(&node, "paused").await;
+    let actions = paused["status"]["actions"].as_array().unwrap();
+    let reset = actions.iter().find(|one| one["action"] == "reset").unwrap();
+    assert_eq!(reset["why"], "it is paused: resume it first");
+    let refused = act(&node, Action::Reset).await.unwrap_err().to_string();
+    assert!(refused.contains("it is paused: resume it first"), "{refused}");
+    node.kill().await.unwrap();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    assert_eq!(state(&node, "paused").await["status"]["pid"], pid);
+
+    act(&node, Action::Resume).await.unwrap();
+    state(&node, "running").await;
+    act(&node, Action::Suspend).await.unwrap();
+    state(&node, "suspended").await;
+    assert_eq!(host.running(), (0, 0));
+    node.kill().await.unwrap();
+    host.power_cut();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    state(&node, "suspended").await;
+    act(&node, Action::Start).await.unwrap();
+    state(&node, "running").await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_refused_and_requests_come_from_actions_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let with = |power| {
+        json!({"metadata": {"name": "guest"},
+            "spec": {"image": "tiny-vm", "memory_mib": 128, "power": power,
+                "request": {"number": 9, "what": "reset"}}})
+    };
+    let refused = node.create(Kind::Vm, with("paused")).await.unwrap_err().to_string();
+    assert!(refused.contains("running or stopped"), "{refused}");
+    let made = node.create(Kind::Vm, with("stopped")).await.unwrap();
+    assert_eq!(made["spec"]["request"], Value::Null);
+    state(&node, "stopped").await;
+    for action in [Action::Pause, Action::Resume, Action::Reset, Action::Reboot, Action::Suspend] {
+        act(&node, action).await.unwrap_err();
+    }
+    let patch = Json(json!({"spec": {"power": "suspended"}}).to_string());
+    let key = "guest".to_owned();
+    let patch = Request::Patch { kind: Kind::Vm, key, patch, if_revision: None };
+    let refused = node.ask(patch).await.unwrap_err().to_string();
+    assert!(refused.contains("it does not run"), "{refused}");
+    node.stop().await.unwrap();
+}
