@@ -17,7 +17,7 @@ pub async fn act(node: &Node, key: &str, action: Action) -> Result<Json, Refusal
     match action {
         Action::Abort => node.jobs.abort(&job).await.map_err(refused)?,
         Action::Retry => node.jobs.retry(&job).await.map_err(refused)?,
-        Action::Start | Action::Stop | Action::ForceStop | Action::Restart => {
+        _ => {
             let detail = "a job knows the actions abort and retry";
             return Err(Refusal::new(RefusalClass::NotFound, detail));
         }
