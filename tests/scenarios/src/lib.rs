@@ -79,8 +79,14 @@ impl RunningNode {
         let recovered = Concern { alarm: Concern::STORE_RECOVERED, message: report.summary() };
         let concerns = if report.is_clean() { Vec::new() } else { vec![recovered] };
         let port = || Arc::new(host.clone());
-        let machine =
-            Machine { host: port(), network: port(), hypervisor: port(), containers: port() };
+        let machine = Machine {
+            host: port(),
+            network: port(),
+            hypervisor: port(),
+            containers: port(),
+            volumes: port(),
+            guests: port(),
+        };
         let config = Config::parse("schema = 1", Path::new("node.toml"))?;
         let socket = dirs.socket();
         let board = BoardFacts { name: "simulated".to_owned(), ..BoardFacts::default() };

@@ -114,6 +114,21 @@ pub fn resume(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
     })
 }
 
+/// Does something with a domain of ours, which has to be there.
+pub fn with_domain<T>(
+    connection: &Connect,
+    vm: Id<Vm>,
+    call: &'static str,
+    act: impl Fn(&Domain) -> Result<T, CallError>,
+) -> Result<T, CallError> {
+    let Some(domain) = find(connection, vm)? else {
+        let message = "it is not defined".to_owned();
+        return Err(HypervisorError::Failed { call, vm, message }.into());
+    };
+    owned(&domain, vm, call)?;
+    act(&domain)
+}
+
 /// Ends a domain's process.
 pub fn destroy(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
     while_active(connection, vm, "destroy", Domain::destroy)

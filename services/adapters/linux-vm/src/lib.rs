@@ -8,6 +8,7 @@
 mod calls;
 mod failure;
 mod files;
+mod guests;
 mod host;
 mod label;
 mod libvirt;

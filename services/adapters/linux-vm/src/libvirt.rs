@@ -140,6 +140,17 @@ impl Libvirt {
         self.on_disk("removing the memory", vm, move || places.discard(vm)).await
     }
 
+    /// A call that changes something.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        vm: Id<Vm>,
+        deadline: Duration,
+        work: impl Fn(&virt::connect::Connect) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        self.change.call(name, Some(vm), deadline, work).await
+    }
+
     async fn make_folder(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
         let places = self.places.clone();
         self.on_disk("making the folder", vm, move || places.make(vm)).await

@@ -10,6 +10,7 @@ mod host;
 mod hypervisor;
 mod images;
 mod network;
+mod storage;
 mod world;
 
 pub use faults::FaultPlan;

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 use crate::containers::SimContainers;
 use crate::faults::{Fate, FaultPlan};
 use crate::network;
+use crate::storage::SimDisk;
 
 /// Everything there is.
 pub(crate) struct World {
@@ -21,6 +22,7 @@ pub(crate) struct World {
     /// Guests whose memory is on disk; it outlives power too.
     pub memory: BTreeSet<Id<Vm>>,
     pub containers: SimContainers,
+    pub disk: SimDisk,
     pub faults: FaultPlan,
     /// Counts up, so that no process id is given twice.
     pub last_pid: u32,
@@ -67,6 +69,7 @@ impl SimHost {
             serial: BTreeMap::new(),
             memory: BTreeSet::new(),
             containers: SimContainers::default(),
+            disk: SimDisk::default(),
             faults: FaultPlan::default(),
             last_pid: 1000,
             dark: false,

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use skerry_model::{Kind, Name, Protocol, Publish};
 
 use crate::power_words::PowerVerb;
+use crate::storage_words::{SnapshotVerb, VolumeVerb};
 
 /// Printed after the help text.
 const AFTER_HELP: &str = "\
@@ -107,6 +108,15 @@ pub enum Verb {
     /// Images that workloads start from
     #[command(subcommand)]
     Image(ReadVerb),
+    /// Disks of virtual machines, which outlive them
+    #[command(subcommand)]
+    Volume(VolumeVerb),
+    /// Volumes as they were at one instant
+    #[command(subcommand)]
+    Snapshot(SnapshotVerb),
+    /// Where the data of volumes lies
+    #[command(subcommand)]
+    Pool(ReadVerb),
     /// Attachments of workloads to networks
     #[command(subcommand)]
     Port(ReadVerb),
@@ -446,7 +456,7 @@ pub struct Tail {
 }
 
 /// `KEY=VALUE`.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),
@@ -513,6 +523,12 @@ mod tests {
             "skerry vm stop m --force",
             "skerry pod logs web --follow --tail 5",
             "skerry node power-off --yes",
+            "skerry volume create d --size 20G --wait",
+            "skerry volume create d --image debian --label a=b",
+            "skerry volume clone d e",
+            "skerry volume grow d --size 30G",
+            "skerry snapshot create s --volume d --volume e",
+            "skerry pool list",
             "skerry explain vm m",
             "skerry watch vms pod",
             "skerry job abort import --wait",

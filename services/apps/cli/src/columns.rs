@@ -66,6 +66,26 @@ fn columns(kind: Kind) -> Vec<Column> {
             column("SIZE", |d, _| image_size(d)),
             column("DESCRIPTION", |d, _| cell(d, "/spec/description")),
         ],
+        Kind::Pool => vec![
+            column("STATE", |d, _| cell(d, "/status/state")),
+            column("SIZE", |d, _| bytes(d, "/status/size_bytes")),
+            column("USED", |d, _| bytes(d, "/status/used_bytes")),
+            column("PROMISED", |d, _| bytes(d, "/status/committed_bytes")),
+            column("VOLUMES", |d, _| cell(d, "/status/volumes")),
+        ],
+        Kind::Volume => vec![
+            column("STATE", |d, _| workload_state(d)),
+            column("SIZE", |d, _| bytes(d, "/status/size_bytes")),
+            column("USED", |d, _| bytes(d, "/status/used_bytes")),
+            column("ATTACHED", |d, _| cell(d, "/status/attached_to")),
+            column("POOL", |d, _| cell(d, "/spec/pool")),
+        ],
+        Kind::Snapshot => vec![
+            column("STATE", |d, _| workload_state(d)),
+            column("VOLUMES", |d, _| words(d, "/spec/volumes")),
+            column("TAKEN", |d, now| age(&cell(d, "/status/taken"), now)),
+            column("DESCRIPTION", |d, _| cell(d, "/spec/description")),
+        ],
         Kind::Alarm => vec![
             column("SEVERITY", |d, _| cell(d, "/spec/severity")),
             column("STATE", |d, _| alarm_state(d).to_owned()),
@@ -127,6 +147,16 @@ fn condition(document: &Value, kind: &str) -> String {
         Some("false") => "no".to_owned(),
         _ => "-".to_owned(),
     }
+}
+
+fn bytes(document: &Value, pointer: &str) -> String {
+    document.pointer(pointer).and_then(Value::as_u64).map_or_else(|| "-".to_owned(), size)
+}
+
+fn words(document: &Value, pointer: &str) -> String {
+    let list = document.pointer(pointer).and_then(Value::as_array);
+    let words: Vec<String> = list.into_iter().flatten().map(crate::text::scalar).collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(",") }
 }
 
 fn image_size(document: &Value) -> String {

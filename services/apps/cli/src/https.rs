@@ -282,6 +282,7 @@ fn action_name(action: Action) -> &'static str {
         Action::Stop => "stop",
         Action::ForceStop => "force_stop",
         Action::Restart => "restart",
+        Action::Revert => "revert",
         Action::Abort => "abort",
         Action::Retry => "retry",
         Action::Pause => "pause",

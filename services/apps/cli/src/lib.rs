@@ -16,6 +16,7 @@ mod pin;
 mod power_words;
 mod respond;
 mod shell;
+mod storage_words;
 mod terminal;
 mod text;
 mod transport;

@@ -4,9 +4,12 @@ use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::Faults;
 use skerry_model::{
-    Id, Image, ImageState, Kind, LocalRef, Pod, Resource, ResourceKind, Vm, VmState,
+    Id, Image, ImageState, Kind, LocalRef, Pod, Pool, Resource, ResourceKind, Snapshot, Vm,
+    VmState, Volume,
 };
 use skerry_store::{Change, Store};
+
+use crate::alarm_storage::{of_pool, of_snapshot, of_volume};
 
 /// So many crashes in a row make a crash loop.
 const LOOP: u32 = 5;
@@ -31,7 +34,7 @@ impl AlarmController {
     }
 
     /// The alarms that belong to this kind, each with its message if it stands now.
-    fn verdicts(&self, key: Key) -> Result<Vec<(&'static str, Option<String>)>, Failure> {
+    fn verdicts(&self, key: Key) -> Result<Vec<Verdict>, Failure> {
         let failed = |error| Failure::retry("a resource could not be read").because(error);
         Ok(match key.kind {
             Kind::Vm => {
@@ -51,6 +54,9 @@ impl AlarmController {
                     .map(|(alarm, condition)| (alarm, standing(pod.as_ref(), condition)))
                     .into()
             }
+            Kind::Pool => of_pool(self.store.get(Id::new(key.id)).map_err(failed)?),
+            Kind::Volume => of_volume(self.store.get(Id::new(key.id)).map_err(failed)?),
+            Kind::Snapshot => vec![of_snapshot(self.store.get(Id::new(key.id)).map_err(failed)?)],
             _ => {
                 let image = self.store.get(Id::<Image>::new(key.id)).map_err(failed)?;
                 let damaged = image.filter(|i| i.status.state == ImageState::Damaged);
@@ -60,6 +66,9 @@ impl AlarmController {
         })
     }
 }
+
+/// An alarm, and its message if it stands now.
+pub(crate) type Verdict = (&'static str, Option<String>);
 
 /// What a condition of a pod says, if it holds.
 fn standing(pod: Option<&Resource<Pod>>, condition: &str) -> Option<String> {
@@ -75,7 +84,7 @@ impl Controller for AlarmController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Vm, Kind::Pod, Kind::Image]
+        &[Kind::Vm, Kind::Pod, Kind::Image, Kind::Pool, Kind::Volume, Kind::Snapshot]
     }
 
     fn writes(&self) -> &'static [Kind] {
@@ -87,7 +96,9 @@ impl Controller for AlarmController {
     }
 
     fn all_keys(&self) -> Vec<Key> {
-        self.ids::<Vm>().chain(self.ids::<Pod>()).chain(self.ids::<Image>()).collect()
+        let workloads = self.ids::<Vm>().chain(self.ids::<Pod>()).chain(self.ids::<Image>());
+        let storage = self.ids::<Pool>().chain(self.ids::<Volume>()).chain(self.ids::<Snapshot>());
+        workloads.chain(storage).collect()
     }
 
     async fn reconcile(&self, key: Key) -> Result<Outcome, Failure> {

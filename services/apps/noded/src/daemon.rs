@@ -19,6 +19,7 @@ use skerry_faults::Faults;
 use skerry_ipc::{PeerRole, Server};
 use skerry_model::{Id, Node as NodeKind};
 use skerry_network::{NetworkController, UplinkPolicy};
+use skerry_storage::StorageController;
 use skerry_store::Store;
 use skerry_trust::Limiter;
 use skerry_upkeep::ImageController;
@@ -124,6 +125,14 @@ impl Daemon {
         ));
         let pods =
             Arc::new(PodController::new(store.clone(), Arc::clone(&machine.containers), now));
+        let storage = Arc::new(StorageController::new(
+            store.clone(),
+            Arc::clone(&machine.volumes),
+            Arc::clone(&machine.guests),
+            facts.boot_id.clone(),
+            now,
+        ));
+        storage.prepare().await?;
         let network: Arc<dyn Controller> = Arc::new(NetworkController::new(
             store.clone(),
             Arc::clone(&machine.network),
@@ -138,6 +147,7 @@ impl Daemon {
             Arc::new(ImageController::new(store.clone(), Arc::clone(&machine.host), now)),
             Arc::clone(&vms) as Arc<dyn Controller>,
             Arc::clone(&pods) as Arc<dyn Controller>,
+            Arc::clone(&storage) as Arc<dyn Controller>,
             Arc::new(AlarmController::new(store.clone(), faults.clone())),
             Arc::new(NodeController::new(
                 store.clone(),
@@ -163,6 +173,7 @@ impl Daemon {
             vms,
             pods,
             jobs,
+            storage,
             limiter: Mutex::new(Limiter::default()),
             hashing: Semaphore::new(1),
             admission: Mutex::new(()),

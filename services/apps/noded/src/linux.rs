@@ -3,12 +3,22 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use nix::unistd::User;
 use skerry_linux_ctr::{LinuxContainers, Places};
+use skerry_linux_disk::LinuxDisk;
 use skerry_linux_host::systemd::Systemd;
 use skerry_linux_host::{BoardProfile, LinuxHost};
 use skerry_linux_net::{Cards, LinuxNet, Settings, SystemdUnits};
 use skerry_linux_vm::{Libvirt, LibvirtConfig};
 use skerry_noded::{BoardFacts, Config, Dirs, Machine};
+
+/// The account that guests run as (config/libvirt/qemu.conf).
+const GUESTS: &str = "libvirt-qemu";
+
+fn guest_account() -> Option<(u32, u32)> {
+    let user = User::from_name(GUESTS).ok().flatten()?;
+    Some((user.uid.as_raw(), user.gid.as_raw()))
+}
 
 /// Finds the machine. Nothing of it is changed yet.
 pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, BoardFacts)> {
@@ -23,12 +33,15 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let hypervisor =
         Libvirt::start(LibvirtConfig::system(dirs.data.join("vm"), dirs.data.join("vm-memory")))
             .context("the threads for libvirt cannot be started")?;
+    let hypervisor = Arc::new(hypervisor);
     let containers = LinuxContainers::start(Places::below(&dirs.data, &dirs.run), systemd);
     let machine = Machine {
         host: Arc::new(LinuxHost::default()),
         network: Arc::new(network),
-        hypervisor: Arc::new(hypervisor),
+        hypervisor: Arc::clone(&hypervisor) as _,
         containers: Arc::new(containers),
+        volumes: Arc::new(LinuxDisk::new(dirs.data.join("pools"), guest_account())),
+        guests: hypervisor,
     };
     Ok((machine, BoardFacts { name: board.name, uplinks: board.uplinks }))
 }

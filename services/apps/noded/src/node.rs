@@ -8,6 +8,7 @@ use skerry_containers::{ContainerRuntime, PodController};
 use skerry_engine::EngineHandle;
 use skerry_faults::Faults;
 use skerry_network::NetworkHost;
+use skerry_storage::{Guests, StorageController, VolumeHost};
 use skerry_store::Store;
 use skerry_trust::{Identity, Limiter};
 use skerry_upkeep::Host;
@@ -30,6 +31,10 @@ pub struct Machine {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// Containers.
     pub containers: Arc<dyn ContainerRuntime>,
+    /// Files of pools.
+    pub volumes: Arc<dyn VolumeHost>,
+    /// What storage asks of running guests.
+    pub guests: Arc<dyn Guests>,
 }
 
 /// The running node.
@@ -58,6 +63,8 @@ pub struct Node {
     pub pods: Arc<PodController>,
     /// Long work.
     pub jobs: Jobs,
+    /// Pools, volumes, snapshots: admission.
+    pub storage: Arc<StorageController>,
     /// Guesses of codes and passwords.
     pub limiter: Mutex<Limiter>,
     /// One password hash at a time: each takes 19 MiB.

@@ -1,4 +1,4 @@
-//! What every node has from its first start on: itself, the network `default`, the built-in images.
+//! What every node has from its first start on: itself, the network and the pool `default`, the built-in images.
 //!
 //! Run at every start. It adds what is missing and brings the node's own records up to date; what an operator
 //! may have changed is left alone.
@@ -8,7 +8,7 @@ use std::fs;
 
 use skerry_model::{
     Id, Image, ImageSource, Name, NameError, Network, NewResource, Node as NodeKind, NodeSpec,
-    Owner,
+    Owner, Pool, PoolSpec,
 };
 use skerry_store::{Store, StoreError, Transaction};
 use skerry_trust::Identity;
@@ -52,6 +52,12 @@ pub async fn seed(
             NewResource::<Network>::new(id, Name::new("default")?, config.default_network.clone());
         new.owner = Owner::System;
         new.finalizers = vec![skerry_network::FINALIZER.to_owned()];
+        tx.create(new);
+    }
+    if store.find::<Pool>(&Name::new("default")?)?.is_none() {
+        let (id, spec) = (Id::new(Uuid::new_v4()), PoolSpec::data_partition());
+        let mut new = NewResource::<Pool>::new(id, Name::new("default")?, spec);
+        new.owner = Owner::System;
         tx.create(new);
     }
     seed_images(store, &mut tx, dirs)?;

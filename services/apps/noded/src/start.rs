@@ -103,7 +103,9 @@ fn simulation(dirs: &Dirs) -> anyhow::Result<(Machine, BoardFacts)> {
         host: Arc::new(host.clone()),
         network: Arc::new(host.clone()),
         hypervisor: Arc::new(host.clone()),
-        containers: Arc::new(host),
+        containers: Arc::new(host.clone()),
+        volumes: Arc::new(host.clone()),
+        guests: Arc::new(host),
     };
     Ok((machine, BoardFacts { name: "simulated".to_owned(), ..BoardFacts::default() }))
 }

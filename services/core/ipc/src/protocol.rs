@@ -257,6 +257,8 @@ pub enum Action {
     Reboot,
     /// A virtual machine: off, with its memory on disk.
     Suspend,
+    /// Volumes are set back to a snapshot; what they hold now is kept in another one first.
+    Revert,
 }
 
 /// What can be done with the machine.

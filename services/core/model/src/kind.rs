@@ -21,6 +21,12 @@ pub enum Kind {
     Port,
     /// Something workloads start from.
     Image,
+    /// Where the data of volumes lies.
+    Pool,
+    /// A disk that outlives the virtual machine it is attached to.
+    Volume,
+    /// Volumes as they were at one instant.
+    Snapshot,
     /// A virtual machine.
     Vm,
     /// Containers that share one network namespace.
@@ -33,13 +39,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which an import must create them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Node,
         Self::User,
         Self::Session,
         Self::Network,
         Self::Port,
         Self::Image,
+        Self::Pool,
+        Self::Volume,
+        Self::Snapshot,
         Self::Vm,
         Self::Pod,
         Self::Job,
@@ -55,6 +64,9 @@ impl Kind {
             Self::Network => "Network",
             Self::Port => "Port",
             Self::Image => "Image",
+            Self::Pool => "Pool",
+            Self::Volume => "Volume",
+            Self::Snapshot => "Snapshot",
             Self::Vm => "Vm",
             Self::Pod => "Pod",
             Self::Job => "Job",
@@ -71,6 +83,9 @@ impl Kind {
             Self::Network => "networks",
             Self::Port => "ports",
             Self::Image => "images",
+            Self::Pool => "pools",
+            Self::Volume => "volumes",
+            Self::Snapshot => "snapshots",
             Self::Vm => "vms",
             Self::Pod => "pods",
             Self::Job => "jobs",

@@ -8,6 +8,7 @@
 mod alarm;
 mod condition;
 mod container;
+mod disk;
 mod id;
 mod image;
 mod job;
@@ -16,19 +17,23 @@ mod meta;
 mod network;
 mod node;
 mod pod;
+mod pool;
 mod port;
 mod probe;
 mod reference;
 mod resource;
+mod snapshot;
 mod toml_text;
 mod user;
 mod validate;
 mod vm;
 mod vm_life;
+mod volume;
 
 pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
 pub use condition::{Condition, ConditionState, Conditions};
 pub use container::{Capabilities, Container, EnvVar, Tmpfs};
+pub use disk::{DiskBus, DiskLimits, VmDisk};
 pub use id::{Id, ParseIdError};
 pub use image::{Image, ImageFile, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus};
 pub use job::{Job, JobSpec, JobState, JobStatus};
@@ -37,12 +42,18 @@ pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
 pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
 pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
 pub use pod::{ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy};
+pub use pool::{Pool, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile};
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
 pub use probe::{Probe, ProbeCheck};
 pub use reference::{ImageReference, ReferenceError, RegistryHost};
 pub use resource::{Document, DocumentError, NewResource, Resource, ResourceKind};
+pub use snapshot::{Snapshot, SnapshotSpec, SnapshotState, SnapshotStatus, SnapshotVolume};
 pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
 pub use vm::{Accelerator, Power, Vm, VmSpec, VmState, VmStatus};
 pub use vm_life::{VmAction, VmActionState, VmPower, VmRequest, VmRequestKind};
+pub use volume::{
+    Allocation, LARGEST_VOLUME_MIB, Volume, VolumeOperation, VolumeSource, VolumeSpec, VolumeState,
+    VolumeStatus,
+};

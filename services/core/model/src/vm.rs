@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Conditions, Id, Invalid, Kind, Name, Port, Publish, ResourceKind, Timestamp, Validate,
-    VmActionState, VmPower, VmRequest,
+    VmActionState, VmDisk, VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -58,6 +58,9 @@ pub struct VmSpec {
     /// What is reachable at the node's addresses.
     #[serde(default)]
     pub publish: Vec<Publish>,
+    /// Volumes that it has as disks, in the order in which the guest finds them.
+    #[serde(default)]
+    pub disks: Vec<VmDisk>,
     /// Seconds that the guest gets for its own shutdown before it is forced off, 0 to 3600.
     #[serde(default = "VmSpec::default_stop_timeout")]
     pub stop_timeout_s: u32,
@@ -174,6 +177,8 @@ impl Validate for VmSpec {
         );
         found.require(self.stop_timeout_s <= 3600, "spec.stop_timeout_s", "must be 0 to 3600");
         Publish::validate_all(&self.publish, found);
+        VmDisk::validate_all(&self.disks, found);
+        found.require(self.disks.is_empty(), "spec.disks", "cannot be given yet");
     }
 }
 

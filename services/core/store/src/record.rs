@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_model::{
-    Alarm, Document, DocumentError, Image, Job, Kind, LocalRef, Network, Node, Pod, Port,
-    ResourceKind, Session, User, Vm,
+    Alarm, Document, DocumentError, Image, Job, Kind, LocalRef, Network, Node, Pod, Pool, Port,
+    ResourceKind, Session, Snapshot, User, Vm, Volume,
 };
 use uuid::Uuid;
 
@@ -256,6 +256,9 @@ pub(crate) fn check_shape(document: &Document) -> Result<(), DocumentError> {
         Kind::Network => check::<Network>(document),
         Kind::Port => check::<Port>(document),
         Kind::Image => check::<Image>(document),
+        Kind::Pool => check::<Pool>(document),
+        Kind::Volume => check::<Volume>(document),
+        Kind::Snapshot => check::<Snapshot>(document),
         Kind::Vm => check::<Vm>(document),
         Kind::Pod => check::<Pod>(document),
         Kind::Job => check::<Job>(document),

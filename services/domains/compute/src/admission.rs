@@ -208,6 +208,7 @@ mod tests {
             request: None,
             network: Name::new("default").unwrap(),
             publish: Vec::new(),
+            disks: Vec::new(),
             stop_timeout_s: 90,
         }
     }

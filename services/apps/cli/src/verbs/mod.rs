@@ -5,6 +5,7 @@ mod job;
 mod machine;
 mod read;
 mod session;
+mod storage;
 mod wait;
 mod workload;
 
@@ -27,6 +28,9 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
         Verb::Vm(verb) => vm(shell, verb).await,
         Verb::Network(verb) => network(shell, verb).await,
         Verb::Image(verb) => read(shell, Kind::Image, verb).await,
+        Verb::Volume(verb) => storage::volume(shell, verb).await,
+        Verb::Snapshot(verb) => storage::snapshot(shell, verb).await,
+        Verb::Pool(verb) => read(shell, Kind::Pool, verb).await,
         Verb::Port(verb) => read(shell, Kind::Port, verb).await,
         Verb::Alarm(verb) => read(shell, Kind::Alarm, verb).await,
         Verb::Job(verb) => job::run(shell, verb).await,

@@ -30,6 +30,8 @@ pub(crate) enum Goal {
     Suspended,
     /// What was asked has been dealt with.
     Dealt,
+    /// A volume or snapshot: it can be used.
+    Usable,
     /// It is no longer there.
     Gone,
     /// A job: it has ended well.
@@ -69,6 +71,12 @@ impl Goal {
             _ if state == "deleting" => Progress::Lost(format!("{name} is being deleted")),
             // The status may still speak of what was wanted before.
             _ if !is_current(document) => Progress::NotYet,
+            Self::Usable if matches!(state.as_str(), "available" | "in_use" | "ready") => {
+                Progress::Reached
+            }
+            Self::Usable if matches!(state.as_str(), "error" | "lost") => {
+                Progress::Lost(format!("{name} is {state}: {reason}"))
+            }
             Self::Stopped if matches!(state.as_str(), "stopped" | "succeeded") => Progress::Reached,
             Self::Running if state == "running" => Progress::Reached,
             Self::Paused if state == "paused" => Progress::Reached,
@@ -96,6 +104,7 @@ impl Goal {
             Self::Paused => "paused",
             Self::Suspended => "suspended",
             Self::Dealt => "done with it",
+            Self::Usable => "usable",
             Self::Gone => "deleted",
             Self::Completed => "completed",
             Self::Ended => "ended",

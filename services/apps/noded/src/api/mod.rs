@@ -10,6 +10,7 @@ mod jobs;
 mod logs;
 mod read;
 mod refuse;
+mod storage;
 mod summary;
 mod watch;
 mod workloads;
@@ -124,6 +125,7 @@ impl Api {
         caller.permit(Permission::ChangeWorkloads)?;
         let document = match kind {
             Kind::Job => jobs::act(&self.node, key, action).await?,
+            Kind::Snapshot => storage::act(&self.node, key, action).await?,
             _ => workloads::act(&self.node, kind, key, action).await?,
         };
         tracing::info!(by = caller.name(), %kind, key, ?action, "action");

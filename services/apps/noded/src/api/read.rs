@@ -23,6 +23,9 @@ pub const fn permission(kind: Kind) -> Permission {
         | Kind::Network
         | Kind::Port
         | Kind::Image
+        | Kind::Pool
+        | Kind::Volume
+        | Kind::Snapshot
         | Kind::Vm
         | Kind::Pod
         | Kind::Job

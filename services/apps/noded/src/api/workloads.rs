@@ -204,7 +204,7 @@ const fn vm_action(action: Action) -> Option<VmAction> {
         Action::Reset => VmAction::Reset,
         Action::Reboot => VmAction::Reboot,
         Action::Suspend => VmAction::Suspend,
-        Action::Abort | Action::Retry => return None,
+        Action::Abort | Action::Retry | Action::Revert => return None,
     })
 }
 

@@ -15,14 +15,17 @@ use super::caller::Caller;
 use super::draft::{Draft, merge, read_json, typed};
 use super::read::{find, shown};
 use super::refuse::{found, store};
+use super::storage;
 use super::workloads;
 use crate::node::Node;
 
 /// What changing a kind takes, or why nobody may.
 fn permission(kind: Kind) -> Result<Permission, Refusal> {
     match kind {
-        Kind::Vm | Kind::Pod | Kind::Network => Ok(Permission::ChangeWorkloads),
-        Kind::Node => Ok(Permission::ChangeNode),
+        Kind::Vm | Kind::Pod | Kind::Network | Kind::Volume | Kind::Snapshot => {
+            Ok(Permission::ChangeWorkloads)
+        }
+        Kind::Node | Kind::Pool => Ok(Permission::ChangeNode),
         Kind::User | Kind::Session => Ok(Permission::ChangeAccounts),
         Kind::Port | Kind::Image | Kind::Job | Kind::Alarm => Err(Refusal::new(
             RefusalClass::Forbidden,
@@ -47,6 +50,8 @@ pub async fn create(
         Kind::Pod => workloads::create_pod(node, caller, draft).await?,
         Kind::Network => create_network(node, draft)?,
         Kind::User => create_user(node, draft).await?,
+        Kind::Volume => storage::create_volume(node, draft)?,
+        Kind::Snapshot => storage::create_snapshot(node, draft)?,
         _ => {
             return Err(Refusal::new(
                 RefusalClass::Forbidden,
@@ -133,6 +138,9 @@ async fn change(
         Kind::Pod => {
             workloads::change_pod(node, caller, &mut tx, present, spec, if_revision).await?;
         }
+        Kind::Volume => storage::change_volume(node, &mut tx, present, spec, if_revision)?,
+        Kind::Snapshot => storage::change_snapshot(&mut tx, present, spec, if_revision)?,
+        Kind::Pool => storage::change_pool(&mut tx, present, spec, if_revision)?,
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::User => {
             let draft: AccountDraft = typed(spec, "spec")?;
@@ -186,6 +194,8 @@ pub async fn delete(
         Kind::Pod => {
             tx.begin_removal(Id::<skerry_model::Pod>::new(present.metadata.id), if_revision);
         }
+        Kind::Volume => storage::delete_volume(node, &mut tx, &present, if_revision)?,
+        Kind::Snapshot => storage::delete_snapshot(node, &mut tx, &present, if_revision)?,
         Kind::Network => delete_network(node, &mut tx, &present, if_revision)?,
         Kind::User => {
             let id = Id::<User>::new(present.metadata.id);
@@ -294,6 +304,9 @@ fn put_labels(
     match present.kind {
         Kind::Vm => tx.put_labels(Id::<skerry_model::Vm>::new(id), labels),
         Kind::Pod => tx.put_labels(Id::<skerry_model::Pod>::new(id), labels),
+        Kind::Volume => tx.put_labels(Id::<skerry_model::Volume>::new(id), labels),
+        Kind::Snapshot => tx.put_labels(Id::<skerry_model::Snapshot>::new(id), labels),
+        Kind::Pool => tx.put_labels(Id::<skerry_model::Pool>::new(id), labels),
         Kind::User => tx.put_labels(Id::<User>::new(id), labels),
         _ => tx.put_labels(Id::<NodeKind>::new(id), labels),
     };

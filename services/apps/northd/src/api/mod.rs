@@ -21,10 +21,13 @@ use crate::problem::Problem;
 use crate::{o2, openapi, page};
 
 /// Kinds with the uniform paths. The node itself has paths of its own.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 12] = [
     Kind::Network,
     Kind::Port,
     Kind::Image,
+    Kind::Pool,
+    Kind::Volume,
+    Kind::Snapshot,
     Kind::Vm,
     Kind::Pod,
     Kind::Job,
@@ -73,7 +76,7 @@ fn uniform(kind: Kind) -> Router<App> {
                 .delete(resources::delete),
         )
         .route(&format!("{one}/explain"), get(resources::explain));
-    if WORKLOADS.contains(&kind) || kind == Kind::Job {
+    if WORKLOADS.contains(&kind) || matches!(kind, Kind::Job | Kind::Snapshot) {
         router = router.route(&format!("{one}/actions/{{action}}"), post(resources::act));
     }
     router.layer(Extension(kind))

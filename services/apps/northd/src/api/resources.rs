@@ -168,6 +168,8 @@ pub(super) async fn act(
         (Kind::Job, "abort") => Action::Abort,
         (Kind::Job, "retry") => Action::Retry,
         (Kind::Job, _) => return Err(Problem::not_found("jobs know the actions abort and retry")),
+        (Kind::Snapshot, "revert") => Action::Revert,
+        (Kind::Snapshot, _) => return Err(Problem::not_found("snapshots know the action revert")),
         (_, "start") => Action::Start,
         (_, "stop") => Action::Stop,
         (_, "force_stop") => Action::ForceStop,

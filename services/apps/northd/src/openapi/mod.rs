@@ -14,8 +14,9 @@ mod operations;
 use serde_json::{Map, Value, json};
 use skerry_model::{
     AlarmSpec, AlarmStatus, ImageSpec, ImageStatus, JobSpec, JobStatus, Kind, Meta, NetworkSpec,
-    NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus, PortSpec, PortStatus, SessionSpec,
-    SessionStatus, UserSpec, UserStatus, VmSpec, VmStatus,
+    NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus, PoolSpec, PoolStatus, PortSpec,
+    PortStatus, SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec, UserStatus,
+    VmSpec, VmStatus, VolumeSpec, VolumeStatus,
 };
 use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
@@ -47,6 +48,12 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     PortStatus,
     ImageSpec,
     ImageStatus,
+    PoolSpec,
+    PoolStatus,
+    VolumeSpec,
+    VolumeStatus,
+    SnapshotSpec,
+    SnapshotStatus,
     VmSpec,
     VmStatus,
     PodSpec,

@@ -139,6 +139,7 @@ fn uniform(kind: Kind) -> Vec<Operation> {
             "`start`, `stop`, `force_stop`, `restart`, `pause`, `resume`, `reset`, `reboot` or \
              `suspend`. `status.actions` tells which are possible.",
         ),
+        Kind::Snapshot => Some("`revert`: its volumes are set back to it."),
         kind if WORKLOADS.contains(&kind) => Some("`start`, `stop`, `force_stop` or `restart`."),
         _ => None,
     };

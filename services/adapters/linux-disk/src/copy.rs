@@ -1,0 +1,92 @@
+//! Copies of files. Where the file system can, a copy shares all blocks with its origin (XFS reflink): it
+//! takes moments and no space, and each side's later writes are its own. Elsewhere data is copied and
+//! holes stay holes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::unistd::{Whence, lseek};
+use rustix::fs::ioctl_ficlone;
+use rustix::io::Errno;
+
+/// Copies a file; `to` is made anew. Returns whether blocks are shared.
+pub fn copy(from: &Path, to: &Path) -> io::Result<bool> {
+    let source = File::open(from)?;
+    let mut target =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    match ioctl_ficlone(&target, &source) {
+        Ok(()) => return Ok(true),
+        // Another file system, or one that cannot share.
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY) => {}
+        Err(error) => return Err(error.into()),
+    }
+    copy_data(&source, &mut target)?;
+    Ok(false)
+}
+
+/// Copies what is data; what is between is a hole.
+fn copy_data(source: &File, target: &mut File) -> io::Result<()> {
+    let length = source.metadata()?.len();
+    target.set_len(length)?;
+    for (start, end) in Segments::of(source) {
+        let mut source = source;
+        source.seek(SeekFrom::Start(start))?;
+        target.seek(SeekFrom::Start(start))?;
+        let mut part = io::Read::take(source, end.saturating_sub(start));
+        io::copy(&mut part, target)?;
+    }
+    Ok(())
+}
+
+/// The parts of a file that are not holes, as start and end.
+pub struct Segments<'a> {
+    file: &'a File,
+    at: i64,
+}
+
+impl<'a> Segments<'a> {
+    /// Of this file, as it is now.
+    pub const fn of(file: &'a File) -> Self {
+        Self { file, at: 0 }
+    }
+}
+
+impl Iterator for Segments<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Past the last data there is an error, which is the end.
+        let start = lseek(self.file, self.at, Whence::SeekData).ok()?;
+        let end = lseek(self.file, start, Whence::SeekHole).ok()?;
+        if end <= start {
+            return None;
+        }
+        self.at = end;
+        Some((u64::try_from(start).ok()?, u64::try_from(end).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        let mut file = File::create(&from).unwrap();
+        file.write_all(b"begin").unwrap();
+        file.seek(SeekFrom::Start(8 << 20)).unwrap();
+        file.write_all(b"middle").unwrap();
+        file.set_len(16 << 20).unwrap();
+        drop(file);
+        std::fs::write(&to, "what was there before").unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap());
+        assert!(std::fs::metadata(&to).unwrap().blocks() * 512 < 1 << 20);
+    }
+}

@@ -1,0 +1,341 @@
+//! The port over files.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use skerry_model::{Id, PoolSource, Snapshot, Volume};
+use skerry_storage::{
+    BaseImage, Content, DiskFormat, PoolObserved, PoolRef, SnapshotNote, Soundness, StorageError,
+    StorageStep, VolumeFile, VolumeHost, VolumeNote,
+};
+
+use crate::copy::copy;
+use crate::erase::overwrite;
+use crate::files::{
+    make_folder, place, read_note, remove_all, remove_file, sync_folder, write_note,
+};
+use crate::places::Places;
+use crate::qemu_img::QemuImg;
+use crate::{header, observe};
+
+/// Who may open the files of volumes beside root.
+pub type Owner = Option<(u32, u32)>;
+
+/// Pools below a folder of the data partition.
+#[derive(Debug, Clone)]
+pub struct LinuxDisk {
+    data: PathBuf,
+    owner: Owner,
+    qemu_img: QemuImg,
+}
+
+impl LinuxDisk {
+    /// Pools below `data`; volumes belong to `owner`, as whom guests run.
+    pub fn new(data: impl Into<PathBuf>, owner: Owner) -> Self {
+        Self { data: data.into(), owner, qemu_img: QemuImg::default() }
+    }
+
+    fn places(&self, pool: &PoolRef) -> Places {
+        match pool.source {
+            PoolSource::DataPartition => Places::new(self.data.join(pool.name.as_str())),
+        }
+    }
+
+    /// Lets guests open a file that is being made.
+    fn give(&self, path: &Path) -> io::Result<()> {
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        match self.owner {
+            Some((user, group)) => chown(path, Some(user), Some(group)),
+            None => Ok(()),
+        }
+    }
+
+    async fn create(
+        &self,
+        places: &Places,
+        note: &VolumeNote,
+        size: Option<u64>,
+        content: &Content,
+    ) -> Result<(), StorageError> {
+        let id = note.volume;
+        let target = places.volume(id);
+        if target.exists() {
+            return Ok(());
+        }
+        let making = places.making("create", id);
+        on_disk("making a volume", {
+            let making = making.clone();
+            move || remove_file(&making)
+        })
+        .await?;
+        let base = match content {
+            Content::Empty { preallocated } => {
+                let size = size.unwrap_or(0);
+                self.qemu_img.create(&making, size, *preallocated).await?;
+                None
+            }
+            Content::Image(image) => {
+                self.create_on(places, &making, image, size).await?;
+                Some(image.sha256.clone())
+            }
+            Content::Volume(other) => {
+                let from = (places.volume(*other), places.volume_note(*other));
+                self.copy_of(from, &making, size).await?
+            }
+            Content::Snapshot(snapshot, volume) => {
+                let folder = places.snapshot(*snapshot);
+                let from = (Places::kept(&folder, *volume), folder.join(format!("{volume}.json")));
+                self.copy_of(from, &making, size).await?
+            }
+        };
+        let (this, places) = (self.clone(), places.clone());
+        let note = VolumeNote { base, ..note.clone() };
+        on_disk("making a volume", move || {
+            this.give(&making)?;
+            write_note(&places.volume_note(id), &places.making("note", id), &note)?;
+            place(&making, &target)
+        })
+        .await
+    }
+
+    /// A volume that shares data with an image. The pool keeps a copy of the image, so that nothing
+    /// outside it can take data away from its volumes.
+    async fn create_on(
+        &self,
+        places: &Places,
+        making: &Path,
+        image: &BaseImage,
+        size: Option<u64>,
+    ) -> Result<(), StorageError> {
+        let what = "making a volume from an image";
+        let base = places.base(&image.sha256, image.format);
+        let temporary = places.making("base", &image.sha256);
+        let (from, to) = (image.path.clone(), base.clone());
+        let format = image.format;
+        let own_size = on_disk(what, move || {
+            if !to.exists() {
+                copy(&from, &temporary)?;
+                fs::set_permissions(&temporary, Permissions::from_mode(0o444))?;
+                place(&temporary, &to)?;
+            }
+            match format {
+                DiskFormat::Raw => fs::metadata(&to).map(|meta| meta.len().div_ceil(512) * 512),
+                DiskFormat::Qcow2 => sound_base(&to),
+            }
+        })
+        .await?;
+        let size = size.unwrap_or(0).max(own_size);
+        self.qemu_img.create_on(making, &base, image.format, size).await
+    }
+
+    /// A copy of a volume's file; returns the image that it shares data with.
+    async fn copy_of(
+        &self,
+        (from, note): (PathBuf, PathBuf),
+        making: &Path,
+        size: Option<u64>,
+    ) -> Result<Option<String>, StorageError> {
+        let to = making.to_owned();
+        let (own_size, base) = on_disk("copying a volume", move || {
+            copy(&from, &to)?;
+            let note: Option<VolumeNote> = read_note(&note);
+            Ok((header::read(&to)?.size, note.and_then(|note| note.base)))
+        })
+        .await?;
+        self.qemu_img.check(making).await?;
+        if let Some(size) = size.filter(|size| *size > own_size) {
+            self.qemu_img.grow(making, size).await?;
+        }
+        Ok(base)
+    }
+
+    async fn remove(
+        &self,
+        places: &Places,
+        volume: Id<Volume>,
+        erase: bool,
+    ) -> Result<(), StorageError> {
+        let places = places.clone();
+        on_disk("removing a volume", move || {
+            let path = places.volume(volume);
+            if erase && path.exists() {
+                overwrite(&path)?;
+            }
+            remove_file(&path)?;
+            remove_file(&places.volume_note(volume))?;
+            sync_folder(&places.volumes())
+        })
+        .await
+    }
+
+    async fn take(&self, places: &Places, note: &SnapshotNote) -> Result<(), StorageError> {
+        let (places, note, this) = (places.clone(), note.clone(), self.clone());
+        on_disk("taking a snapshot", move || this.take_now(&places, &note)).await
+    }
+
+    fn take_now(&self, places: &Places, note: &SnapshotNote) -> io::Result<()> {
+        let target = places.snapshot(note.snapshot);
+        if target.exists() {
+            return Ok(());
+        }
+        let making = places.making("take", note.snapshot);
+        remove_all(&making)?;
+        make_folder(&making)?;
+        // First all copies, since guests are held for as long as they take; then the rest.
+        for (volume, _) in &note.volumes {
+            copy(&places.volume(*volume), &Places::kept(&making, *volume))?;
+        }
+        for (volume, _) in &note.volumes {
+            if let Some(beside) = read_note::<VolumeNote>(&places.volume_note(*volume)) {
+                let path = making.join(format!("{volume}.json"));
+                write_note(&path, &making.join("making"), &beside)?;
+            }
+            fs::File::open(Places::kept(&making, *volume))?.sync_all()?;
+        }
+        write_note(&Places::snapshot_note(&making), &making.join("making"), note)?;
+        sync_folder(&making)?;
+        fs::rename(&making, &target)?;
+        sync_folder(&places.snapshots())
+    }
+
+    async fn revert(
+        &self,
+        places: &Places,
+        snapshot: Id<Snapshot>,
+        volume: Id<Volume>,
+    ) -> Result<(), StorageError> {
+        let what = "setting a volume back";
+        let making = places.making("revert", volume);
+        let (from, to) = (Places::kept(&places.snapshot(snapshot), volume), making.clone());
+        on_disk(what, move || copy(&from, &to)).await?;
+        // What is there is replaced only by what is sound.
+        self.qemu_img.check(&making).await?;
+        let (this, target) = (self.clone(), places.volume(volume));
+        on_disk(what, move || {
+            this.give(&making)?;
+            place(&making, &target)
+        })
+        .await
+    }
+}
+
+/// The size of an image that names no other file.
+fn sound_base(path: &Path) -> io::Result<u64> {
+    let header = header::read(path)?;
+    if header.has_backing || header.has_external_data {
+        let message = format!("{} names another file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(header.size)
+}
+
+/// Runs file work where it may block, and sorts its errors.
+async fn on_disk<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, StorageError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|ended| Err(io::Error::other(ended))).map_err(|source| {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StorageError::NoSpace { what }
+            }
+            io::ErrorKind::InvalidData => {
+                StorageError::Refused { what, message: source.to_string() }
+            }
+            _ => StorageError::Files { what, source },
+        }
+    })
+}
+
+#[async_trait]
+impl VolumeHost for LinuxDisk {
+    async fn observe(&self, pool: &PoolRef) -> Result<PoolObserved, StorageError> {
+        let places = self.places(pool);
+        let seen = tokio::task::spawn_blocking(move || observe::pool(&places)).await;
+        seen.unwrap_or_else(|ended| Err(io::Error::other(ended))).map_err(|error| {
+            StorageError::PoolAway { pool: pool.name.clone(), message: error.to_string() }
+        })
+    }
+
+    async fn observe_volume(
+        &self,
+        pool: &PoolRef,
+        volume: Id<Volume>,
+    ) -> Result<Option<VolumeFile>, StorageError> {
+        let places = self.places(pool);
+        on_disk("looking at a volume", move || observe::volume(&places, volume)).await
+    }
+
+    async fn apply(&self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
+        let places = self.places(pool);
+        match step {
+            StorageStep::Create { note, size_bytes, content } => {
+                on_disk("making the pool's folders", {
+                    let folders = places.folders();
+                    move || folders.iter().try_for_each(|folder| make_folder(folder))
+                })
+                .await?;
+                self.create(&places, note, *size_bytes, content).await
+            }
+            StorageStep::Grow { volume, size_bytes } => {
+                let path = places.volume(*volume);
+                let now = header::read(&path).map(|header| header.size);
+                // Shrinking would cut data off; the program would refuse it, too.
+                if now.is_ok_and(|now| now >= *size_bytes) {
+                    return Ok(());
+                }
+                self.qemu_img.grow(&path, *size_bytes).await
+            }
+            StorageStep::Remove { volume, erase } => self.remove(&places, *volume, *erase).await,
+            StorageStep::Take { note } => self.take(&places, note).await,
+            StorageStep::Revert { snapshot, volume } => {
+                self.revert(&places, *snapshot, *volume).await
+            }
+            StorageStep::Drop { snapshot } => {
+                let (from, to) = (places.snapshot(*snapshot), places.making("drop", snapshot));
+                on_disk("removing a snapshot", move || {
+                    remove_all(&to)?;
+                    match fs::rename(&from, &to) {
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                        result => result?,
+                    }
+                    sync_folder(&places.snapshots())?;
+                    remove_all(&to)
+                })
+                .await
+            }
+            StorageStep::DropBase { sha256 } => {
+                let paths = [DiskFormat::Qcow2, DiskFormat::Raw].map(|f| places.base(sha256, f));
+                on_disk("removing an unused image", move || {
+                    paths.iter().try_for_each(|path| remove_file(path))
+                })
+                .await
+            }
+        }
+    }
+
+    async fn check(&self, pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError> {
+        self.qemu_img.check(&self.places(pool).volume(volume)).await
+    }
+
+    async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError> {
+        let places = self.places(pool);
+        on_disk("tidying a pool", move || {
+            remove_all(&places.tmp())?;
+            places.folders().iter().try_for_each(|folder| make_folder(folder))
+        })
+        .await
+    }
+
+    fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
+        self.places(pool).volume(volume)
+    }
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -1,0 +1,91 @@
+//! What storage asks of running guests: to be held for a moment, and to see a larger disk.
+//!
+//! QEMU writes out what it holds in memory of its disks' structure whenever it stops a guest's processors
+//! (found in its source, `do_vm_stop`, and by trial), so the files of a held guest are whole.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use roxmltree::Document;
+use skerry_compute::{DomainPower, Hypervisor, HypervisorError};
+use skerry_model::{Id, Vm};
+use skerry_storage::{GuestPower, Guests, StorageError};
+use virt::connect::Connect;
+use virt::sys;
+
+use crate::calls;
+use crate::failure::CallError;
+use crate::libvirt::Libvirt;
+
+/// A call may take this long; writing out a slow disk's cache counts.
+const CALL: Duration = Duration::from_secs(60);
+
+fn guest(what: &'static str) -> impl Fn(HypervisorError) -> StorageError {
+    move |source| StorageError::Guest { what, source: Box::new(source) }
+}
+
+#[async_trait]
+impl Guests for Libvirt {
+    async fn power(&self, vm: Id<Vm>) -> Result<GuestPower, StorageError> {
+        let seen = self.observe_one(vm).await.map_err(guest("looking at the state"))?;
+        Ok(match seen.map(|domain| domain.power) {
+            None | Some(DomainPower::Off(_)) => GuestPower::Off,
+            Some(DomainPower::Running) => GuestPower::Running,
+            Some(DomainPower::Paused(_)) => GuestPower::Held,
+        })
+    }
+
+    async fn hold(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        let work = move |connection: &Connect| calls::pause(connection, vm);
+        self.change("hold", vm, CALL, work).await.map_err(guest("holding"))
+    }
+
+    async fn release(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        let work = move |connection: &Connect| calls::resume(connection, vm);
+        self.change("resume", vm, CALL, work).await.map_err(guest("letting go"))
+    }
+
+    async fn grow(&self, vm: Id<Vm>, path: &Path, size_bytes: u64) -> Result<(), StorageError> {
+        let path = path.to_owned();
+        let work = move |connection: &Connect| {
+            calls::with_domain(connection, vm, "grow", |domain| {
+                let device = device_of(&domain.get_xml_desc(0)?, &path)
+                    .ok_or_else(|| failed(vm, "it does not have this volume"))?;
+                let flags = sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES;
+                domain.block_resize(&device, size_bytes, flags)?;
+                Ok(())
+            })
+        };
+        self.change("grow", vm, CALL, work).await.map_err(guest("growing a disk"))
+    }
+}
+
+fn failed(vm: Id<Vm>, message: &str) -> CallError {
+    HypervisorError::Failed { call: "grow", vm, message: message.to_owned() }.into()
+}
+
+/// The target name of the disk with this file.
+fn device_of(xml: &str, path: &Path) -> Option<String> {
+    let document = Document::parse(xml).ok()?;
+    let disk = document.descendants().filter(|node| node.has_tag_name("disk")).find(|disk| {
+        let source = disk.children().find(|node| node.has_tag_name("source"));
+        source.and_then(|source| source.attribute("file")).map(Path::new) == Some(path)
+    })?;
+    let target = disk.children().find(|node| node.has_tag_name("target"))?;
+    target.attribute("dev").map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_found_by_its_file() {
+        let xml = "<domain><devices><disk><source file='/a'/><target dev='vda'/></disk>\
+            <disk><source file='/b'/><target dev='vdb'/></disk></devices></domain>";
+        assert_eq!(device_of(xml, Path::new("/b")).as_deref(), Some("vdb"));
+        assert_eq!(device_of(xml, Path::new("/c")), None);
+        assert_eq!(device_of("no xml", Path::new("/c")), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! The simulated machine's pools. Each file holds one word that stands for its data; all of it outlives power.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use skerry_compute::{DomainPower, Hold, HypervisorEvent};
+use skerry_model::{Id, Snapshot, Vm, Volume};
+use skerry_storage::{
+    Content, GuestPower, Guests, PoolObserved, PoolRef, SnapshotFiles, Soundness, StorageError,
+    StorageStep, Usage, VolumeFile, VolumeHost,
+};
+
+use crate::world::{SimHost, World};
+
+const GIB: u64 = 1 << 30;
+
+/// Size that images show.
+const IMAGE: u64 = 2 * GIB;
+
+/// A file and the word that it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct SimFile {
+    seen: VolumeFile,
+    word: String,
+}
+
+type Files = BTreeMap<Id<Volume>, SimFile>;
+
+/// The files of all pools.
+#[derive(Debug)]
+pub(crate) struct SimDisk {
+    volumes: BTreeMap<Id<Volume>, SimFile>,
+    snapshots: BTreeMap<Id<Snapshot>, (String, Files)>,
+    bases: BTreeSet<String>,
+    free: u64,
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        let (volumes, snapshots) = (BTreeMap::new(), BTreeMap::new());
+        Self { volumes, snapshots, bases: BTreeSet::new(), free: 48 * GIB }
+    }
+}
+
+impl SimHost {
+    /// Sets how much of the data partition's 64 GiB is free.
+    pub fn set_free_space(&self, bytes: u64) {
+        self.world().disk.free = bytes;
+    }
+
+    /// Writes the word that stands for a volume's data, as a guest would.
+    pub fn write_volume(&self, volume: Id<Volume>, word: &str) {
+        if let Some(file) = self.world().disk.volumes.get_mut(&volume) {
+            word.clone_into(&mut file.word);
+        }
+    }
+
+    /// The word that stands for a volume's data.
+    pub fn read_volume(&self, volume: Id<Volume>) -> Option<String> {
+        self.world().disk.volumes.get(&volume).map(|file| file.word.clone())
+    }
+}
+
+impl SimDisk {
+    fn observed(&self) -> PoolObserved {
+        let files = |(snapshot, (name, files)): (&Id<Snapshot>, &(String, Files))| SnapshotFiles {
+            snapshot: *snapshot,
+            name: Some(name.clone()),
+            volumes: files.values().map(|file| file.seen.clone()).collect(),
+        };
+        PoolObserved {
+            usage: Usage { size: 64 * GIB, free: self.free },
+            volumes: self.volumes.values().map(|file| file.seen.clone()).collect(),
+            snapshots: self.snapshots.iter().map(files).collect(),
+            bases: self.bases.iter().cloned().collect(),
+        }
+    }
+
+    fn take(&mut self, step: &StorageStep) -> Result<(), StorageError> {
+        match step {
+            StorageStep::Create { note, size_bytes, content } => {
+                if !self.volumes.contains_key(&note.volume) {
+                    let (word, own, base) = self.content(content)?;
+                    let seen = VolumeFile {
+                        volume: note.volume,
+                        size_bytes: size_bytes.unwrap_or(own).max(own),
+                        used_bytes: 0,
+                        base,
+                        name: Some(note.name.to_string()),
+                    };
+                    self.volumes.insert(note.volume, SimFile { seen, word });
+                }
+            }
+            StorageStep::Grow { volume, size_bytes } => self.grow(*volume, *size_bytes),
+            StorageStep::Remove { volume, .. } => {
+                self.volumes.remove(volume);
+            }
+            StorageStep::Take { note } => {
+                let mut files = BTreeMap::new();
+                for (volume, _) in &note.volumes {
+                    files.insert(*volume, self.file(*volume)?);
+                }
+                self.snapshots.entry(note.snapshot).or_insert((note.name.to_string(), files));
+            }
+            StorageStep::Revert { snapshot, volume } => {
+                let file = self.kept(*snapshot, *volume)?;
+                self.volumes.insert(*volume, file);
+            }
+            StorageStep::Drop { snapshot } => {
+                self.snapshots.remove(snapshot);
+            }
+            StorageStep::DropBase { sha256 } => {
+                self.bases.remove(sha256);
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, volume: Id<Volume>, size_bytes: u64) {
+        if let Some(file) = self.volumes.get_mut(&volume) {
+            file.seen.size_bytes = file.seen.size_bytes.max(size_bytes);
+        }
+    }
+
+    fn content(
+        &mut self,
+        content: &Content,
+    ) -> Result<(String, u64, Option<String>), StorageError> {
+        let of = |file: SimFile| (file.word, file.seen.size_bytes, file.seen.base);
+        match content {
+            Content::Empty { .. } => Ok((String::new(), 0, None)),
+            Content::Image(image) => {
+                self.bases.insert(image.sha256.clone());
+                Ok((image.sha256.clone(), IMAGE, Some(image.sha256.clone())))
+            }
+            Content::Volume(volume) => self.file(*volume).map(of),
+            Content::Snapshot(snapshot, volume) => self.kept(*snapshot, *volume).map(of),
+        }
+    }
+
+    fn file(&self, volume: Id<Volume>) -> Result<SimFile, StorageError> {
+        self.volumes.get(&volume).cloned().ok_or_else(missing)
+    }
+
+    fn kept(&self, snapshot: Id<Snapshot>, volume: Id<Volume>) -> Result<SimFile, StorageError> {
+        let files = self.snapshots.get(&snapshot).map(|(_, files)| files);
+        files.and_then(|files| files.get(&volume)).cloned().ok_or_else(missing)
+    }
+}
+
+fn missing() -> StorageError {
+    let message = "there is no such file on the simulated machine".to_owned();
+    StorageError::Failed { what: "reading", message }
+}
+
+fn ordered(what: &'static str) -> impl Fn(String) -> StorageError {
+    move |message| StorageError::Failed { what, message }
+}
+
+#[async_trait]
+impl VolumeHost for SimHost {
+    async fn observe(&self, _pool: &PoolRef) -> Result<PoolObserved, StorageError> {
+        Ok(self.world().disk.observed())
+    }
+
+    async fn apply(&self, _pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
+        let name = step.name();
+        self.step(name, |world| world.disk.take(step)).await.map_err(ordered(name))?
+    }
+
+    async fn check(&self, _pool: &PoolRef, _volume: Id<Volume>) -> Result<Soundness, StorageError> {
+        self.step("check volume", |_| Soundness::Sound).await.map_err(ordered("check volume"))
+    }
+
+    async fn recover(&self, _pool: &PoolRef) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
+        PathBuf::from(format!("/simulated/{}/{volume}.qcow2", pool.name))
+    }
+}
+
+fn set_power(world: &mut World, vm: Id<Vm>, from: DomainPower, to: DomainPower) {
+    if let Some(domain) = world.domains.get_mut(&vm).filter(|domain| domain.power == from) {
+        domain.power = to;
+    }
+}
+
+#[async_trait]
+impl Guests for SimHost {
+    async fn power(&self, vm: Id<Vm>) -> Result<GuestPower, StorageError> {
+        let power = self.world().domains.get(&vm).map(|domain| domain.power);
+        Ok(match power {
+            None | Some(DomainPower::Off(_)) => GuestPower::Off,
+            Some(DomainPower::Running) => GuestPower::Running,
+            Some(DomainPower::Paused(_)) => GuestPower::Held,
+        })
+    }
+
+    async fn hold(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        let (from, to) = (DomainPower::Running, DomainPower::Paused(Hold::Asked));
+        let held = self.step("hold", |world| set_power(world, vm, from, to)).await;
+        self.hypervisor_news(HypervisorEvent::Changed(vm));
+        held.map_err(ordered("hold"))
+    }
+
+    async fn release(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        let (from, to) = (DomainPower::Paused(Hold::Asked), DomainPower::Running);
+        let gone = self.step("release", |world| set_power(world, vm, from, to)).await;
+        self.hypervisor_news(HypervisorEvent::Changed(vm));
+        gone.map_err(ordered("release"))
+    }
+
+    async fn grow(&self, _vm: Id<Vm>, path: &Path, size_bytes: u64) -> Result<(), StorageError> {
+        let volume = path.file_stem().and_then(|name| name.to_str()?.parse().ok());
+        let grow = |world: &mut World| volume.map(|volume| world.disk.grow(volume, size_bytes));
+        self.step("grow", grow).await.map(drop).map_err(ordered("grow"))
+    }
+}

@@ -1,0 +1,161 @@
+//! The words for volumes and snapshots.
+
+use clap::{Args, Subcommand};
+use skerry_model::Name;
+
+use crate::args::{Selection, Target, Wait, pair};
+
+/// Verbs for volumes.
+#[derive(Debug, Subcommand)]
+pub enum VolumeVerb {
+    /// List volumes
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Make a volume
+    Create(NewVolume),
+    /// Make a volume from another one, which no virtual machine may be running with
+    Clone {
+        /// The volume to copy
+        from: Name,
+        /// Name of the new volume
+        name: Name,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Make a volume larger; a guest that runs with it sees that at once
+    Grow {
+        /// Name or id
+        name: String,
+        /// New size, such as 20G
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        size: u64,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Remove a volume and its data for good
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// A new volume.
+#[derive(Debug, Args)]
+pub struct NewVolume {
+    /// Name
+    pub name: Name,
+    /// Size, such as 512M, 20G or 1T; may be left out with --image, --from or --snapshot
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub size: Option<u64>,
+    /// Begin with a disk image
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["from", "snapshot"])]
+    pub image: Option<Name>,
+    /// Begin with another volume; with --snapshot, the volume in the snapshot
+    #[arg(long, value_name = "VOLUME")]
+    pub from: Option<Name>,
+    /// Begin with a volume as a snapshot has it
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub snapshot: Option<Name>,
+    /// Pool to lie in
+    #[arg(long, default_value = "default")]
+    pub pool: Name,
+    /// Take all its space at once
+    #[arg(long)]
+    pub preallocate: bool,
+    /// Overwrite its data when it is deleted
+    #[arg(long)]
+    pub erase_on_delete: bool,
+    /// Refuse to delete it until it is unlocked
+    #[arg(long)]
+    pub locked: bool,
+    /// Mark; may be repeated
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Verbs for snapshots.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotVerb {
+    /// List snapshots
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Keep volumes as they are now; a guest that runs with them is held for a moment
+    Create {
+        /// Name of the snapshot
+        name: Name,
+        /// A volume; may be repeated
+        #[arg(long, value_name = "VOLUME")]
+        volume: Vec<Name>,
+        /// A line for people
+        #[arg(long, default_value = "")]
+        description: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Set its volumes back to it; what they hold now is kept in another snapshot first
+    Revert {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove a snapshot; the others stay as they are
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// `512M`, `20G`, `1T`, or a number of MiB; gives MiB.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "write a size such as 512M, 20G or 1T".to_owned();
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        None => (text, 1),
+        Some(at) => {
+            let (digits, unit) = text.split_at(at);
+            let unit = match unit {
+                "M" | "MiB" => 1,
+                "G" | "GiB" => 1024,
+                "T" | "TiB" => 1024 * 1024,
+                _ => return Err(wrong()),
+            };
+            (digits, unit)
+        }
+    };
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    count.checked_mul(unit).filter(|size| *size > 0).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(
+            (size("64"), size("512M"), size("20GiB"), size("1T")),
+            (Ok(64), Ok(512), Ok(20 * 1024), Ok(1024 * 1024))
+        );
+        for bad in ["", "0", "G", "5k", "-1", "1.5G", "99999999999999999999"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+use skerry_model::{NewResource, Owner, PoolSpec, VmSpec, VmState, VmStatus, VolumeSpec};
+use skerry_model::{SnapshotSpec, SnapshotState, VolumeState};
+use uuid::Uuid;
+
+use super::*;
+use crate::GuestPower;
+use crate::testing::ModelHost;
+
+const GIB: u64 = 1 << 30;
+
+struct World {
+    store: Store,
+    host: Arc<ModelHost>,
+    controller: StorageController,
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn volume_spec(json: &str) -> VolumeSpec {
+    serde_json::from_str(json).unwrap()
+}
+
+impl World {
+    async fn new() -> Self {
+        let store = Store::in_memory();
+        let mut pool = NewResource::<Pool>::new(id(1), name("default"), PoolSpec::data_partition());
+        pool.owner = Owner::System;
+        let mut tx = Transaction::new();
+        tx.create(pool);
+        store.commit(tx).await.unwrap();
+        let world = Self::again(store, Arc::default());
+        world.settle().await;
+        world
+    }
+
+    /// The service is started, in another boot of the node.
+    fn again(store: Store, host: Arc<ModelHost>) -> Self {
+        let (files, guests) = (Arc::clone(&host), Arc::clone(&host));
+        let boot = Uuid::new_v4().to_string();
+        let controller =
+            StorageController::new(store.clone(), files, guests, boot, || Timestamp::UNIX_EPOCH);
+        Self { store, host, controller }
+    }
+
+    async fn volume(&self, n: u128, text: &str, spec: &str) {
+        let mut new = NewResource::<Volume>::new(id(n), name(text), volume_spec(spec));
+        new.finalizers = vec![FINALIZER.to_owned()];
+        let mut tx = Transaction::new();
+        tx.create(new);
+        self.store.commit(tx).await.unwrap();
+    }
+
+    async fn snapshot(&self, n: u128, text: &str, volumes: &[&str]) {
+        let volumes = volumes.iter().map(|v| name(v)).collect();
+        let spec = SnapshotSpec { volumes, ..SnapshotSpec::default() };
+        let mut new = NewResource::<Snapshot>::new(id(n), name(text), spec);
+        new.finalizers = vec![FINALIZER.to_owned()];
+        let mut tx = Transaction::new();
+        tx.create(new);
+        self.store.commit(tx).await.unwrap();
+    }
+
+    /// A virtual machine with a volume.
+    async fn vm(&self, n: u128, volume: &str, state: VmState) {
+        let text = format!(r#"{{"image":"tiny","disks":[{{"volume":"{volume}"}}]}}"#);
+        let spec: VmSpec = serde_json::from_str(&text).unwrap();
+        let mut tx = Transaction::new();
+        tx.create(NewResource::<Vm>::new(id(n), name("guest"), spec));
+        tx.put_status(id::<Vm>(n), VmStatus { state, ..VmStatus::default() });
+        self.store.commit(tx).await.unwrap();
+        let up = matches!(state, VmState::Running);
+        let power = if up { GuestPower::Running } else { GuestPower::Off };
+        self.host.disk().guests.insert(id(n), power);
+    }
+
+    /// Passes over everything, as the engine would make them.
+    async fn settle(&self) {
+        for _ in 0..4 {
+            for key in self.controller.all_keys() {
+                // Failures are what some tests are about; the status tells.
+                let _ = self.controller.reconcile(key).await;
+            }
+        }
+    }
+
+    fn seen(&self, n: u128) -> Resource<Volume> {
+        self.store.get(id(n)).unwrap().unwrap()
+    }
+
+    fn taken(&self, n: u128) -> Resource<Snapshot> {
+        self.store.get(id(n)).unwrap().unwrap()
+    }
+
+    fn write(&self, n: u128, word: &str) {
+        self.host.disk().volumes.get_mut(&id(n)).unwrap().data = word.to_owned();
+    }
+
+    fn data(&self, n: u128) -> String {
+        self.host.disk().volumes[&id(n)].data.clone()
+    }
+
+    async fn remove<K: ResourceKind>(&self, n: u128) {
+        let mut tx = Transaction::new();
+        tx.begin_removal(id::<K>(n), None);
+        self.store.commit(tx).await.unwrap();
+        self.settle().await;
+    }
+}
+
+fn id<K>(n: u128) -> Id<K> {
+    Id::new(Uuid::from_u128(n))
+}
+
+#[tokio::test]
+async fn a_volume_is_made_attached_grown_and_removed() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    let volume = world.seen(2);
+    assert_eq!(volume.status.state, VolumeState::Available);
+    assert!(volume.status.conditions.holds("Ready"));
+    assert_eq!(volume.status.size_bytes, GIB);
+    assert_eq!(volume.status.serial.len(), 20);
+    world.vm(9, "data", VmState::Running).await;
+    let mut tx = Transaction::new();
+    tx.put_spec(id::<Volume>(2), None, volume_spec(r#"{"size_mib":2048}"#));
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+    let volume = world.seen(2);
+    assert_eq!(volume.status.state, VolumeState::InUse);
+    assert_eq!(volume.status.attached_to, Some(name("guest")));
+    assert_eq!(volume.status.size_bytes, 2 * GIB);
+    assert!(world.host.disk().steps.contains(&"grow live"));
+    let pool = world.store.get(id::<Pool>(1)).unwrap().unwrap();
+    assert_eq!((pool.status.committed_bytes, pool.status.volumes), (2 * GIB, 1));
+    // It goes when the machine is gone, not before.
+    world.remove::<Volume>(2).await;
+    assert_eq!(world.seen(2).status.state, VolumeState::Deleting);
+    let mut tx = Transaction::new();
+    tx.remove(id::<Vm>(9));
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+    assert!(world.store.get(id::<Volume>(2)).unwrap().is_none());
+    assert!(world.host.disk().volumes.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_goes_is_lost_and_one_that_comes_back_is_taken_up() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    let file = world.host.disk().volumes.remove(&id(2)).unwrap();
+    world.settle().await;
+    assert_eq!(world.seen(2).status.state, VolumeState::Lost);
+    assert!(world.host.disk().volumes.is_empty(), "it was made again");
+    world.host.disk().volumes.insert(id(2), file);
+    world.settle().await;
+    assert_eq!(world.seen(2).status.state, VolumeState::Available);
+}
+
+#[tokio::test]
+async fn after_a_boot_each_volume_is_checked_once_and_damage_is_told() {
+    let world = World::new().await;
+    world.volume(2, "good", r#"{"size_mib":1024}"#).await;
+    world.volume(3, "bad", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    assert!(!world.host.disk().steps.contains(&"check"), "it has just been made");
+    world.host.disk().damaged.insert(id(3));
+    let world = World::again(world.store.clone(), Arc::clone(&world.host));
+    world.controller.prepare().await.unwrap();
+    assert!(!world.seen(2).status.checked);
+    world.settle().await;
+    assert!(world.seen(2).status.checked);
+    assert_eq!(world.seen(3).status.state, VolumeState::Error);
+    assert!(world.seen(3).status.reason.contains("damaged"), "{}", world.seen(3).status.reason);
+    let checks = world.host.disk().steps.iter().filter(|step| **step == "check").count();
+    world.settle().await;
+    let bad_ones = world.host.disk().steps.iter().filter(|step| **step == "check").count() - checks;
+    assert_eq!(bad_ones, 4, "only the damaged one is looked at again");
+}
+
+#[tokio::test]
+async fn a_running_guest_is_held_for_a_snapshot_and_a_revert_waits_for_none() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    world.vm(9, "data", VmState::Running).await;
+    world.write(2, "first");
+    world.snapshot(5, "one", &["data"]).await;
+    world.settle().await;
+    let snapshot = world.taken(5);
+    assert_eq!(snapshot.status.state, SnapshotState::Ready);
+    assert!(snapshot.status.guest_running && snapshot.status.taken.is_some());
+    assert_eq!(world.host.disk().guests[&id(9)], GuestPower::Running);
+    assert!(!world.host.disk().torn);
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
+    world.write(2, "second");
+    // While the guest runs it is refused, and not done later.
+    revert(&world, 5).await;
+    assert_eq!(world.data(2), "second");
+    world.host.disk().guests.insert(id(9), GuestPower::Off);
+    let off = VmStatus { state: VmState::Stopped, ..VmStatus::default() };
+    let mut tx = Transaction::new();
+    tx.put_status(id::<Vm>(9), off);
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.data(2), "second", "a refused wish came back");
+    revert(&world, 5).await;
+    assert_eq!(world.data(2), "first");
+    assert!(!world.host.disk().torn);
+}
+
+async fn revert(world: &World, n: u128) {
+    let mut spec = world.taken(n).spec;
+    spec.reverts += 1;
+    let mut tx = Transaction::new();
+    tx.put_spec(id::<Snapshot>(n), None, spec);
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+}
+
+#[tokio::test]
+async fn the_tree_of_snapshots_closes_over_one_that_is_removed() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    for (n, text) in [(5, "one"), (6, "two"), (7, "three")] {
+        world.snapshot(n, text, &["data"]).await;
+        world.settle().await;
+    }
+    assert_eq!(world.taken(7).status.volumes[0].parent, Some(id(6)));
+    world.remove::<Snapshot>(6).await;
+    assert_eq!(world.taken(7).status.volumes[0].parent, Some(id(5)));
+    world.remove::<Snapshot>(7).await;
+    assert_eq!(world.seen(2).status.snapshot, Some(id(5)));
+    assert_eq!(world.host.disk().snapshots.len(), 1);
+}
+
+#[tokio::test]
+async fn clones_read_what_nobody_writes() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    world.write(2, "word");
+    world.vm(9, "data", VmState::Running).await;
+    world.volume(3, "copy", r#"{"source":{"volume":"data"}}"#).await;
+    world.settle().await;
+    assert_eq!(world.seen(3).status.state, VolumeState::Creating);
+    assert!(world.seen(3).status.reason.contains("`guest` is stopped"));
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
+    world.host.disk().guests.insert(id(9), GuestPower::Off);
+    world.settle().await;
+    assert_eq!(world.data(3), "word");
+    assert_eq!(world.seen(3).status.size_bytes, GIB);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_is_done_later_and_leaves_no_operation_behind() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.host.disk().failing = vec!["create volume", "create volume"];
+    let key = LocalRef { kind: Kind::Volume, id: Uuid::from_u128(2) };
+    assert!(world.controller.reconcile(key).await.is_err());
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
+    assert_eq!(world.seen(2).status.state, VolumeState::Creating);
+    world.settle().await;
+    assert_eq!(world.seen(2).status.state, VolumeState::Available);
+    world.host.disk().failing = vec!["take snapshot"];
+    world.snapshot(5, "one", &["data"]).await;
+    world.settle().await;
+    assert_eq!(world.taken(5).status.state, SnapshotState::Ready);
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
+}
+
+#[tokio::test]
+async fn space_is_told_by_levels_and_strangers_by_name() {
+    let world = World::new().await;
+    let status = |world: &World| world.store.get(id::<Pool>(1)).unwrap().unwrap().status;
+    assert!(!status(&world).conditions.holds("SpaceLow"));
+    world.host.disk().free = 8 * GIB;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    let low = status(&world).conditions.get("SpaceLow").cloned().unwrap();
+    assert_eq!(low.reason, "Major");
+    let mut tx = Transaction::new();
+    tx.remove(id::<Volume>(2));
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+    assert_eq!(status(&world).unmanaged.len(), 1);
+    assert!(status(&world).conditions.holds("Unmanaged"));
+    assert_eq!(world.host.disk().volumes.len(), 1, "a stranger was removed");
+}

@@ -1,0 +1,37 @@
+//! Pools, volumes and snapshots: their life cycle, the plans that bring them about, and the ports to their
+//! files and to the guests that use them.
+//!
+//! What is here is rules: which step leads from what is there to what is wanted, what a pool can hold,
+//! when to warn. It knows nothing of qcow2, libvirt or Linux. Volumes outlive virtual machines: a file
+//! is removed only when the record of its volume is deleted, and what has no record is reported and
+//! left alone.
+
+mod admission;
+mod attach;
+mod claims;
+mod content;
+mod controller;
+mod host;
+mod image;
+mod lifecycle;
+mod plan;
+mod pools;
+mod snapshots;
+mod space;
+#[cfg(test)]
+mod testing;
+mod volumes;
+
+pub use admission::{AdmissionError, demand_of_growth, demand_of_volume, space_of};
+pub use attach::{Holder, holders};
+pub use controller::{FINALIZER, StorageController};
+pub use host::{
+    BaseImage, Content, DiskFormat, GuestPower, Guests, NOTE_SCHEMA, PoolObserved, PoolRef,
+    SnapshotFiles, SnapshotNote, Soundness, StorageError, StorageStep, Usage, VolumeFile,
+    VolumeHost, VolumeNote,
+};
+pub use image::{base_image, image_size};
+pub use lifecycle::{Event, Unknown, is_usable, next};
+pub use plan::{SnapshotWanted, VolumeWanted, plan_bases, plan_snapshot, plan_volume, unmanaged};
+pub use pools::level_of;
+pub use space::{Demand, Level, NoRoom, Shortage, Space, admit, reserve};

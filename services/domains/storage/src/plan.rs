@@ -1,0 +1,135 @@
+//! Which steps lead from the files that are there to what is wanted.
+//!
+//! Pure. When nothing differs there are no steps, and after the steps have been done there are none
+//! either. What has no record is left alone; what has been made once and is gone is not made again.
+
+use skerry_model::{Id, Name, Snapshot, Volume};
+
+use crate::host::NOTE_SCHEMA;
+use crate::{
+    Content, PoolObserved, SnapshotFiles, SnapshotNote, StorageStep, VolumeFile, VolumeNote,
+};
+
+/// A volume as its record wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeWanted {
+    /// Which.
+    pub id: Id<Volume>,
+    /// Its name.
+    pub name: Name,
+    /// Its size in bytes; that of its content if absent.
+    pub size_bytes: Option<u64>,
+    /// What it begins with.
+    pub content: Content,
+    /// Whether its data is overwritten when it is removed.
+    pub erase: bool,
+    /// Whether it has been made.
+    pub made: bool,
+    /// Whether it is to go.
+    pub removing: bool,
+}
+
+/// A snapshot as its record wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotWanted {
+    /// Which.
+    pub id: Id<Snapshot>,
+    /// Its name.
+    pub name: Name,
+    /// Its volumes, with their names.
+    pub volumes: Vec<(Id<Volume>, Name)>,
+    /// Whether it has been taken.
+    pub taken: bool,
+    /// Whether its volumes are to be set back to it.
+    pub revert: bool,
+    /// Whether it is to go.
+    pub removing: bool,
+}
+
+/// The steps for one volume.
+pub fn plan_volume(wanted: &VolumeWanted, seen: Option<&VolumeFile>) -> Vec<StorageStep> {
+    let volume = wanted.id;
+    match seen {
+        Some(_) if wanted.removing => {
+            vec![StorageStep::Remove { volume, erase: wanted.erase }]
+        }
+        Some(file) => wanted
+            .size_bytes
+            .filter(|size| *size > file.size_bytes)
+            .map(|size_bytes| StorageStep::Grow { volume, size_bytes })
+            .into_iter()
+            .collect(),
+        None if wanted.removing || wanted.made => Vec::new(),
+        None => {
+            let base = match &wanted.content {
+                Content::Image(base) => Some(base.sha256.clone()),
+                _ => None,
+            };
+            let note = VolumeNote { schema: NOTE_SCHEMA, volume, name: wanted.name.clone(), base };
+            let (size_bytes, content) = (wanted.size_bytes, wanted.content.clone());
+            vec![StorageStep::Create { note, size_bytes, content }]
+        }
+    }
+}
+
+/// The steps for one snapshot.
+pub fn plan_snapshot(wanted: &SnapshotWanted, seen: Option<&SnapshotFiles>) -> Vec<StorageStep> {
+    let snapshot = wanted.id;
+    match seen {
+        Some(_) if wanted.removing => vec![StorageStep::Drop { snapshot }],
+        Some(_) if wanted.revert => {
+            let revert = |(volume, _): &(Id<Volume>, Name)| StorageStep::Revert {
+                snapshot,
+                volume: *volume,
+            };
+            wanted.volumes.iter().map(revert).collect()
+        }
+        None if !wanted.removing && !wanted.taken => {
+            vec![StorageStep::Take {
+                note: SnapshotNote {
+                    schema: NOTE_SCHEMA,
+                    snapshot,
+                    name: wanted.name.clone(),
+                    volumes: wanted.volumes.clone(),
+                },
+            }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Images in the pool that nothing there shares data with, and that no volume is about to be made from.
+pub fn plan_bases(seen: &PoolObserved, wanted: &[VolumeWanted]) -> Vec<StorageStep> {
+    let used = |sha256: &String| {
+        let by = |file: &VolumeFile| file.base.as_ref() == Some(sha256);
+        let about_to = |volume: &VolumeWanted| {
+            matches!(&volume.content, Content::Image(base) if base.sha256 == *sha256)
+                && !volume.made
+                && !volume.removing
+        };
+        seen.volumes.iter().any(by)
+            || seen.snapshots.iter().any(|snapshot| snapshot.volumes.iter().any(by))
+            || wanted.iter().any(about_to)
+    };
+    seen.bases
+        .iter()
+        .filter(|sha256| !used(sha256))
+        .map(|sha256| StorageStep::DropBase { sha256: sha256.clone() })
+        .collect()
+}
+
+/// What lies in the pool without a record: volumes, snapshots.
+pub fn unmanaged<'a>(
+    seen: &'a PoolObserved,
+    volumes: &[Id<Volume>],
+    snapshots: &[Id<Snapshot>],
+) -> (Vec<&'a VolumeFile>, Vec<&'a SnapshotFiles>) {
+    (
+        seen.volumes.iter().filter(|file| !volumes.contains(&file.volume)).collect(),
+        seen.snapshots.iter().filter(|files| !snapshots.contains(&files.snapshot)).collect(),
+    )
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

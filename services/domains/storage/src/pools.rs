@@ -1,0 +1,159 @@
+//! A pass over a pool: its space, what it has promised, what lies in it without a record.
+
+use std::time::Duration;
+
+use skerry_engine::{Failure, Outcome, planned};
+use skerry_model::{
+    Condition, ConditionState, Id, Image, Name, Pool, PoolState, PoolStatus, Resource, Snapshot,
+    UnmanagedFile, Volume,
+};
+use skerry_store::Transaction;
+
+use crate::admission::committed;
+use crate::controller::{StorageController, failure, pool_ref, store_failure};
+use crate::{Level, PoolObserved, Space, StorageError, VolumeFile, plan_bases, reserve, unmanaged};
+
+/// How often a pool's space is looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Figures are kept in such units, so that the store is not written for every block.
+const GRAIN: u64 = 16 * 1024 * 1024;
+
+/// Files without a record that are named.
+const MOST_NAMED: usize = 100;
+
+impl StorageController {
+    pub(crate) async fn pool_pass(&self, id: Id<Pool>) -> Result<Outcome, Failure> {
+        let Some(pool) = self.store.get(id).map_err(store_failure)? else {
+            return Ok(Outcome::Done);
+        };
+        let seen = self.host.observe(&pool_ref(&pool)).await;
+        let volumes = self.store.list::<Volume>().map_err(store_failure)?;
+        let snapshots = self.store.list::<Snapshot>().map_err(store_failure)?;
+        let volumes: Vec<_> =
+            volumes.into_iter().filter(|v| v.spec.pool == pool.meta.name).collect();
+        let status = self.pool_status(&pool, &seen, &volumes, &snapshots);
+        let mut tx = Transaction::new();
+        tx.put_status(id, status);
+        self.commit(tx).await?;
+        seen.map_err(failure)?;
+        self.drop_bases(&pool).await?;
+        Ok(Outcome::Again(LOOK))
+    }
+
+    /// Images that no volume shares data with any more.
+    async fn drop_bases(&self, pool: &Resource<Pool>) -> Result<(), Failure> {
+        let _turn = self.bases.lock().await;
+        let seen = self.host.observe(&pool_ref(pool)).await.map_err(failure)?;
+        for step in plan_bases(&seen, &[]) {
+            planned(step.name());
+            self.host.apply(&pool_ref(pool), &step).await.map_err(failure)?;
+        }
+        Ok(())
+    }
+
+    fn pool_status(
+        &self,
+        pool: &Resource<Pool>,
+        seen: &Result<PoolObserved, StorageError>,
+        volumes: &[Resource<Volume>],
+        snapshots: &[Resource<Snapshot>],
+    ) -> PoolStatus {
+        let now = (self.clock)();
+        let mut status = pool.status.clone();
+        status.observed_generation = pool.meta.generation;
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                status.state = PoolState::Failed;
+                status.reason = error.to_string();
+                let (state, message) = (ConditionState::False, error.to_string());
+                status.conditions.set("Ready", state, "Away", message, now);
+                return status;
+            }
+        };
+        status.state = PoolState::Ready;
+        status.reason = String::new();
+        status.conditions.set("Ready", ConditionState::True, "Usable", "", now);
+        status.size_bytes = seen.usage.size;
+        status.free_bytes = seen.usage.free - seen.usage.free % GRAIN;
+        status.used_bytes = seen.usage.size.saturating_sub(status.free_bytes);
+        status.reserve_bytes = reserve(seen.usage.size);
+        status.committed_bytes = volumes.iter().map(committed).fold(0, u64::saturating_add);
+        status.volumes = u32::try_from(seen.volumes.len()).unwrap_or(u32::MAX);
+        status.snapshots = u32::try_from(seen.snapshots.len()).unwrap_or(u32::MAX);
+        let space = Space {
+            size: seen.usage.size,
+            free: seen.usage.free,
+            committed: status.committed_bytes,
+            overcommit_percent: pool.spec.overcommit_percent,
+        };
+        status.limit_bytes = space.limit();
+        let before = status.conditions.get("SpaceLow").map(|c| Level::of_reason(&c.reason));
+        let level = Level::now(before.unwrap_or_default(), space.used_percent());
+        let (state, message) = space_message(level, &space);
+        status.conditions.set("SpaceLow", state, level.reason(), message, now);
+        status.unmanaged = strangers(seen, volumes, snapshots);
+        let (state, message) = unmanaged_message(&status.unmanaged);
+        status.conditions.set("Unmanaged", state, "WithoutRecord", message, now);
+        status
+    }
+
+    /// The image that a name stands for, if volumes can be made from it.
+    pub(crate) fn image(&self, name: &Name) -> Result<Option<Resource<Image>>, Failure> {
+        self.store.find::<Image>(name).map_err(store_failure)
+    }
+}
+
+fn space_message(level: Level, space: &Space) -> (ConditionState, String) {
+    match level {
+        Level::Enough => (ConditionState::False, String::new()),
+        _ => (
+            ConditionState::True,
+            format!(
+                "{} % of the space is used; delete volumes, snapshots or images that are not needed",
+                // In steps, so that the message does not change with every file.
+                space.used_percent() / 5 * 5
+            ),
+        ),
+    }
+}
+
+fn unmanaged_message(files: &[UnmanagedFile]) -> (ConditionState, String) {
+    match files {
+        [] => (ConditionState::False, String::new()),
+        files => (
+            ConditionState::True,
+            format!("{} files lie in the pool without a record; they are left alone", files.len()),
+        ),
+    }
+}
+
+fn strangers(
+    seen: &PoolObserved,
+    volumes: &[Resource<Volume>],
+    snapshots: &[Resource<Snapshot>],
+) -> Vec<UnmanagedFile> {
+    let known: Vec<_> = volumes.iter().map(Resource::id).collect();
+    let taken: Vec<_> = snapshots.iter().map(Resource::id).collect();
+    let (files, sets) = unmanaged(seen, &known, &taken);
+    let one = |path: String, name: &Option<String>, used_bytes: u64| UnmanagedFile {
+        path,
+        name: name.clone(),
+        used_bytes: used_bytes - used_bytes % GRAIN,
+    };
+    let files = files
+        .into_iter()
+        .map(|file| one(format!("volumes/{}", file.volume), &file.name, file.used_bytes));
+    let sets = sets.into_iter().map(|set| {
+        let used = |file: &VolumeFile| file.used_bytes;
+        let sum = set.volumes.iter().map(used).fold(0, u64::saturating_add);
+        one(format!("snapshots/{}", set.snapshot), &set.name, sum)
+    });
+    files.chain(sets).take(MOST_NAMED).collect()
+}
+
+/// Whether a condition says that a pool's space is scarce, and how much.
+pub fn level_of(condition: Option<&Condition>) -> Level {
+    condition.map(|c| Level::of_reason(&c.reason)).unwrap_or_default()
+}

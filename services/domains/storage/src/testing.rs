@@ -1,0 +1,224 @@
+//! A pool in memory for tests: each file holds one word that stands for its data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use skerry_model::{Id, Snapshot, Vm, Volume};
+
+use crate::{
+    BaseImage, Content, GuestPower, Guests, PoolObserved, PoolRef, SnapshotFiles, Soundness,
+    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+};
+
+const GIB: u64 = 1 << 30;
+
+/// A file: who it is, and the word that it holds.
+#[derive(Debug, Clone)]
+pub struct File {
+    pub seen: VolumeFile,
+    pub data: String,
+}
+
+/// The pool.
+#[derive(Debug, Default)]
+pub struct Disk {
+    pub volumes: BTreeMap<Id<Volume>, File>,
+    pub snapshots: BTreeMap<Id<Snapshot>, BTreeMap<Id<Volume>, File>>,
+    pub bases: BTreeSet<String>,
+    pub free: u64,
+    /// Names of steps that fail once.
+    pub failing: Vec<&'static str>,
+    /// Volumes whose check finds damage.
+    pub damaged: BTreeSet<Id<Volume>>,
+    pub steps: Vec<&'static str>,
+    pub guests: BTreeMap<Id<Vm>, GuestPower>,
+    /// Whether a guest ran while a snapshot was taken or a volume was set back.
+    pub torn: bool,
+}
+
+impl Disk {
+    pub fn new() -> Self {
+        Self { free: 50 * GIB, ..Self::default() }
+    }
+
+    pub fn observed(&self) -> PoolObserved {
+        PoolObserved {
+            usage: Usage { size: 100 * GIB, free: self.free },
+            volumes: self.volumes.values().map(|file| file.seen.clone()).collect(),
+            snapshots: self
+                .snapshots
+                .iter()
+                .map(|(id, files)| SnapshotFiles {
+                    snapshot: *id,
+                    name: None,
+                    volumes: files.values().map(|file| file.seen.clone()).collect(),
+                })
+                .collect(),
+            bases: self.bases.iter().cloned().collect(),
+        }
+    }
+
+    pub fn apply(&mut self, step: &StorageStep) -> Result<(), StorageError> {
+        self.steps.push(step.name());
+        if let Some(index) = self.failing.iter().position(|name| *name == step.name()) {
+            self.failing.remove(index);
+            let message = "as ordered".to_owned();
+            return Err(StorageError::Failed { what: step.name(), message });
+        }
+        let running = self.guests.values().any(|power| *power == GuestPower::Running);
+        match step {
+            StorageStep::Create { note, size_bytes, content } => {
+                let made = self.content(note.volume, *size_bytes, content)?;
+                self.volumes.entry(note.volume).or_insert(made);
+            }
+            StorageStep::Grow { volume, size_bytes } => {
+                if let Some(file) = self.volumes.get_mut(volume) {
+                    file.seen.size_bytes = file.seen.size_bytes.max(*size_bytes);
+                }
+            }
+            StorageStep::Remove { volume, .. } => {
+                self.volumes.remove(volume);
+            }
+            StorageStep::Take { note } => {
+                self.torn |= running;
+                let mut files = BTreeMap::new();
+                for (volume, _) in &note.volumes {
+                    files.insert(*volume, self.volume(*volume)?);
+                }
+                self.snapshots.entry(note.snapshot).or_insert(files);
+            }
+            StorageStep::Revert { snapshot, volume } => {
+                self.torn |= running;
+                let kept = self.kept(*snapshot, *volume)?;
+                self.volumes.insert(*volume, kept);
+            }
+            StorageStep::Drop { snapshot } => {
+                self.snapshots.remove(snapshot);
+            }
+            StorageStep::DropBase { sha256 } => {
+                self.bases.remove(sha256);
+            }
+        }
+        Ok(())
+    }
+
+    fn content(
+        &mut self,
+        id: Id<Volume>,
+        size: Option<u64>,
+        content: &Content,
+    ) -> Result<File, StorageError> {
+        let (data, own_size, base) = match content {
+            Content::Empty { .. } => (String::new(), 0, None),
+            Content::Image(BaseImage { sha256, .. }) => {
+                self.bases.insert(sha256.clone());
+                (format!("image {sha256}"), GIB, Some(sha256.clone()))
+            }
+            Content::Volume(from) => {
+                let file = self.volume(*from)?;
+                (file.data, file.seen.size_bytes, file.seen.base)
+            }
+            Content::Snapshot(snapshot, volume) => {
+                let file = self.kept(*snapshot, *volume)?;
+                (file.data, file.seen.size_bytes, file.seen.base)
+            }
+        };
+        let size_bytes = size.unwrap_or(own_size).max(own_size);
+        let seen = VolumeFile { volume: id, size_bytes, used_bytes: 4096, base, name: None };
+        Ok(File { seen, data })
+    }
+
+    fn volume(&self, id: Id<Volume>) -> Result<File, StorageError> {
+        self.volumes.get(&id).cloned().ok_or_else(missing)
+    }
+
+    fn kept(&self, snapshot: Id<Snapshot>, volume: Id<Volume>) -> Result<File, StorageError> {
+        self.snapshots.get(&snapshot).and_then(|f| f.get(&volume)).cloned().ok_or_else(missing)
+    }
+}
+
+fn missing() -> StorageError {
+    StorageError::Refused { what: "reading", message: "there is no such file".to_owned() }
+}
+
+/// The pool behind the ports.
+#[derive(Debug)]
+pub struct ModelHost(Mutex<Disk>);
+
+impl Default for ModelHost {
+    fn default() -> Self {
+        Self(Mutex::new(Disk::new()))
+    }
+}
+
+impl ModelHost {
+    pub fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl VolumeHost for ModelHost {
+    async fn observe(&self, _pool: &PoolRef) -> Result<PoolObserved, StorageError> {
+        Ok(self.disk().observed())
+    }
+
+    async fn apply(&self, _pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
+        self.disk().apply(step)
+    }
+
+    async fn check(&self, _pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError> {
+        let mut disk = self.disk();
+        disk.steps.push("check");
+        if disk.damaged.contains(&volume) {
+            return Err(StorageError::Damaged { message: "refcount errors".to_owned() });
+        }
+        Ok(Soundness::Sound)
+    }
+
+    async fn recover(&self, _pool: &PoolRef) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
+        PathBuf::from(format!("/pools/{}/{volume}", pool.name))
+    }
+}
+
+#[async_trait]
+impl Guests for ModelHost {
+    async fn power(&self, vm: Id<Vm>) -> Result<GuestPower, StorageError> {
+        Ok(self.disk().guests.get(&vm).copied().unwrap_or(GuestPower::Off))
+    }
+
+    async fn hold(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        if let Some(power) = self.disk().guests.get_mut(&vm) {
+            *power = GuestPower::Held;
+        }
+        Ok(())
+    }
+
+    async fn release(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        if let Some(power) = self.disk().guests.get_mut(&vm) {
+            *power = GuestPower::Running;
+        }
+        Ok(())
+    }
+
+    async fn grow(
+        &self,
+        _vm: Id<Vm>,
+        path: &std::path::Path,
+        size_bytes: u64,
+    ) -> Result<(), StorageError> {
+        let mut disk = self.disk();
+        disk.steps.push("grow live");
+        let id = path.file_name().and_then(|name| name.to_str()).and_then(|n| n.parse().ok());
+        if let Some(file) = id.and_then(|id| disk.volumes.get_mut(&id)) {
+            file.seen.size_bytes = size_bytes;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Volumes and snapshots on the simulated machine: made, kept over power cuts, set back, refused with numbers.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use skerry_ipc::{Action, Json, Request};
+use skerry_model::{Id, Kind, Volume};
+use skerry_scenarios_tests::{RunningNode, eventually};
+use skerry_sim_host::SimHost;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn volume(name: &str, mib: u64) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"size_mib": mib}})
+}
+
+fn id(document: &Value) -> Id<Volume> {
+    document["metadata"]["id"].as_str().unwrap().parse().unwrap()
+}
+
+async fn pool_is_ready(node: &RunningNode) {
+    eventually(LIMIT, || async {
+        let pool = node.get(Kind::Pool, "default").await.map_err(|e| e.to_string())?;
+        if pool["status"]["state"] == "ready" { Ok(()) } else { Err(pool.to_string()) }
+    })
+    .await
+    .unwrap();
+}
+
+async fn delete(node: &RunningNode, kind: Kind, key: &str) -> anyhow::Result<()> {
+    let request = Request::Delete { kind, key: key.to_owned(), if_revision: None };
+    node.ask(request).await.map(drop)
+}
+
+async fn gone(node: &RunningNode, kind: Kind, key: &str) {
+    eventually(LIMIT, || async {
+        match node.get(kind, key).await {
+            Ok(still) => Err(still["status"].to_string()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_outlives_power_and_goes_back_to_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    pool_is_ready(&node).await;
+    node.create(Kind::Volume, volume("data", 1024)).await.unwrap();
+    let made = node.wait_state(Kind::Volume, "data", "available").await.unwrap();
+    assert_eq!(made["status"]["size_bytes"], 1_u64 << 30);
+    host.write_volume(id(&made), "first");
+    let snapshot = json!({"metadata": {"name": "one"}, "spec": {"volumes": ["data"]}});
+    node.create(Kind::Snapshot, snapshot).await.unwrap();
+    node.wait_state(Kind::Snapshot, "one", "ready").await.unwrap();
+    host.write_volume(id(&made), "second");
+    node.kill().await.unwrap();
+    host.power_cut();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    node.wait_state(Kind::Volume, "data", "available").await.unwrap();
+    assert_eq!(host.read_volume(id(&made)).unwrap(), "second");
+    let revert =
+        Request::Act { kind: Kind::Snapshot, key: "one".to_owned(), action: Action::Revert };
+    node.ask(revert).await.unwrap();
+    eventually(LIMIT, || async {
+        match host.read_volume(id(&made)).as_deref() {
+            Some("first") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+    // What was there before can be had from the snapshot that was taken first.
+    let body = json!({"metadata": {"name": "old"},
+        "spec": {"source": {"snapshot": "before-one-1", "volume": "data"}}});
+    node.create(Kind::Volume, body).await.unwrap();
+    let old = node.wait_state(Kind::Volume, "old", "available").await.unwrap();
+    assert_eq!(host.read_volume(id(&old)).unwrap(), "second");
+    for name in ["one", "before-one-1"] {
+        delete(&node, Kind::Snapshot, name).await.unwrap();
+        gone(&node, Kind::Snapshot, name).await;
+    }
+    delete(&node, Kind::Volume, "data").await.unwrap();
+    gone(&node, Kind::Volume, "data").await;
+    assert_eq!(host.read_volume(id(&made)), None);
+    assert_eq!(host.read_volume(id(&old)).unwrap(), "second");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused_with_numbers_and_nothing_shrinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    pool_is_ready(&node).await;
+    let refused = node.create(Kind::Volume, volume("huge", 1 << 20)).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("committed space: 1048576 MiB needed, 131072 of 131072"), "{text}");
+    node.create(Kind::Volume, volume("data", 1024)).await.unwrap();
+    node.wait_state(Kind::Volume, "data", "available").await.unwrap();
+    let patch = |spec: Value| Request::Patch {
+        kind: Kind::Volume,
+        key: "data".to_owned(),
+        patch: Json(json!({ "spec": spec }).to_string()),
+        if_revision: None,
+    };
+    let text = node.ask(patch(json!({"size_mib": 512}))).await.unwrap_err().to_string();
+    assert!(text.contains("cannot shrink; it has 1024 MiB"), "{text}");
+    node.ask(patch(json!({"size_mib": 2048, "locked": true}))).await.unwrap();
+    eventually(LIMIT, || async {
+        let seen = node.get(Kind::Volume, "data").await.map_err(|e| e.to_string())?;
+        let grown = seen["status"]["size_bytes"] == 2_u64 << 30;
+        if grown { Ok(()) } else { Err(seen["status"].to_string()) }
+    })
+    .await
+    .unwrap();
+    let text = delete(&node, Kind::Volume, "data").await.unwrap_err().to_string();
+    assert!(text.contains("locked"), "{text}");
+    let text = node
+        .create(
+            Kind::Volume,
+            json!({"metadata": {"name": "x"}, "spec": {"source": {"image": "tiny"}}}),
+        )
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("`tiny` is no disk image"), "{text}");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scarce_space_raises_an_alarm_and_refuses_new_volumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    pool_is_ready(&node).await;
+    host.set_free_space(2 << 30);
+    eventually(Duration::from_secs(40), || async {
+        let alarms = node.list(Kind::Alarm).await.map_err(|e| e.to_string())?;
+        let text = alarms.iter().map(ToString::to_string).collect::<String>();
+        if text.contains("POOL_SPACE_CRITICAL") { Ok(()) } else { Err(text) }
+    })
+    .await
+    .unwrap();
+    let text = node.create(Kind::Volume, volume("more", 1)).await.unwrap_err().to_string();
+    assert!(text.contains("free space"), "{text}");
+    node.stop().await.unwrap();
+}
