@@ -30,6 +30,9 @@ const PACKAGES: &[(&str, &str)] = &[
     // A real registry to pull from, and the program that fills it
     ("docker-registry", "/usr/bin/docker-registry"),
     ("skopeo", "/usr/bin/skopeo"),
+    // Tests with real disk images, sound and hostile ones
+    ("qemu-utils", "/usr/bin/qemu-img"),
+    ("util-linux", "/usr/bin/setpriv"),
 ];
 
 /// Installs what is missing; does nothing when everything is there.

@@ -86,6 +86,7 @@ impl RunningNode {
             containers: port(),
             volumes: port(),
             guests: port(),
+            images: port(),
         };
         let config = Config::parse("schema = 1", Path::new("node.toml"))?;
         let socket = dirs.socket();

@@ -4,14 +4,21 @@
 //! Whatever is made is made under `tmp` and renamed when it is whole and on the disk, so a power cut
 //! leaves either the old or the new. Programs are run with argument vectors; the form of a file is
 //! always named and never guessed. It decides nothing.
+//!
+//! Beside it the library of image files, whose tool reads what strangers made and is caged for it.
 
 mod copy;
 mod erase;
 mod files;
 mod header;
 mod host;
+mod library;
 mod observe;
 mod places;
 pub mod qemu_img;
 
 pub use host::LinuxDisk;
+pub use library::{
+    Cage, CageError, ChildCage, DiskPlaces, Ended, LinuxLibrary, Order, QemuImg, QemuImgError,
+    UnitCage,
+};

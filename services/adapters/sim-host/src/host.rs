@@ -5,13 +5,13 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
-use sha2::{Digest, Sha256};
 use skerry_model::Name;
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, KvmUnusable,
     MemoryUse, PowerAction,
 };
 
+use crate::library::digest_of;
 use crate::world::SimHost;
 
 const GIB: u64 = 1 << 30;
@@ -52,11 +52,13 @@ impl Host for SimHost {
     }
 
     async fn hash_file(&self, path: &Path) -> Result<FileDigest, HostError> {
+        if let Some(bytes) = self.world().library.files.get(path) {
+            return Ok(digest_of(bytes));
+        }
         let bytes = tokio::fs::read(path)
             .await
             .map_err(|source| HostError::Read { path: path.to_owned(), source })?;
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Ok(FileDigest { sha256: hex::encode(Sha256::digest(&bytes)), size })
+        Ok(digest_of(&bytes))
     }
 
     async fn set_hostname(&self, name: &Name) -> Result<(), HostError> {

@@ -9,6 +9,7 @@ mod faults;
 mod host;
 mod hypervisor;
 mod images;
+mod library;
 mod network;
 mod storage;
 mod world;

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::containers::SimContainers;
 use crate::faults::{Fate, FaultPlan};
+use crate::library::SimLibrary;
 use crate::network;
 use crate::storage::SimDisk;
 
@@ -23,6 +24,8 @@ pub(crate) struct World {
     pub memory: BTreeSet<Id<Vm>>,
     pub containers: SimContainers,
     pub disk: SimDisk,
+    /// On disk, so it outlives power.
+    pub library: SimLibrary,
     pub faults: FaultPlan,
     /// Counts up, so that no process id is given twice.
     pub last_pid: u32,
@@ -70,6 +73,7 @@ impl SimHost {
             memory: BTreeSet::new(),
             containers: SimContainers::default(),
             disk: SimDisk::default(),
+            library: SimLibrary::default(),
             faults: FaultPlan::default(),
             last_pid: 1000,
             dark: false,

@@ -258,7 +258,12 @@ fn call(request: Request) -> Result<Call, CallError> {
             Call::post(&["node", "actions", name], json!({}), Shape::Nothing)
         }
         Request::Watch { .. } | Request::Log(_) => return Err(unsupported("this is a stream")),
-        Request::Export | Request::Graph | Request::ServerIdentity => {
+        Request::Export
+        | Request::Graph
+        | Request::ServerIdentity
+        | Request::MayBringIn
+        | Request::Fetches
+        | Request::FetchReport { .. } => {
             return Err(unsupported("this can be asked at the node itself only"));
         }
     })

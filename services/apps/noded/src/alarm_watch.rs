@@ -59,7 +59,7 @@ impl AlarmController {
             Kind::Snapshot => vec![of_snapshot(self.store.get(Id::new(key.id)).map_err(failed)?)],
             _ => {
                 let image = self.store.get(Id::<Image>::new(key.id)).map_err(failed)?;
-                let damaged = image.filter(|i| i.status.state == ImageState::Damaged);
+                let damaged = image.filter(|i| i.status.state == ImageState::Quarantined);
                 let text = damaged.map(|i| format!("image `{}` is damaged", i.meta.name));
                 vec![("IMAGE_DAMAGED", text)]
             }

@@ -37,6 +37,7 @@ use crate::dirs::Dirs;
 use crate::events::{self, Names};
 use crate::fault_watch::watch_faults;
 use crate::identity::{load_claim, load_identity};
+use crate::images::{FetchDesk, ImportImage, tidy_library};
 use crate::jobs::Jobs;
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
@@ -100,6 +101,8 @@ pub struct Daemon {
     engine: Engine,
     server: Server,
     names: Names,
+    /// The store had to be brought back, so its records may be of yesterday.
+    recovered: bool,
 }
 
 impl Daemon {
@@ -114,6 +117,7 @@ impl Daemon {
         close_if_claimed(&store, &mut claim, identity.node_id)?;
         let faults = Faults::new(store.clone(), now, Uuid::new_v4);
         raise_concerns(&faults, &concerns).await?;
+        let recovered = concerns.iter().any(|concern| concern.alarm == Concern::STORE_RECOVERED);
         let facts = machine.host.facts().await;
         let capacity =
             Capacity { memory_mib: facts.memory.total / (1024 * 1024), cpus: facts.cpus.max(1) };
@@ -142,9 +146,22 @@ impl Daemon {
         let names = Names { network: network.name(), vms: vms.name(), pods: pods.name() };
         let jobs = Jobs::new(store.clone(), now);
         let claimed = tokio::sync::watch::Sender::new(claim.code().is_none());
+        let images = Arc::new(ImageController::new(
+            store.clone(),
+            Arc::clone(&machine.host),
+            Arc::clone(&machine.images),
+            now,
+        ));
+        let fetches = FetchDesk::default();
+        jobs.register(Arc::new(ImportImage::new(
+            store.clone(),
+            Arc::clone(&machine.images),
+            fetches.clone(),
+            Arc::clone(&images),
+        )));
         let controllers: Vec<Arc<dyn Controller>> = vec![
             network,
-            Arc::new(ImageController::new(store.clone(), Arc::clone(&machine.host), now)),
+            images,
             Arc::clone(&vms) as Arc<dyn Controller>,
             Arc::clone(&pods) as Arc<dyn Controller>,
             Arc::clone(&storage) as Arc<dyn Controller>,
@@ -174,6 +191,7 @@ impl Daemon {
             pods,
             jobs,
             storage,
+            fetches,
             limiter: Mutex::new(Limiter::default()),
             hashing: Semaphore::new(1),
             admission: Mutex::new(()),
@@ -184,7 +202,7 @@ impl Daemon {
         let api = Arc::new(Api::new(Arc::clone(&node)));
         let server = Server::bind(&node.dirs.socket(), version::BUILD, roles, api)?;
         share_socket(server.path())?;
-        Ok(Self { node, engine, server, names })
+        Ok(Self { node, engine, server, names, recovered })
     }
 
     /// The node, for those who run it inside their own process.
@@ -194,7 +212,7 @@ impl Daemon {
 
     /// Runs until cancelled, then ends in order: no new requests, the current passes, a checkpoint.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { node, engine, server, names } = self;
+        let Self { node, engine, server, names, recovered } = self;
         let tasks = TaskTracker::new();
         let probes = node.pods.probe_news();
         events::listen(&node.machine, &node.engine, names, probes, &tasks, &cancel);
@@ -204,8 +222,14 @@ impl Daemon {
         tasks.spawn(async move {
             until.run_until_cancelled(faults).await;
         });
-        let (jobs, until) = (node.jobs.clone(), cancel.clone());
-        tasks.spawn(async move { jobs.run(until).await });
+        let (working, until) = (Arc::clone(&node), cancel.clone());
+        tasks.spawn(async move {
+            // First, since it takes away what no record names.
+            if !recovered {
+                tidy_library(&working.store, working.machine.images.as_ref()).await;
+            }
+            working.jobs.run(until).await;
+        });
         tasks.spawn(engine.run(cancel.clone()));
         node.ready.store(true, Ordering::Relaxed);
         tracing::info!(

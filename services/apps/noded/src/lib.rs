@@ -14,6 +14,7 @@ mod durable;
 mod events;
 mod fault_watch;
 mod identity;
+mod images;
 pub mod jobs;
 mod node;
 mod node_controller;

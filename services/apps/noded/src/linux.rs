@@ -5,12 +5,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use nix::unistd::User;
 use skerry_linux_ctr::{LinuxContainers, Places};
-use skerry_linux_disk::LinuxDisk;
+use skerry_linux_disk::{DiskPlaces, LinuxDisk, LinuxLibrary, QemuImg, UnitCage};
 use skerry_linux_host::systemd::Systemd;
 use skerry_linux_host::{BoardProfile, LinuxHost};
 use skerry_linux_net::{Cards, LinuxNet, Settings, SystemdUnits};
 use skerry_linux_vm::{Libvirt, LibvirtConfig};
 use skerry_noded::{BoardFacts, Config, Dirs, Machine};
+
+/// Whom tools run as that read disks made by strangers; see sysusers.d.
+const TOOL_USER: &str = "skerry-disk";
 
 /// The account that guests run as (config/libvirt/qemu.conf).
 const GUESTS: &str = "libvirt-qemu";
@@ -34,6 +37,8 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
         Libvirt::start(LibvirtConfig::system(dirs.data.join("vm"), dirs.data.join("vm-memory")))
             .context("the threads for libvirt cannot be started")?;
     let hypervisor = Arc::new(hypervisor);
+    let tool = QemuImg::new(Arc::new(UnitCage::new(systemd.clone(), TOOL_USER)));
+    let images = LinuxLibrary::new(DiskPlaces::below(&dirs.data, &dirs.run), tool);
     let containers = LinuxContainers::start(Places::below(&dirs.data, &dirs.run), systemd);
     let machine = Machine {
         host: Arc::new(LinuxHost::default()),
@@ -42,6 +47,7 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
         containers: Arc::new(containers),
         volumes: Arc::new(LinuxDisk::new(dirs.data.join("pools"), guest_account())),
         guests: hypervisor,
+        images: Arc::new(images),
     };
     Ok((machine, BoardFacts { name: board.name, uplinks: board.uplinks }))
 }

@@ -11,13 +11,14 @@ use skerry_network::NetworkHost;
 use skerry_storage::{Guests, StorageController, VolumeHost};
 use skerry_store::Store;
 use skerry_trust::{Identity, Limiter};
-use skerry_upkeep::Host;
+use skerry_upkeep::{Host, ImageLibrary};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::identity::Claim;
+use crate::images::FetchDesk;
 use crate::jobs::Jobs;
 
 /// The machine, through the ports of the domains.
@@ -35,6 +36,8 @@ pub struct Machine {
     pub volumes: Arc<dyn VolumeHost>,
     /// What storage asks of running guests.
     pub guests: Arc<dyn Guests>,
+    /// Files of images.
+    pub images: Arc<dyn ImageLibrary>,
 }
 
 /// The running node.
@@ -65,6 +68,8 @@ pub struct Node {
     pub jobs: Jobs,
     /// Pools, volumes, snapshots: admission.
     pub storage: Arc<StorageController>,
+    /// What the north side is to fetch.
+    pub fetches: FetchDesk,
     /// Guesses of codes and passwords.
     pub limiter: Mutex<Limiter>,
     /// One password hash at a time: each takes 19 MiB.

@@ -105,7 +105,8 @@ fn simulation(dirs: &Dirs) -> anyhow::Result<(Machine, BoardFacts)> {
         hypervisor: Arc::new(host.clone()),
         containers: Arc::new(host.clone()),
         volumes: Arc::new(host.clone()),
-        guests: Arc::new(host),
+        guests: Arc::new(host.clone()),
+        images: Arc::new(host),
     };
     Ok((machine, BoardFacts { name: "simulated".to_owned(), ..BoardFacts::default() }))
 }

@@ -45,7 +45,7 @@ class ScriptedNode {
       "GET /pods": [pod("web", { state: "failed", reason: "The image is damaged." })],
       "GET /images": [
         image("tiny", "kernel_initrd"),
-        image("broken", "kernel_initrd", "damaged"),
+        image("broken", "kernel_initrd", "quarantined"),
         image("oci", "oci_archive"),
       ],
       "GET /alarms": [

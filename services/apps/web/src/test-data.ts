@@ -87,13 +87,27 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
 export function image(
   name: string,
   format: Image["spec"]["format"],
-  state: "available" | "damaged" = "available",
+  state: "available" | "quarantined" = "available",
 ): Image {
   return {
     kind: "Image",
     metadata: meta(name, { owner: "system" }),
-    spec: { format, source: "built_in", architecture: "x86_64", files: [], kernel_arguments: "", description: "" },
-    status: { observed_generation: 1, state, conditions: [] },
+    spec: {
+      format,
+      source: "built_in",
+      architecture: "x86_64",
+      files: [],
+      kernel_arguments: "",
+      description: "",
+      sha256: null,
+      firmware: null,
+      min_memory_mib: null,
+      min_disk_bytes: null,
+      default_user: "",
+      version: "",
+      pinned: false,
+    },
+    status: { observed_generation: 1, state, conditions: [], job: null, used_by: [], verified: null },
   };
 }
 

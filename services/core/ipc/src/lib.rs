@@ -16,8 +16,8 @@ pub use client::Client;
 pub use codec::{FrameError, MAX_FRAME_BYTES, decode, encode};
 pub use error::{BindError, CallError, ConnectError};
 pub use protocol::{
-    Action, Answer, Auth, ClientFrame, Hello, HelloReply, Json, ListQuery, LogQuery, PeerRole,
-    PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
+    Action, Answer, Auth, ClientFrame, FetchOrder, FetchReport, Hello, HelloReply, Json, ListQuery,
+    LogQuery, PeerRole, PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
 };
 pub use server::{Handler, Reply, Roles, Server};
 

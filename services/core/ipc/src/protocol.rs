@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use skerry_model::{Kind, Role, Violation};
+use uuid::Uuid;
 
 /// Items of a stream for which there is room when it opens.
 pub(crate) const STREAM_WINDOW: usize = 32;
@@ -230,6 +231,50 @@ pub enum Request {
     Power(PowerAction),
     /// The whole state as one checksummed file: [`Answer::Bytes`]. Admin only.
     Export,
+    /// Whether the caller may bring files in: [`Answer::Done`].
+    MayBringIn,
+    /// What the north side is to fetch: a stream of [`StreamItem::Line`], each the JSON list of all
+    /// [`FetchOrder`]s that stand, at once and whenever they change. North and root only.
+    Fetches,
+    /// How far a fetch is: [`Answer::Done`], or refused as not found if the order no longer stands.
+    FetchReport {
+        /// The order.
+        id: Uuid,
+        /// How far it is.
+        report: FetchReport,
+    },
+}
+
+/// A file to fetch into the spool, under the order's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchOrder {
+    /// The order; also the file's name in the spool.
+    pub id: Uuid,
+    /// From where, `https` or `http`.
+    pub url: String,
+    /// Most bytes that it may have.
+    pub limit: u64,
+}
+
+/// How far a fetch is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FetchReport {
+    /// Bytes are coming in.
+    Progress {
+        /// Bytes that are there.
+        done: u64,
+        /// Bytes of the whole file, if its server said so.
+        total: Option<u64>,
+    },
+    /// The file is in the spool, whole.
+    Done,
+    /// It could not be fetched.
+    Failed {
+        /// What happened, and what to do.
+        detail: String,
+        /// Whether another try may help.
+        retry: bool,
+    },
 }
 
 /// What can be done with a workload or a job.

@@ -1,8 +1,9 @@
 //! Images: what workloads start from. The bytes lie in the node's library, found by digest.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::{Conditions, Invalid, Kind, ResourceKind, Validate};
+use crate::{Conditions, Invalid, Kind, LocalRef, ResourceKind, Timestamp, Validate};
 
 /// Marks [`crate::Resource`]s that are images.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +15,8 @@ impl ResourceKind for Image {
     type Status = ImageStatus;
 }
 
-/// The form of an image.
+/// The form of an image. An image is kept as one of those that [`ImageFormat::is_kept`] names; the others are
+/// converted when they come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +25,70 @@ pub enum ImageFormat {
     OciArchive,
     /// A Linux kernel and an initial file system, booted directly.
     KernelInitrd,
+    /// A disk, QEMU's own format, without backing file.
+    Qcow2,
+    /// A disk, byte by byte.
+    Raw,
+    /// A disk of VMware's kind in one file; becomes `qcow2`.
+    Vmdk,
+    /// A disk of VirtualBox's kind; becomes `qcow2`.
+    Vdi,
+    /// A CD or DVD (ISO 9660), for virtual machines to read.
+    Iso,
+}
+
+impl ImageFormat {
+    /// Whether images are kept in this form.
+    pub const fn is_kept(self) -> bool {
+        !matches!(self, Self::Vmdk | Self::Vdi)
+    }
+
+    /// The form in which an image of this one is kept.
+    pub const fn kept(self) -> Self {
+        match self {
+            Self::Vmdk | Self::Vdi => Self::Qcow2,
+            kept => kept,
+        }
+    }
+
+    /// Whether it is a disk that a virtual machine boots from.
+    pub const fn is_disk(self) -> bool {
+        matches!(self, Self::Qcow2 | Self::Raw | Self::Vmdk | Self::Vdi)
+    }
+
+    /// What the files of an image of this form are called, in [`ImageFile::role`].
+    pub const fn roles(self) -> &'static [&'static str] {
+        match self {
+            Self::OciArchive => &["archive"],
+            Self::KernelInitrd => &["kernel", "initrd"],
+            Self::Qcow2 | Self::Raw | Self::Vmdk | Self::Vdi => &["disk"],
+            Self::Iso => &["iso"],
+        }
+    }
+
+    /// The word in documents.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::OciArchive => "oci_archive",
+            Self::KernelInitrd => "kernel_initrd",
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+            Self::Vmdk => "vmdk",
+            Self::Vdi => "vdi",
+            Self::Iso => "iso",
+        }
+    }
+}
+
+/// How a machine starts from an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ImageFirmware {
+    /// UEFI.
+    Uefi,
+    /// The older BIOS.
+    Bios,
 }
 
 /// Where an image came from.
@@ -32,6 +98,19 @@ pub enum ImageFormat {
 pub enum ImageSource {
     /// Part of the operating-system image; cannot be deleted.
     BuiltIn,
+    /// A finished upload of this node, by its id (`POST /api/v1/uploads`).
+    Upload(Uuid),
+    /// Fetched by the node; the address of the file (`https` or `http`). Needs `spec.sha256`.
+    Url(String),
+    /// A file of an import medium, as a path below the medium's folder, such as `debian.qcow2`.
+    Folder(String),
+}
+
+impl ImageSource {
+    /// Whether the bytes have to be brought in first.
+    pub const fn is_brought_in(&self) -> bool {
+        !matches!(self, Self::BuiltIn)
+    }
 }
 
 /// One file of an image.
@@ -39,7 +118,7 @@ pub enum ImageSource {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageFile {
-    /// What it is: `archive`, `kernel` or `initrd`.
+    /// What it is: `archive`, `kernel`, `initrd`, `disk` or `iso`.
     pub role: String,
     /// Where it lies on the node.
     pub path: String,
@@ -47,6 +126,22 @@ pub struct ImageFile {
     pub sha256: String,
     /// Size in bytes.
     pub size: u64,
+    /// Size of the disk in it, as a guest sees it, in bytes; of disks that were brought in.
+    #[serde(default)]
+    pub virtual_size: Option<u64>,
+}
+
+impl ImageFile {
+    /// A file without a disk in it.
+    pub fn new(
+        role: impl Into<String>,
+        path: impl Into<String>,
+        sha256: impl Into<String>,
+        size: u64,
+    ) -> Self {
+        let (role, path, sha256) = (role.into(), path.into(), sha256.into());
+        Self { role, path, sha256, size, virtual_size: None }
+    }
 }
 
 /// What an image is made of.
@@ -60,8 +155,30 @@ pub struct ImageSpec {
     pub source: ImageSource,
     /// Processor architecture, `x86_64`.
     pub architecture: String,
-    /// Its files.
+    /// Its files. The node fills them in for what it brings in.
+    #[serde(default)]
     pub files: Vec<ImageFile>,
+    /// SHA-256 that the brought-in bytes must have, 64 lower-case hex digits. Needed for a URL.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// How a machine starts from it; a disk's, if known.
+    #[serde(default)]
+    pub firmware: Option<ImageFirmware>,
+    /// Least memory of a machine that starts from it, in MiB.
+    #[serde(default)]
+    pub min_memory_mib: Option<u64>,
+    /// Least size of a disk made from it, in bytes.
+    #[serde(default)]
+    pub min_disk_bytes: Option<u64>,
+    /// The account that it makes for whoever configures it, such as `debian`.
+    #[serde(default)]
+    pub default_user: String,
+    /// Its version, for people.
+    #[serde(default)]
+    pub version: String,
+    /// Whether it must not be deleted.
+    #[serde(default)]
+    pub pinned: bool,
     /// Kernel command line, for `kernel_initrd`.
     #[serde(default)]
     pub kernel_arguments: String,
@@ -71,6 +188,25 @@ pub struct ImageSpec {
 }
 
 impl ImageSpec {
+    /// An image of this format of which nothing more is known.
+    pub fn new(format: ImageFormat, source: ImageSource, architecture: impl Into<String>) -> Self {
+        Self {
+            format,
+            source,
+            architecture: architecture.into(),
+            files: Vec::new(),
+            sha256: None,
+            firmware: None,
+            min_memory_mib: None,
+            min_disk_bytes: None,
+            default_user: String::new(),
+            version: String::new(),
+            pinned: false,
+            kernel_arguments: String::new(),
+            description: String::new(),
+        }
+    }
+
     /// The file with this role.
     pub fn file(&self, role: &str) -> Option<&ImageFile> {
         self.files.iter().find(|file| file.role == role)
@@ -87,8 +223,13 @@ pub enum ImageState {
     Pending,
     /// Checked and usable.
     Available,
-    /// A file is missing or has other bytes than recorded.
-    Damaged,
+    /// Being brought in by a job.
+    Receiving,
+    /// A file is missing or has other bytes than recorded: nothing is started from it until that is mended.
+    #[serde(alias = "damaged")]
+    Quarantined,
+    /// It could not be brought in; the conditions say why.
+    Failed,
 }
 
 /// What is known of an image.
@@ -100,27 +241,142 @@ pub struct ImageStatus {
     pub observed_generation: u64,
     /// Whether it can be used.
     pub state: ImageState,
+    /// The job that brings it in.
+    pub job: Option<Uuid>,
+    /// Who uses it.
+    pub used_by: Vec<LocalRef>,
+    /// When its bytes were last found to be as recorded.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub verified: Option<Timestamp>,
     /// Details.
     pub conditions: Conditions,
 }
 
+/// Longest text of a field, in bytes.
+const LONGEST: usize = 1024;
+
+/// Whether a text is a SHA-256 as this node writes it.
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+}
+
 impl Validate for ImageSpec {
     fn validate(&self, found: &mut Invalid) {
-        let roles: &[&str] = match self.format {
-            ImageFormat::OciArchive => &["archive"],
-            ImageFormat::KernelInitrd => &["kernel", "initrd"],
-        };
-        for role in roles {
-            if self.file(role).is_none() {
-                found.add("spec.files", format!("this format needs a file with role `{role}`"));
+        // What is brought in has no files before that is done, and all of them after.
+        if !self.source.is_brought_in() || !self.files.is_empty() {
+            for role in self.format.roles() {
+                if self.file(role).is_none() {
+                    let message = format!("this format needs a file with role `{role}`");
+                    found.add("spec.files", message);
+                }
             }
         }
         for (index, file) in self.files.iter().enumerate() {
-            let good =
-                file.sha256.len() == 64 && file.sha256.chars().all(|c| c.is_ascii_hexdigit());
-            if !good {
-                found.add(format!("spec.files[{index}].sha256"), "must be 64 hex digits");
+            let field = format!("spec.files[{index}].sha256");
+            found.require(is_digest(&file.sha256), &field, "must be 64 lower-case hex digits");
+        }
+        if let Some(sha256) = &self.sha256 {
+            found.require(is_digest(sha256), "spec.sha256", "must be 64 lower-case hex digits");
+        }
+        for (field, text) in [
+            ("spec.architecture", &self.architecture),
+            ("spec.kernel_arguments", &self.kernel_arguments),
+            ("spec.description", &self.description),
+            ("spec.default_user", &self.default_user),
+            ("spec.version", &self.version),
+        ] {
+            let good = text.len() <= LONGEST && !text.chars().any(char::is_control);
+            found.require(good, field, "must be one line of at most 1024 bytes");
+        }
+        self.source.validate(self.sha256.is_some(), found);
+    }
+}
+
+impl ImageSource {
+    fn validate(&self, has_digest: bool, found: &mut Invalid) {
+        match self {
+            Self::BuiltIn | Self::Upload(_) => {}
+            Self::Url(url) => {
+                let good = ["https://", "http://"].iter().any(|scheme| {
+                    url.strip_prefix(scheme)
+                        .is_some_and(|rest| !rest.starts_with(['/', '?', '#']) && !rest.is_empty())
+                }) && url.len() <= 2048
+                    && url.chars().all(|c| c.is_ascii_graphic())
+                    && !url.contains('@');
+                let message = "must be an address such as https://example.org/disk.qcow2, without a user in it";
+                found.require(good, "spec.source.url", message);
+                let message = "is needed for a URL: the SHA-256 that its publisher names";
+                found.require(has_digest, "spec.sha256", message);
+            }
+            Self::Folder(path) => {
+                let good = path.len() <= LONGEST
+                    && !path.chars().any(char::is_control)
+                    && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+                let message =
+                    "must be a path below the medium's folder, such as images/debian.qcow2";
+                found.require(good, "spec.source.folder", message);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(source: ImageSource) -> ImageSpec {
+        ImageSpec::new(ImageFormat::Qcow2, source, "x86_64")
+    }
+
+    fn faults(spec: &ImageSpec) -> Vec<String> {
+        let mut found = Invalid::default();
+        spec.validate(&mut found);
+        found.violations().iter().map(|v| v.field.clone()).collect()
+    }
+
+    #[test]
+    fn sources_are_written_as_documented() {
+        let id = Uuid::from_u128(7);
+        for (source, json) in [
+            (ImageSource::BuiltIn, "\"built_in\"".to_owned()),
+            (ImageSource::Upload(id), format!("{{\"upload\":\"{id}\"}}")),
+            (ImageSource::Url("https://x/y".to_owned()), "{\"url\":\"https://x/y\"}".to_owned()),
+            (ImageSource::Folder("a/b".to_owned()), "{\"folder\":\"a/b\"}".to_owned()),
+        ] {
+            assert_eq!(serde_json::to_string(&source).unwrap(), json);
+            assert_eq!(serde_json::from_str::<ImageSource>(&json).unwrap(), source);
+        }
+    }
+
+    #[test]
+    fn what_is_brought_in_needs_a_digest_for_a_url_and_no_files() {
+        assert!(faults(&spec(ImageSource::Upload(Uuid::nil()))).is_empty());
+        assert_eq!(faults(&spec(ImageSource::BuiltIn)), ["spec.files"]);
+        let url = spec(ImageSource::Url("https://example.org/d.qcow2".to_owned()));
+        assert_eq!(faults(&url), ["spec.sha256"]);
+        assert!(faults(&ImageSpec { sha256: Some("a".repeat(64)), ..url }).is_empty());
+    }
+
+    #[test]
+    fn addresses_and_paths_that_lead_elsewhere_are_refused() {
+        for url in [
+            "file:///etc/passwd",
+            "ftp://x/y",
+            "https://",
+            "https:///x",
+            "https://u:p@h/x",
+            "https://x/ y",
+        ] {
+            let found = faults(&spec(ImageSource::Url(url.to_owned())));
+            assert!(found.contains(&"spec.source.url".to_owned()), "{url}");
+        }
+        for path in ["/etc/passwd", "../x", "a/../b", "", "a//b", "./a", "a\n"] {
+            let found = faults(&spec(ImageSource::Folder(path.to_owned())));
+            assert_eq!(found, ["spec.source.folder"], "{path}");
+        }
+        let mut wrong = spec(ImageSource::Folder("a.img".to_owned()));
+        wrong.sha256 = Some("A".repeat(64));
+        wrong.description = "two\nlines".to_owned();
+        assert_eq!(faults(&wrong), ["spec.sha256", "spec.description"]);
     }
 }

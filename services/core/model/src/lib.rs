@@ -35,7 +35,9 @@ pub use condition::{Condition, ConditionState, Conditions};
 pub use container::{Capabilities, Container, EnvVar, Tmpfs};
 pub use disk::{DiskBus, DiskLimits, VmDisk};
 pub use id::{Id, ParseIdError};
-pub use image::{Image, ImageFile, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus};
+pub use image::{
+    Image, ImageFile, ImageFirmware, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus,
+};
 pub use job::{Job, JobSpec, JobState, JobStatus};
 pub use kind::{Kind, ParseKindError};
 pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};

@@ -282,19 +282,11 @@ impl Node {
     pub async fn new(memory_mib: u64) -> Self {
         let store = Store::in_memory();
         let capacity = Capacity { memory_mib, cpus: 4 };
-        let file = |role: &str| ImageFile {
-            role: role.into(),
-            path: format!("/images/{role}"),
-            sha256: "0".repeat(64),
-            size: 1,
-        };
+        let file = |role: &str| ImageFile::new(role, format!("/images/{role}"), "0".repeat(64), 1);
         let spec = ImageSpec {
-            format: ImageFormat::KernelInitrd,
-            source: ImageSource::BuiltIn,
-            architecture: "x86_64".into(),
             files: vec![file("kernel"), file("initrd")],
             kernel_arguments: "quiet".into(),
-            description: String::new(),
+            ..ImageSpec::new(ImageFormat::KernelInitrd, ImageSource::BuiltIn, "x86_64")
         };
         let id = Id::new(Uuid::from_u128(900));
         let mut tx = Transaction::new();

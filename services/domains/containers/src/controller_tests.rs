@@ -152,7 +152,7 @@ impl World {
     }
 
     async fn set_image(&self, available: bool) {
-        let state = if available { ImageState::Available } else { ImageState::Damaged };
+        let state = if available { ImageState::Available } else { ImageState::Quarantined };
         let status = ImageStatus { state, ..ImageStatus::default() };
         put(&self.store, |tx| {
             tx.put_status::<Image>(self.image, status);

@@ -93,7 +93,11 @@ fn archive(name: &Name, found: Option<&Resource<Image>>) -> Result<ImageArchive,
     match image.status.state {
         ImageState::Available => {}
         ImageState::Pending => return Err(wait(format!("waits for image `{name}` to be checked"))),
-        ImageState::Damaged => return Err(wait(format!("image `{name}` is damaged"))),
+        ImageState::Receiving => {
+            return Err(wait(format!("waits for image `{name}` to be brought in")));
+        }
+        ImageState::Failed => return Err(wait(format!("image `{name}` could not be brought in"))),
+        ImageState::Quarantined => return Err(wait(format!("image `{name}` is damaged"))),
     }
     let file = image.spec.file("archive");
     let file = file.ok_or_else(|| wait(format!("image `{name}` has no archive")))?;

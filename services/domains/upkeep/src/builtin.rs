@@ -122,15 +122,13 @@ fn resource(raw: RawImage, folder: &Path) -> Result<NewResource<Image>, (String,
         }
         let path = folder.join(file.path);
         let path = path.to_str().ok_or_else(|| wrong("path", "must be UTF-8"))?.to_owned();
-        files.push(ImageFile { role: file.role, path, sha256: file.sha256, size: file.size });
+        files.push(ImageFile::new(file.role, path, file.sha256, file.size));
     }
     let spec = ImageSpec {
-        format: raw.format,
-        source: ImageSource::BuiltIn,
-        architecture: raw.architecture,
         files,
         kernel_arguments: raw.kernel_arguments,
         description: raw.description,
+        ..ImageSpec::new(raw.format, ImageSource::BuiltIn, raw.architecture)
     };
     let mut image = NewResource::new(Id::new(Uuid::new_v4()), raw.name, spec);
     image.owner = Owner::System;

@@ -1,46 +1,68 @@
-//! Keeps watch over the bytes of images: what a workload starts from is what was recorded.
+//! Keeps watch over images: whether their bytes are what was recorded, who uses them, and what their import came to.
 //!
 //! Every image is read whole once at each start of the node and once a day. A file that is missing or has other
-//! bytes makes the image `damaged`; workloads that run are not touched by that.
+//! bytes makes the image `quarantined`: workloads that run are not touched by that, and none is started from it
+//! until the file is mended, by importing the same bytes again or by the disk's return.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use skerry_engine::{Controller, Failure, Key, Outcome};
-use skerry_model::{ConditionState, Id, Image, ImageState, Kind, LocalRef, Resource, Timestamp};
+use skerry_model::{
+    ConditionState, Document, Id, Image, ImageState, ImageStatus, Job, Kind, LocalRef, Name, Phase,
+    Resource, Timestamp,
+};
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::Host;
+use crate::{Host, ImageLibrary};
 
 /// How often every image is read.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
 /// How soon a damaged image is read again: a disk that was away may be back.
 const DAMAGED: Duration = Duration::from_secs(300);
 
+/// Of images that were brought in: their file goes before their record.
+pub const IMAGE_FINALIZER: &str = "images";
+
 /// Writes the status of images.
 pub struct ImageController {
     store: Store,
     host: Arc<dyn Host>,
+    library: Arc<dyn ImageLibrary>,
     now: fn() -> Timestamp,
     /// Generation that was read, and when.
     seen: Mutex<BTreeMap<Uuid, (u64, Instant)>>,
 }
 
 impl ImageController {
-    /// Over this store and machine.
-    pub fn new(store: Store, host: Arc<dyn Host>, now: fn() -> Timestamp) -> Self {
-        Self { store, host, now, seen: Mutex::default() }
+    /// Over this store, machine and library.
+    pub fn new(
+        store: Store,
+        host: Arc<dyn Host>,
+        library: Arc<dyn ImageLibrary>,
+        now: fn() -> Timestamp,
+    ) -> Self {
+        Self { store, host, library, now, seen: Mutex::default() }
+    }
+
+    /// Says that the bytes of an image at this generation have just been read and are as recorded.
+    pub fn vouch(&self, image: Uuid, generation: u64) {
+        self.seen().insert(image, (generation, Instant::now()));
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<Uuid, (u64, Instant)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long until the image has to be read; `None` if that is now.
     fn rest(&self, image: &Resource<Image>) -> Option<Duration> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (generation, at) = seen.get(&image.meta.id).copied()?;
+        let (generation, at) = self.seen().get(&image.meta.id).copied()?;
         let age = Instant::now().saturating_duration_since(at);
         let rest = EVERY.saturating_sub(age);
         (generation == image.meta.generation && !rest.is_zero()).then_some(rest)
@@ -62,6 +84,89 @@ impl ImageController {
         }
         faults
     }
+
+    /// Removes the files that no other image has, then the record.
+    async fn take_down(&self, image: &Resource<Image>) -> Result<Outcome, Failure> {
+        let all = self.store.list::<Image>().map_err(store_failure)?;
+        let others = || all.iter().filter(|other| other.id() != image.id());
+        for file in image.spec.files.iter().filter(|_| image.spec.source.is_brought_in()) {
+            let shared = others().any(|o| o.spec.files.iter().any(|f| f.path == file.path));
+            if !shared {
+                let removed = self.library.remove(Path::new(&file.path)).await;
+                removed.map_err(|error| {
+                    Failure::retry("the image's file could not be removed").because(error)
+                })?;
+            }
+        }
+        let mut tx = Transaction::new();
+        tx.drop_finalizer(image.id(), IMAGE_FINALIZER);
+        self.store.commit(tx).await.map_err(store_failure)?;
+        Ok(Outcome::Done)
+    }
+
+    /// The state of an image whose bytes are not there yet: what its job says.
+    fn follow_import(&self, status: &mut ImageStatus) {
+        let now = (self.now)();
+        let job = status.job.and_then(|id| self.store.get(Id::<Job>::new(id)).ok().flatten());
+        let Some(job) = job else {
+            status.state = ImageState::Failed;
+            let message =
+                "the job that was to bring it in is gone; delete the image and import it anew";
+            status.conditions.set("Imported", ConditionState::False, "NoJob", message, now);
+            return;
+        };
+        if job.status.state.is_final() {
+            status.state = ImageState::Failed;
+            let (reason, message) = (&job.status.reason, job.status.message.clone());
+            status.conditions.set("Imported", ConditionState::False, reason, message, now);
+        } else {
+            status.state = ImageState::Receiving;
+            status.conditions.clear("Imported");
+        }
+    }
+
+    /// Reads the files if that is due, and says how they are. Gives the time until the next look.
+    async fn look(&self, image: &Resource<Image>, status: &mut ImageStatus) -> Duration {
+        let (now, rest) = ((self.now)(), self.rest(image));
+        let faults = if rest.is_some() { Vec::new() } else { self.faults(image).await };
+        status.conditions.clear("Imported");
+        if !faults.is_empty() {
+            status.state = ImageState::Quarantined;
+            let message = faults.join("; ");
+            status.conditions.set("Intact", ConditionState::False, "Damaged", message, now);
+            return DAMAGED;
+        }
+        status.state = ImageState::Available;
+        status.conditions.set("Intact", ConditionState::True, "AsRecorded", "", now);
+        if rest.is_none() {
+            self.vouch(image.meta.id, image.meta.generation);
+        }
+        if rest.is_none() || status.verified.is_none() {
+            status.verified = Some(now);
+        }
+        rest.unwrap_or(EVERY)
+    }
+}
+
+/// Who uses an image of this name.
+pub fn image_users(store: &Store, name: &Name) -> Vec<LocalRef> {
+    let kinds = [Kind::Vm, Kind::Pod, Kind::Volume];
+    let documents = kinds.into_iter().flat_map(|kind| store.documents(kind));
+    let uses = |document: &Document| named_images(document).contains(&name.as_str());
+    let users = documents.filter(|document| uses(document));
+    users.map(|d| LocalRef { kind: d.kind, id: d.metadata.id }).collect()
+}
+
+/// The names of images in what is wanted of a workload or a volume.
+fn named_images(document: &Document) -> Vec<&str> {
+    let spec = &document.spec;
+    let containers = spec.get("containers").and_then(Value::as_array).into_iter().flatten();
+    let own = spec.get("image").into_iter();
+    let source = spec.get("source").and_then(|source| source.get("image"));
+    own.chain(source)
+        .chain(containers.filter_map(|c| c.get("image")))
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 #[async_trait]
@@ -71,7 +176,7 @@ impl Controller for ImageController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Image]
+        &[Kind::Image, Kind::Job, Kind::Vm, Kind::Pod, Kind::Volume]
     }
 
     fn writes(&self) -> &'static [Kind] {
@@ -79,7 +184,23 @@ impl Controller for ImageController {
     }
 
     fn keys(&self, change: &Change) -> Vec<Key> {
-        vec![change.subject]
+        let (before, after) = (change.before.as_deref(), change.after.as_deref());
+        let image = |id| LocalRef { kind: Kind::Image, id };
+        match change.subject.kind {
+            Kind::Image => vec![change.subject],
+            Kind::Job => {
+                let job = after.or(before).and_then(|d| d.to_resource::<Job>().ok());
+                let subject = job.and_then(|job| job.spec.subject);
+                subject.filter(|subject| subject.kind == Kind::Image).into_iter().collect()
+            }
+            _ if before.map(|d| &d.spec) == after.map(|d| &d.spec) => Vec::new(),
+            _ => {
+                let names = before.into_iter().chain(after).flat_map(named_images);
+                let found =
+                    names.filter_map(|name| self.store.named(Kind::Image, &Name::new(name).ok()?));
+                found.map(|document| image(document.metadata.id)).collect()
+            }
+        }
     }
 
     fn all_keys(&self) -> Vec<Key> {
@@ -89,34 +210,25 @@ impl Controller for ImageController {
 
     async fn reconcile(&self, key: Key) -> Result<Outcome, Failure> {
         let Some(image) = self.store.get(Id::<Image>::new(key.id)).map_err(store_failure)? else {
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.id);
+            self.seen().remove(&key.id);
             return Ok(Outcome::Done);
         };
-        if let Some(rest) = self.rest(&image) {
-            return Ok(Outcome::Again(rest));
+        if image.meta.phase == Phase::Removing {
+            return self.take_down(&image).await;
         }
-        let faults = self.faults(&image).await;
         let mut status = image.status.clone();
-        status.observed_generation = image.meta.generation;
-        let now = (self.now)();
-        let good = faults.is_empty();
-        if good {
-            status.state = ImageState::Available;
-            status.conditions.set("Intact", ConditionState::True, "AsRecorded", "", now);
+        let next = if image.spec.files.is_empty() && image.spec.source.is_brought_in() {
+            self.follow_import(&mut status);
+            None
         } else {
-            status.state = ImageState::Damaged;
-            let message = faults.join("; ");
-            status.conditions.set("Intact", ConditionState::False, "Damaged", message, now);
-        }
+            Some(self.look(&image, &mut status).await)
+        };
+        status.observed_generation = image.meta.generation;
+        status.used_by = image_users(&self.store, &image.meta.name);
         let mut tx = Transaction::new();
         tx.put_status(image.id(), status);
         self.store.commit(tx).await.map_err(store_failure)?;
-        if !good {
-            return Ok(Outcome::Again(DAMAGED));
-        }
-        let read = (image.meta.generation, Instant::now());
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id, read);
-        Ok(Outcome::Again(EVERY))
+        Ok(next.map_or(Outcome::Done, Outcome::Again))
     }
 }
 

@@ -6,6 +6,7 @@
 mod builtin;
 mod host;
 mod images;
+mod intake;
 mod inventory;
 mod jobs;
 mod summary;
@@ -14,7 +15,11 @@ pub use builtin::{ImageListError, builtin_images};
 pub use host::{
     FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, KvmUnusable, PowerAction,
 };
-pub use images::ImageController;
+pub use images::{IMAGE_FINALIZER, ImageController, image_users};
+pub use intake::{
+    CheckReport, DiskReport, HEAD, ImageLibrary, Incoming, IntakeRefusal, LARGEST_DISK,
+    LibraryError, LibraryKeep, Meter, Quiet, Room, check_head, judge_check, judge_disk,
+};
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, HugePages, Inventory, MemoryInfo, MemoryModule, Nic, PciAccelerator,
     Processor, SystemInfo,

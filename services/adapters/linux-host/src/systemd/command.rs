@@ -28,6 +28,8 @@ pub struct Command {
     pub stdin: Vec<u8>,
     /// It is killed after this time.
     pub deadline: Duration,
+    /// More properties of its unit, such as a user and limits.
+    pub more: Properties,
     /// What it may take; as much as any service if not given.
     pub limits: Option<Limits>,
 }
@@ -52,6 +54,7 @@ impl Command {
             stdin: Vec::new(),
             deadline: Duration::from_secs(30),
             limits: None,
+            more: Properties::new(),
         }
     }
 
@@ -66,6 +69,13 @@ impl Command {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Gives its unit more properties, to confine it.
+    #[must_use]
+    pub fn with(mut self, more: Properties) -> Self {
+        self.more = more;
         self
     }
 
@@ -132,7 +142,8 @@ impl Systemd {
             .file("StandardInputFileDescriptor", input_end)
             .file("StandardOutputFileDescriptor", output_end)
             .file("StandardErrorFileDescriptor", errors_end)
-            .exec("ExecStart", [Exec::new(command.argv)]);
+            .exec("ExecStart", [Exec::new(command.argv)])
+            .and(command.more);
 
         let feed = feed(input, command.stdin);
         let slack = command.deadline + Duration::from_secs(10);

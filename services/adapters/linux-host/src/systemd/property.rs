@@ -43,6 +43,13 @@ impl Properties {
         self
     }
 
+    /// Adds all of others.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// A text, such as `Description` or `KillMode`.
     #[must_use]
     pub fn text(self, name: &str, value: &str) -> Self {

@@ -6,6 +6,8 @@
 mod accounts;
 mod caller;
 mod draft;
+mod fetches;
+mod images;
 mod jobs;
 mod logs;
 mod read;
@@ -111,6 +113,10 @@ impl Api {
             }
             Request::Act { kind, key, action } => self.act(caller, kind, &key, action).await,
             Request::Power(action) => self.power(caller, action).await,
+            Request::MayBringIn => {
+                caller.permit(Permission::ChangeWorkloads).map(|()| Answer::Done)
+            }
+            Request::FetchReport { id, report } => fetches::report(node, caller, id, report),
             _ => Err(internal("a request that no part of the API answers")),
         }
     }
@@ -176,6 +182,7 @@ impl Handler for Api {
             Request::Watch { kinds, after } => {
                 watch::watch(&self.node, &caller, kinds, after).map(Reply::Stream)
             }
+            Request::Fetches => fetches::watch(&self.node, &caller).map(Reply::Stream),
             Request::Log(query) => logs::log(&self.node, &caller, query).await.map(Reply::Stream),
             request => match self.read(&caller, &request).await {
                 Some(answer) => answer.map(Reply::Answer),

@@ -296,6 +296,8 @@ fn check_image(node: &Node, field: &str, name: &Name, format: ImageFormat) -> Re
     let use_for = match image.spec.format {
         ImageFormat::OciArchive => "a container image",
         ImageFormat::KernelInitrd => "a virtual machine image",
+        ImageFormat::Iso => "a CD image",
+        _ => "a disk image",
     };
     Err(wrong_field(field, format!("`{name}` is {use_for}")))
 }

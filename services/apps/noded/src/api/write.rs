@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::accounts::{self, AccountDraft};
 use super::caller::Caller;
 use super::draft::{Draft, merge, read_json, typed};
+use super::images;
 use super::read::{find, shown};
 use super::refuse::{found, store};
 use super::storage;
@@ -22,12 +23,12 @@ use crate::node::Node;
 /// What changing a kind takes, or why nobody may.
 fn permission(kind: Kind) -> Result<Permission, Refusal> {
     match kind {
-        Kind::Vm | Kind::Pod | Kind::Network | Kind::Volume | Kind::Snapshot => {
+        Kind::Vm | Kind::Pod | Kind::Network | Kind::Image | Kind::Volume | Kind::Snapshot => {
             Ok(Permission::ChangeWorkloads)
         }
         Kind::Node | Kind::Pool => Ok(Permission::ChangeNode),
         Kind::User | Kind::Session => Ok(Permission::ChangeAccounts),
-        Kind::Port | Kind::Image | Kind::Job | Kind::Alarm => Err(Refusal::new(
+        Kind::Port | Kind::Job | Kind::Alarm => Err(Refusal::new(
             RefusalClass::Forbidden,
             format!("a {kind} is made and changed by the node itself"),
         )),
@@ -49,6 +50,7 @@ pub async fn create(
         Kind::Vm => workloads::create_vm(node, draft).await?,
         Kind::Pod => workloads::create_pod(node, caller, draft).await?,
         Kind::Network => create_network(node, draft)?,
+        Kind::Image => images::create(node, draft).await?,
         Kind::User => create_user(node, draft).await?,
         Kind::Volume => storage::create_volume(node, draft)?,
         Kind::Snapshot => storage::create_snapshot(node, draft)?,
@@ -141,6 +143,7 @@ async fn change(
         Kind::Volume => storage::change_volume(node, &mut tx, present, spec, if_revision)?,
         Kind::Snapshot => storage::change_snapshot(&mut tx, present, spec, if_revision)?,
         Kind::Pool => storage::change_pool(&mut tx, present, spec, if_revision)?,
+        Kind::Image => images::change(&mut tx, present, spec, if_revision)?,
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::User => {
             let draft: AccountDraft = typed(spec, "spec")?;
@@ -197,6 +200,7 @@ pub async fn delete(
         Kind::Volume => storage::delete_volume(node, &mut tx, &present, if_revision)?,
         Kind::Snapshot => storage::delete_snapshot(node, &mut tx, &present, if_revision)?,
         Kind::Network => delete_network(node, &mut tx, &present, if_revision)?,
+        Kind::Image => images::delete(node, &mut tx, &present, if_revision)?,
         Kind::User => {
             let id = Id::<User>::new(present.metadata.id);
             accounts::keep_an_admin(node, id, None)?;
@@ -308,6 +312,7 @@ fn put_labels(
         Kind::Snapshot => tx.put_labels(Id::<skerry_model::Snapshot>::new(id), labels),
         Kind::Pool => tx.put_labels(Id::<skerry_model::Pool>::new(id), labels),
         Kind::User => tx.put_labels(Id::<User>::new(id), labels),
+        Kind::Image => tx.put_labels(Id::<skerry_model::Image>::new(id), labels),
         _ => tx.put_labels(Id::<NodeKind>::new(id), labels),
     };
 }

@@ -87,7 +87,9 @@ pub(super) async fn create(
         return Ok(json(StatusCode::OK, text));
     }
     let location = format!("/api/v1/{}/{}", kind.plural(), Seen::of(&text)?.metadata.id);
-    let mut response = resource(StatusCode::CREATED, text)?;
+    // An image is there when the job that its status names has brought it in.
+    let status = if kind == Kind::Image { StatusCode::ACCEPTED } else { StatusCode::CREATED };
+    let mut response = resource(status, text)?;
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }

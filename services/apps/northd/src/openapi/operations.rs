@@ -110,7 +110,7 @@ fn uniform(kind: Kind) -> Vec<Operation> {
         Operation::new("post", plural, format!("create{name}"), "Makes a resource.")
             .query(&[("dry_run", "`true` to check and plan only.")])
             .takes(input())
-            .gives(201, document()),
+            .gives(if kind == Kind::Image { 202 } else { 201 }, document()),
         Operation::new("get", &one, format!("get{name}"), "One resource.").gives(200, document()),
         Operation::new("put", &one, format!("replace{name}"), "Replaces spec and labels.")
             .takes(input())

@@ -11,12 +11,19 @@ import type { Tone } from "../workload";
 const states: Record<string, [string, Tone]> = {
   pending: ["Being checked", "busy"],
   available: ["Available", "good"],
-  damaged: ["Damaged", "bad"],
+  receiving: ["Being brought in", "busy"],
+  quarantined: ["Damaged", "bad"],
+  failed: ["Not brought in", "bad"],
 };
 
 const formats: Record<string, string> = {
   oci_archive: "Container (OCI)",
   kernel_initrd: "Virtual machine (kernel)",
+  qcow2: "Virtual machine (qcow2)",
+  raw: "Virtual machine (raw)",
+  vmdk: "Virtual machine (vmdk)",
+  vdi: "Virtual machine (vdi)",
+  iso: "CD for virtual machines",
 };
 
 export function Images() {

@@ -3,10 +3,11 @@
 use proptest::option;
 use proptest::prelude::*;
 use skerry_ipc::{
-    Action, Answer, Auth, ClientFrame, Hello, HelloReply, Json, ListQuery, LogQuery, PeerRole,
-    PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem, decode, encode,
+    Action, Answer, Auth, ClientFrame, FetchReport, Hello, HelloReply, Json, ListQuery, LogQuery,
+    PeerRole, PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem, decode, encode,
 };
 use skerry_model::{Kind, Role, Violation};
+use uuid::Uuid;
 
 fn text() -> impl Strategy<Value = String> {
     "\\PC{0,24}"
@@ -87,6 +88,8 @@ fn others() -> impl Strategy<Value = Request> {
         Request::WhoAmI,
         Request::Graph,
         Request::Export,
+        Request::MayBringIn,
+        Request::Fetches,
     ];
     prop_oneof![
         prop::sample::select(plain),
@@ -101,6 +104,17 @@ fn others() -> impl Strategy<Value = Request> {
             .prop_map(|(kinds, after)| Request::Watch { kinds, after }),
         log_query().prop_map(Request::Log),
         power.prop_map(Request::Power),
+        (any::<u128>(), fetch_report())
+            .prop_map(|(id, report)| Request::FetchReport { id: Uuid::from_u128(id), report }),
+    ]
+}
+
+fn fetch_report() -> impl Strategy<Value = FetchReport> {
+    prop_oneof![
+        Just(FetchReport::Done),
+        (any::<u64>(), option::of(any::<u64>()))
+            .prop_map(|(done, total)| FetchReport::Progress { done, total }),
+        (text(), any::<bool>()).prop_map(|(detail, retry)| FetchReport::Failed { detail, retry }),
     ]
 }
 

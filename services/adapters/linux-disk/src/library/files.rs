@@ -1,0 +1,410 @@
+//! The library of image files: takes copies of what came in, looks into them, moves them to their place.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{Gid, Uid, chown};
+use sha2::{Digest, Sha256};
+use skerry_model::ImageFormat;
+use skerry_upkeep::{
+    FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep, Meter,
+    Room, check_head, judge_check, judge_disk,
+};
+use uuid::Uuid;
+
+use super::places::DiskPlaces;
+use super::tool::{QemuImg, QemuImgError};
+
+/// Bytes between two looks at the meter.
+const STEP: u64 = 16 << 20;
+/// The library on the data partition.
+#[derive(Clone)]
+pub struct LinuxLibrary {
+    places: DiskPlaces,
+    tool: QemuImg,
+}
+
+impl LinuxLibrary {
+    /// The library in these places. Nothing is made yet.
+    pub const fn new(places: DiskPlaces, tool: QemuImg) -> Self {
+        Self { places, tool }
+    }
+
+    /// Runs blocking work on a thread of its own.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&DiskPlaces) -> Result<T, LibraryError> + Send + 'static,
+    ) -> Result<T, LibraryError> {
+        let places = self.places.clone();
+        match tokio::task::spawn_blocking(move || work(&places)).await {
+            Ok(result) => result,
+            // Only while the process ends, or if the work panicked.
+            Err(_) => Err(LibraryError::Stopped),
+        }
+    }
+}
+
+fn fault<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> LibraryError + use<'a> {
+    move |source| LibraryError::Io { action, path: path.to_owned(), source }
+}
+
+/// Makes a folder that everybody on the node may enter; one that is there is good.
+fn folder(path: &Path) -> Result<(), LibraryError> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(fault("make", path))?;
+    // The process's own mask would leave it closed to the tool's user.
+    fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(fault("open", path))
+}
+
+/// Opens a file below a folder without following any link, and only if it is a plain file with one name.
+fn open_plain(base: &Path, below: &str) -> Result<Option<File>, LibraryError> {
+    let path = base.join(below);
+    let open = || -> io::Result<OwnedFd> {
+        let base = File::open(base)?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        Ok(openat2(&base, below, how)?)
+    };
+    let file = match open() {
+        Ok(descriptor) => File::from(descriptor),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(fault("open", &path)(source)),
+    };
+    let found = file.metadata().map_err(fault("look at", &path))?;
+    if found.is_file() && found.nlink() == 1 {
+        return Ok(Some(file));
+    }
+    let source = io::Error::other("it is not a plain file with one name");
+    Err(fault("take", &path)(source))
+}
+
+fn open_incoming(places: &DiskPlaces, what: &Incoming) -> Result<Option<File>, LibraryError> {
+    match what {
+        Incoming::Spooled(id) => {
+            if !places.spool().exists() {
+                return Ok(None);
+            }
+            open_plain(&places.spool(), &format!("{id}.done"))
+        }
+        Incoming::Medium(path) => {
+            if !places.media().exists() {
+                return Ok(None);
+            }
+            open_plain(places.media(), path)
+        }
+    }
+}
+
+fn missing(what: &Incoming) -> LibraryError {
+    match what {
+        Incoming::Spooled(id) => LibraryError::Missing {
+            what: format!("the upload {id}"),
+            hint: "it is not complete, was removed after seven days, or has been used; upload the file again",
+        },
+        Incoming::Medium(path) => LibraryError::Missing {
+            what: format!("the file `{path}`"),
+            hint: "put the medium in, and give a path below its folder",
+        },
+    }
+}
+
+fn room(places: &DiskPlaces) -> Result<Room, LibraryError> {
+    let path = places.data();
+    let found = statvfs(path).map_err(|error| fault("look at", path)(error.into()))?;
+    let block = found.fragment_size();
+    let bytes = |blocks: u64| blocks.saturating_mul(block);
+    Ok(Room::of(bytes(found.blocks()), bytes(found.blocks_available())))
+}
+
+/// Copies in steps. Where the file system can, blocks are shared and no byte moves.
+fn copy(from: &File, to: &File, size: u64, meter: &dyn Meter) -> io::Result<bool> {
+    let (mut from, mut to, mut done) = (from, to, 0);
+    while done < size {
+        if meter.is_stopped() {
+            return Ok(false);
+        }
+        let part = io::copy(&mut Read::by_ref(&mut from).take(STEP.min(size - done)), &mut to)?;
+        if part == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        done += part;
+        meter.bytes(done, size);
+    }
+    Ok(true)
+}
+
+fn take(
+    places: &DiskPlaces,
+    job: Uuid,
+    what: &Incoming,
+    meter: &dyn Meter,
+) -> Result<u64, LibraryError> {
+    let incoming = open_incoming(places, what)?.ok_or_else(|| missing(what))?;
+    let source = places.source(job);
+    let size = incoming.metadata().map_err(fault("look at", &source))?.len();
+    // What an earlier run of the job left gives its room back first.
+    remove_tree(&places.work(job))?;
+    let free = room(places)?.free;
+    if size > free {
+        return Err(LibraryError::NoSpace { needed: size, free });
+    }
+    folder(&places.images())?;
+    folder(&places.all_work())?;
+    folder(&places.work(job))?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(0o644);
+    let copied = options.open(&source).map_err(fault("make", &source))?;
+    // Readable for the tool's user whatever the mask is.
+    copied.set_permissions(Permissions::from_mode(0o644)).map_err(fault("open", &source))?;
+    match copy(&incoming, &copied, size, meter) {
+        Ok(true) => Ok(size),
+        Ok(false) => Err(LibraryError::Stopped),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(LibraryError::NoSpace { needed: size, free })
+        }
+        Err(error) => Err(fault("copy to", &source)(error)),
+    }
+}
+
+fn digest(path: &Path, meter: &dyn Meter) -> Result<FileDigest, LibraryError> {
+    let mut file = File::open(path).map_err(fault("open", path))?;
+    let total = file.metadata().map_err(fault("look at", path))?.len();
+    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; 1 << 20]);
+    loop {
+        let count = file.read(&mut buffer).map_err(fault("read", path))?;
+        if count == 0 {
+            break;
+        }
+        hash.update(buffer.get(..count).unwrap_or_default());
+        size = size.saturating_add(count as u64);
+        meter.bytes(size, total);
+        if meter.is_stopped() {
+            return Err(LibraryError::Stopped);
+        }
+    }
+    Ok(FileDigest { sha256: hex::encode(hash.finalize()), size })
+}
+
+fn head_of(path: &Path) -> Result<(Vec<u8>, u64), LibraryError> {
+    let file = File::open(path).map_err(fault("open", path))?;
+    let size = file.metadata().map_err(fault("look at", path))?.len();
+    let mut head = Vec::with_capacity(HEAD);
+    file.take(HEAD as u64).read_to_end(&mut head).map_err(fault("read", path))?;
+    Ok((head, size))
+}
+
+fn sync(path: &Path) -> Result<(), LibraryError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(fault("flush", path))
+}
+
+fn adopt(places: &DiskPlaces, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError> {
+    let (source, target) = (places.source(job), places.images().join(sha256));
+    match fs::metadata(&source) {
+        Ok(_) => {}
+        // A run before this one came as far as this.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => {
+            return Ok(target);
+        }
+        Err(error) => return Err(fault("look at", &source)(error)),
+    }
+    fs::set_permissions(&source, Permissions::from_mode(0o444)).map_err(fault("seal", &source))?;
+    sync(&source)?;
+    // A file of this name has these bytes, or has been damaged and is mended by this.
+    fs::rename(&source, &target).map_err(fault("move to", &target))?;
+    sync(&places.images())?;
+    Ok(target)
+}
+
+fn remove_tree(path: &Path) -> Result<(), LibraryError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), LibraryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Names in a folder; none if it is not there.
+fn names(path: &Path) -> Result<Vec<String>, LibraryError> {
+    match fs::read_dir(path) {
+        Ok(entries) => {
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            Ok(names.collect())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(fault("list", path)(error)),
+    }
+}
+
+fn tidy(places: &DiskPlaces, keep: &LibraryKeep) -> Result<usize, LibraryError> {
+    let mut removed = 0;
+    for name in names(&places.images())? {
+        let is_digest = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_digest && !keep.digests.contains(&name) {
+            remove_file(&places.images().join(name))?;
+            removed += 1;
+        }
+    }
+    for name in names(&places.all_work())? {
+        if !Uuid::try_parse(&name).is_ok_and(|job| keep.jobs.contains(&job)) {
+            remove_tree(&places.all_work().join(name))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn tool(error: QemuImgError) -> LibraryError {
+    LibraryError::Tool { tool: "qemu-img", detail: error.to_string() }
+}
+
+#[async_trait]
+impl ImageLibrary for LinuxLibrary {
+    async fn room(&self) -> Result<Room, LibraryError> {
+        self.blocking(room).await
+    }
+
+    async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {
+        let what = what.clone();
+        self.blocking(move |places| {
+            let file = open_incoming(places, &what)?;
+            Ok(file.and_then(|file| file.metadata().ok()).map(|found| found.len()))
+        })
+        .await
+    }
+
+    async fn take(
+        &self,
+        job: Uuid,
+        what: &Incoming,
+        meter: Arc<dyn Meter>,
+    ) -> Result<u64, LibraryError> {
+        let what = what.clone();
+        self.blocking(move |places| take(places, job, &what, meter.as_ref())).await
+    }
+
+    async fn digest(&self, job: Uuid, meter: Arc<dyn Meter>) -> Result<FileDigest, LibraryError> {
+        self.blocking(move |places| digest(&places.source(job), meter.as_ref())).await
+    }
+
+    async fn inspect(
+        &self,
+        job: Uuid,
+        format: ImageFormat,
+        limit: u64,
+    ) -> Result<Option<u64>, LibraryError> {
+        let source = self.places.source(job);
+        let (path, size) =
+            (source.clone(), self.blocking(move |places| head_of(&places.source(job))));
+        let (head, size) = size.await?;
+        check_head(format, &head, size)?;
+        if !format.is_disk() {
+            return Ok(None);
+        }
+        let report = self.tool.info(&path, format).await.map_err(refused_or_tool)?;
+        let virtual_size = judge_disk(format, &report, limit)?;
+        if let Some(mut check) = self.tool.check(&path, format).await.map_err(refused_or_tool)? {
+            check.cluster_size = report.cluster_size;
+            judge_check(&check, size)?;
+        }
+        Ok(Some(virtual_size))
+    }
+
+    async fn convert(&self, job: Uuid, from: ImageFormat) -> Result<(), LibraryError> {
+        let owner = self.tool.cage().owner();
+        let out = self.places.work(job).join("out");
+        let made = out.clone();
+        let limit = self
+            .blocking(move |places| {
+                remove_tree(&made)?;
+                folder(&made)?;
+                if let Some((user, group)) = owner {
+                    chown(&made, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+                        .map_err(|error| fault("hand over", &made)(error.into()))?;
+                }
+                Ok(room(places)?.free)
+            })
+            .await?;
+        let source = self.places.source(job);
+        self.tool.convert(&source, from, &out, "disk", limit).await.map_err(refused_or_tool)?;
+        self.blocking(move |places| {
+            let (made, source) = (out.join("disk"), places.source(job));
+            // The tool's user owns what it made, so it is copied too: nobody else may have the library's files open.
+            let file = open_plain(&out, "disk")?.ok_or_else(|| LibraryError::Tool {
+                tool: "qemu-img",
+                detail: "it made no file".to_owned(),
+            })?;
+            let size = file.metadata().map_err(fault("look at", &made))?.len();
+            remove_file(&source)?;
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create_new(true).mode(0o644);
+            let copied = options.open(&source).map_err(fault("make", &source))?;
+            copy(&file, &copied, size, &skerry_upkeep::Quiet).map_err(fault("copy to", &source))?;
+            copied
+                .set_permissions(Permissions::from_mode(0o644))
+                .map_err(fault("open", &source))?;
+            remove_tree(&out)
+        })
+        .await
+    }
+
+    async fn adopt(&self, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError> {
+        let sha256 = sha256.to_owned();
+        self.blocking(move |places| adopt(places, job, &sha256)).await
+    }
+
+    async fn discard(&self, job: Uuid) -> Result<(), LibraryError> {
+        self.blocking(move |places| remove_tree(&places.work(job))).await
+    }
+
+    async fn drop_spooled(&self, id: Uuid) -> Result<(), LibraryError> {
+        self.blocking(move |places| {
+            let done = places.spooled(id);
+            for name in [done.clone(), done.with_extension("part"), done.with_extension("json")] {
+                remove_file(&name)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), LibraryError> {
+        let path = path.to_owned();
+        self.blocking(move |places| {
+            let ours = path.parent() == Some(places.images().as_path());
+            if ours { remove_file(&path) } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn tidy(&self, keep: &LibraryKeep) -> Result<usize, LibraryError> {
+        let keep = keep.clone();
+        self.blocking(move |places| tidy(places, &keep)).await
+    }
+}
+
+/// What the tool itself refuses is the disk's fault; that the tool could not be run is not.
+fn refused_or_tool(error: QemuImgError) -> LibraryError {
+    match error {
+        QemuImgError::Failed { verb, detail } => {
+            let detail = format!("qemu-img {verb} says: {detail}");
+            LibraryError::Refused(IntakeRefusal::Damaged { detail })
+        }
+        other => tool(other),
+    }
+}

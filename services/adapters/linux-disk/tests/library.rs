@@ -1,0 +1,248 @@
+//! The library with the real tool: sound disks come in, hostile ones do not. Needs root and qemu-utils.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use skerry_linux_disk::{ChildCage, DiskPlaces, LinuxLibrary, QemuImg};
+use skerry_model::ImageFormat as F;
+use skerry_upkeep::{ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter, Quiet};
+use uuid::Uuid;
+
+const GIB: u64 = 1 << 30;
+
+struct Ground {
+    folder: tempfile::TempDir,
+    library: LinuxLibrary,
+    places: DiskPlaces,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The tool runs as nobody and has to reach the files.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let (data, run) = (folder.path().join("data"), folder.path().join("run"));
+        let places = DiskPlaces::below(&data, &run);
+        fs::create_dir_all(places.spool()).unwrap();
+        fs::create_dir_all(places.media()).unwrap();
+        let tool = QemuImg::new(Arc::new(ChildCage::new(65_534, 65_534)));
+        Self { library: LinuxLibrary::new(places.clone(), tool), places, folder }
+    }
+
+    /// A place outside everything, for what hostile disks point to.
+    fn aside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a file into the spool as the north side does.
+    fn spool(&self, id: Uuid) -> PathBuf {
+        self.places.spooled(id)
+    }
+
+    /// Takes and looks into a file; the size of its disk, or the reason of the refusal.
+    async fn look(&self, id: Uuid, format: F) -> Result<Option<u64>, String> {
+        let quiet = || Arc::new(Quiet);
+        self.library.take(id, &Incoming::Spooled(id), quiet()).await.unwrap();
+        match self.library.inspect(id, format, GIB).await {
+            Ok(size) => Ok(size),
+            Err(LibraryError::Refused(refusal)) => Err(refusal.reason().to_owned()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+fn qemu_img(words: &[&str]) {
+    let output = Command::new("/usr/bin/qemu-img").args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn make(path: &std::path::Path, format: &str, size: &str, more: &[&str]) {
+    let words = [&["create", "-q", "-f", format], more, &[path.to_str().unwrap(), size]].concat();
+    qemu_img(&words);
+}
+
+/// Fills the start of a disk with content that is not zero.
+fn fill(path: &std::path::Path, format: &str, mib: u64) {
+    let script = format!("write -P 0x5a 0 {mib}M");
+    let output = Command::new("/usr/bin/qemu-io")
+        .args(["-f", format, "-c", &script, path.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+#[tokio::test]
+async fn a_sound_disk_comes_in_and_lies_sealed_under_its_digest() {
+    let ground = Ground::new();
+    let spooled = ground.spool(id(1));
+    make(&spooled, "qcow2", "64M", &[]);
+    fill(&spooled, "qcow2", 2);
+    assert_eq!(ground.look(id(1), F::Qcow2).await, Ok(Some(64 << 20)));
+    let digest = ground.library.digest(id(1), Arc::new(Quiet)).await.unwrap();
+    let place = ground.library.adopt(id(1), &digest.sha256).await.unwrap();
+    assert_eq!(place, ground.places.images().join(&digest.sha256));
+    let found = fs::metadata(&place).unwrap();
+    assert_eq!((found.permissions().mode() & 0o777, found.len()), (0o444, digest.size));
+    assert_eq!(fs::read(&place).unwrap(), fs::read(&spooled).unwrap());
+    // Once more, as after a power cut behind the move.
+    assert_eq!(ground.library.adopt(id(1), &digest.sha256).await.unwrap(), place);
+    ground.library.drop_spooled(id(1)).await.unwrap();
+    ground.library.discard(id(1)).await.unwrap();
+    assert_eq!(ground.library.incoming(&Incoming::Spooled(id(1))).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn foreign_formats_become_qcow2_with_the_same_content() {
+    for (n, format, word, more) in [
+        (1, F::Vmdk, "vmdk", &["-o", "subformat=monolithicSparse"][..]),
+        (2, F::Vmdk, "vmdk", &["-o", "subformat=streamOptimized"]),
+        (3, F::Vdi, "vdi", &[]),
+        (4, F::Raw, "raw", &[]),
+    ] {
+        let ground = Ground::new();
+        let (spooled, plain) = (ground.spool(id(n)), ground.aside("plain"));
+        make(&plain, "raw", "8M", &[]);
+        fill(&plain, "raw", 1);
+        let convert = ["convert", "-f", "raw", "-O", word];
+        let paths = [plain.to_str().unwrap(), spooled.to_str().unwrap()];
+        qemu_img(&[&convert, more, &paths].concat());
+        assert_eq!(ground.look(id(n), format).await, Ok(Some(8 << 20)), "{word} {more:?}");
+        if format == F::Raw {
+            continue;
+        }
+        ground.library.convert(id(n), format).await.unwrap();
+        assert_eq!(ground.library.inspect(id(n), F::Qcow2, GIB).await.unwrap(), Some(8 << 20));
+        let source = ground.places.source(id(n));
+        assert_eq!(fs::metadata(&source).unwrap().uid(), 0);
+        qemu_img(&["compare", "-f", "raw", "-F", "qcow2", paths[0], source.to_str().unwrap()]);
+    }
+}
+
+#[tokio::test]
+async fn disks_that_lead_to_other_files_are_refused() {
+    let ground = Ground::new();
+    let base = ground.aside("base");
+    make(&base, "qcow2", "8M", &[]);
+    let linked = ["-b", base.to_str().unwrap(), "-F", "qcow2"];
+    make(&ground.spool(id(1)), "qcow2", "8M", &linked);
+    assert_eq!(ground.look(id(1), F::Qcow2).await, Err("BackingFile".to_owned()));
+
+    let data = format!("data_file={}", ground.aside("content").display());
+    make(&ground.spool(id(2)), "qcow2", "8M", &["-o", &data]);
+    assert_eq!(ground.look(id(2), F::Qcow2).await, Err("OtherFile".to_owned()));
+
+    let text = "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n\
+                createType=\"monolithicFlat\"\n\nRW 8 FLAT \"/etc/passwd\" 0\n";
+    fs::write(ground.spool(id(3)), text).unwrap();
+    assert_eq!(ground.look(id(3), F::Vmdk).await, Err("OtherFile".to_owned()));
+    assert_eq!(ground.look(id(3), F::Raw).await, Err("WrongFormat".to_owned()));
+
+    let secret = "--object=secret,id=k,data=secret";
+    let options = ["-o", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10"];
+    make(&ground.spool(id(4)), "qcow2", "8M", &[&[secret], &options[..]].concat());
+    assert_eq!(ground.look(id(4), F::Qcow2).await, Err("Encrypted".to_owned()));
+}
+
+#[tokio::test]
+async fn bombs_lies_and_halves_are_refused() {
+    let ground = Ground::new();
+    make(&ground.spool(id(1)), "qcow2", "1P", &["-o", "cluster_size=2M"]);
+    assert_eq!(ground.look(id(1), F::Qcow2).await, Err("TooLarge".to_owned()));
+
+    make(&ground.spool(id(2)), "raw", "1M", &[]);
+    assert_eq!(ground.look(id(2), F::Qcow2).await, Err("WrongFormat".to_owned()));
+    assert_eq!(ground.look(id(2), F::Vmdk).await, Err("WrongFormat".to_owned()));
+
+    let cut = ground.spool(id(3));
+    make(&cut, "qcow2", "64M", &[]);
+    fill(&cut, "qcow2", 8);
+    let size = fs::metadata(&cut).unwrap().len();
+    OpenOptions::new().write(true).open(&cut).unwrap().set_len(size / 2).unwrap();
+    let refused = ground.look(id(3), F::Qcow2).await.unwrap_err();
+    assert!(["CutOff", "Damaged"].contains(&refused.as_str()), "{refused}");
+
+    // Tables that point into each other.
+    let broken = ground.spool(id(4));
+    make(&broken, "qcow2", "64M", &[]);
+    fill(&broken, "qcow2", 1);
+    let file = OpenOptions::new().write(true).read(true).open(&broken).unwrap();
+    let mut offset = [0; 8];
+    file.read_exact_at(&mut offset, 40).unwrap();
+    file.write_all_at(&[0xff; 64], u64::from_be_bytes(offset)).unwrap();
+    let refused = ground.look(id(4), F::Qcow2).await.unwrap_err();
+    assert_eq!(refused, "Damaged");
+}
+
+#[tokio::test]
+async fn only_plain_files_of_the_allowed_places_are_taken() {
+    let ground = Ground::new();
+    fs::write(ground.aside("secret"), "x").unwrap();
+    symlink(ground.aside("secret"), ground.places.media().join("link")).unwrap();
+    symlink(ground.folder.path(), ground.places.media().join("folder")).unwrap();
+    fs::create_dir(ground.places.media().join("sub")).unwrap();
+    fs::write(ground.places.media().join("sub/disk"), "disk").unwrap();
+    fs::hard_link(ground.aside("secret"), ground.places.media().join("twin")).unwrap();
+    nix::unistd::mkfifo(&ground.places.media().join("pipe"), nix::sys::stat::Mode::S_IRWXU)
+        .unwrap();
+    let size = |path: &str| {
+        let (library, what) = (ground.library.clone(), Incoming::Medium(path.to_owned()));
+        async move { library.incoming(&what).await }
+    };
+    assert_eq!(size("sub/disk").await.unwrap(), Some(4));
+    assert_eq!(size("nothing").await.unwrap(), None);
+    for path in ["link", "folder/secret", "../secret", "twin", "pipe", "sub", "/etc/passwd"] {
+        assert!(size(path).await.is_err(), "{path}");
+    }
+    symlink("/etc/passwd", ground.spool(id(1))).unwrap();
+    assert!(ground.library.incoming(&Incoming::Spooled(id(1))).await.is_err());
+}
+
+/// Ends the work after a number of looks.
+struct Impatient(AtomicU64);
+
+impl Meter for Impatient {
+    fn bytes(&self, _done: u64, _total: u64) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= 1
+    }
+}
+
+#[tokio::test]
+async fn work_can_be_broken_off_and_what_nobody_needs_is_cleared_away() {
+    let ground = Ground::new();
+    let spooled = ground.spool(id(1));
+    fs::File::create(&spooled).unwrap().set_len(64 << 20).unwrap();
+    let what = Incoming::Spooled(id(1));
+    let broken = ground.library.take(id(1), &what, Arc::new(Impatient(AtomicU64::new(0)))).await;
+    assert!(matches!(broken, Err(LibraryError::Stopped)), "{broken:?}");
+    ground.library.take(id(1), &what, Arc::new(Quiet)).await.unwrap();
+    ground.library.take(id(2), &what, Arc::new(Quiet)).await.unwrap();
+    let (kept, loose) = ("a".repeat(64), "b".repeat(64));
+    for name in [kept.as_str(), loose.as_str(), "README"] {
+        fs::write(ground.places.images().join(name), name).unwrap();
+    }
+    let keep = LibraryKeep { digests: [kept.clone()].into(), jobs: [id(1)].into() };
+    assert_eq!(ground.library.tidy(&keep).await.unwrap(), 2);
+    assert_eq!(ground.library.tidy(&keep).await.unwrap(), 0);
+    let there = |path: PathBuf| path.exists();
+    assert!(there(ground.places.source(id(1))) && !there(ground.places.work(id(2))));
+    assert!(
+        there(ground.places.images().join(&kept)) && !there(ground.places.images().join(&loose))
+    );
+    ground.library.remove(&ground.aside("secret")).await.unwrap();
+    ground.library.remove(&ground.places.images().join(&kept)).await.unwrap();
+    assert!(!there(ground.places.images().join(&kept)));
+}

@@ -1,0 +1,239 @@
+//! The simulated library: files are bytes in memory, the look into them is the real one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use skerry_model::ImageFormat;
+use skerry_upkeep::{
+    FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep, Meter,
+    Room, check_head,
+};
+use uuid::Uuid;
+
+use crate::world::SimHost;
+
+/// Room on the simulated disk unless a test says otherwise.
+const GIB: u64 = 1 << 30;
+const FOLDER: &str = "/sim/images";
+
+/// What lies on the simulated disk.
+#[derive(Debug)]
+pub(crate) struct SimLibrary {
+    pub spool: BTreeMap<Uuid, Vec<u8>>,
+    pub media: BTreeMap<String, Vec<u8>>,
+    pub work: BTreeMap<Uuid, Vec<u8>>,
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub free: u64,
+}
+
+impl Default for SimLibrary {
+    fn default() -> Self {
+        Self {
+            spool: BTreeMap::new(),
+            media: BTreeMap::new(),
+            work: BTreeMap::new(),
+            files: BTreeMap::new(),
+            free: GIB,
+        }
+    }
+}
+
+impl SimLibrary {
+    fn incoming(&self, what: &Incoming) -> Option<&Vec<u8>> {
+        match what {
+            Incoming::Spooled(id) => self.spool.get(id),
+            Incoming::Medium(path) => self.media.get(path),
+        }
+    }
+
+    fn take(&mut self, job: Uuid, what: &Incoming) -> Result<u64, LibraryError> {
+        let bytes = self.incoming(what).cloned().ok_or_else(|| LibraryError::Missing {
+            what: format!("{what:?}"),
+            hint: "bring it in first",
+        })?;
+        let size = size_of(&bytes);
+        if size > self.free {
+            return Err(LibraryError::NoSpace { needed: size, free: self.free });
+        }
+        self.work.insert(job, bytes);
+        Ok(size)
+    }
+
+    fn working(&self, job: Uuid) -> Result<&Vec<u8>, LibraryError> {
+        self.work.get(&job).ok_or(LibraryError::Tool {
+            tool: "the simulated disk",
+            detail: "there is no work of this job".to_owned(),
+        })
+    }
+
+    fn adopt(&mut self, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError> {
+        let place = Path::new(FOLDER).join(sha256);
+        if let Some(bytes) = self.work.remove(&job) {
+            self.files.insert(place.clone(), bytes);
+        } else if !self.files.contains_key(&place) {
+            self.working(job)?;
+        }
+        Ok(place)
+    }
+}
+
+fn size_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// Size and SHA-256 of bytes.
+pub(crate) fn digest_of(bytes: &[u8]) -> FileDigest {
+    FileDigest { sha256: hex::encode(Sha256::digest(bytes)), size: size_of(bytes) }
+}
+
+impl SimHost {
+    /// Puts a finished file into the spool, as the north side does.
+    pub fn spool(&self, id: Uuid, bytes: &[u8]) {
+        self.world().library.spool.insert(id, bytes.to_vec());
+    }
+
+    /// Puts a file onto the import medium.
+    pub fn put_medium(&self, path: &str, bytes: &[u8]) {
+        self.world().library.media.insert(path.to_owned(), bytes.to_vec());
+    }
+
+    /// What lies in spool, work and library: counts of files.
+    pub fn image_files(&self) -> (usize, usize, usize) {
+        let world = self.world();
+        (world.library.spool.len(), world.library.work.len(), world.library.files.len())
+    }
+
+    /// Sets the room on the simulated disk.
+    pub fn set_free(&self, bytes: u64) {
+        self.world().library.free = bytes;
+    }
+
+    /// Changes a bit of every library file, as a failing disk does.
+    pub fn spoil_images(&self) {
+        for bytes in self.world().library.files.values_mut() {
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+        }
+    }
+
+    async fn image_step<T>(
+        &self,
+        name: &'static str,
+        effect: impl FnOnce(&mut SimLibrary) -> Result<T, LibraryError>,
+    ) -> Result<T, LibraryError> {
+        let done = self.step(name, |world| effect(&mut world.library)).await;
+        done.unwrap_or_else(|detail| Err(LibraryError::Tool { tool: "the simulated disk", detail }))
+    }
+}
+
+#[async_trait]
+impl ImageLibrary for SimHost {
+    async fn room(&self) -> Result<Room, LibraryError> {
+        let free = self.world().library.free;
+        Ok(Room { free, total: 4 * GIB })
+    }
+
+    async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {
+        Ok(self.world().library.incoming(what).map(|bytes| size_of(bytes)))
+    }
+
+    async fn take(
+        &self,
+        job: Uuid,
+        what: &Incoming,
+        meter: Arc<dyn Meter>,
+    ) -> Result<u64, LibraryError> {
+        let size = self.image_step("TakeImage", |library| library.take(job, what)).await?;
+        meter.bytes(size, size);
+        Ok(size)
+    }
+
+    async fn digest(&self, job: Uuid, _meter: Arc<dyn Meter>) -> Result<FileDigest, LibraryError> {
+        self.image_step("DigestImage", |library| Ok(digest_of(library.working(job)?))).await
+    }
+
+    async fn inspect(
+        &self,
+        job: Uuid,
+        format: ImageFormat,
+        limit: u64,
+    ) -> Result<Option<u64>, LibraryError> {
+        self.image_step("InspectImage", |library| {
+            let bytes = library.working(job)?;
+            let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
+            let size = check_head(format, head, size_of(bytes))?;
+            match size {
+                Some(size) if size > limit => Err(IntakeRefusal::TooLarge { size, limit }.into()),
+                size => Ok(size),
+            }
+        })
+        .await
+    }
+
+    async fn convert(&self, job: Uuid, _from: ImageFormat) -> Result<(), LibraryError> {
+        self.image_step("ConvertImage", |library| {
+            let size = size_of(library.working(job)?);
+            // The head of an empty qcow2 disk of the same size.
+            let mut disk = vec![0; 512];
+            let fields: [(usize, &[u8]); 4] = [
+                (0, b"QFI\xfb"),
+                (4, &3_u32.to_be_bytes()),
+                (24, &size.to_be_bytes()),
+                (100, &104_u32.to_be_bytes()),
+            ];
+            for (at, bytes) in fields {
+                if let Some(place) = disk.get_mut(at..at.saturating_add(bytes.len())) {
+                    place.copy_from_slice(bytes);
+                }
+            }
+            library.work.insert(job, disk);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn adopt(&self, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError> {
+        self.image_step("AdoptImage", |library| library.adopt(job, sha256)).await
+    }
+
+    async fn discard(&self, job: Uuid) -> Result<(), LibraryError> {
+        self.image_step("DiscardImage", |library| {
+            library.work.remove(&job);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn drop_spooled(&self, id: Uuid) -> Result<(), LibraryError> {
+        self.image_step("DropSpooled", |library| {
+            library.spool.remove(&id);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), LibraryError> {
+        self.image_step("RemoveImage", |library| {
+            library.files.remove(path);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn tidy(&self, keep: &LibraryKeep) -> Result<usize, LibraryError> {
+        self.image_step("TidyImages", |library| {
+            let before = library.files.len() + library.work.len();
+            library.files.retain(|path, _| {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                keep.digests.contains(name)
+            });
+            library.work.retain(|job, _| keep.jobs.contains(job));
+            Ok(before - library.files.len() - library.work.len())
+        })
+        .await
+    }
+}

@@ -1,0 +1,241 @@
+//! `image.import`: from what came in to a file of the library.
+//!
+//! receive -> copy -> verify -> inspect -> convert -> adopt. Until the last step the image cannot be used, and
+//! every run begins anew with a fresh copy of what came in, so a power cut at any step costs time only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skerry_ipc::{FetchOrder, FetchReport};
+use skerry_model::{
+    Id, Image, ImageFile, ImageFormat, ImageSource, ImageSpec, Kind, LocalRef, Resource,
+};
+use skerry_store::{Store, StoreError, Transaction};
+use skerry_upkeep::{
+    FileDigest, ImageController, ImageLibrary, Incoming, IntakeRefusal, JobClass, LibraryError,
+    Meter,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::desk::FetchDesk;
+use crate::jobs::{JobContext, JobFailure, Operation, Progress};
+
+/// The operation's name.
+pub const IMPORT: &str = "image.import";
+
+/// How much larger than the data partition a disk inside an image may be: disks are thin.
+const THIN: u64 = 2;
+
+/// Brings an image in. The job's subject is the image; its record says everything else.
+pub struct ImportImage {
+    store: Store,
+    library: Arc<dyn ImageLibrary>,
+    desk: FetchDesk,
+    images: Arc<ImageController>,
+}
+
+impl ImportImage {
+    /// Over this library; what has to be fetched is ordered at the desk.
+    pub const fn new(
+        store: Store,
+        library: Arc<dyn ImageLibrary>,
+        desk: FetchDesk,
+        images: Arc<ImageController>,
+    ) -> Self {
+        Self { store, library, desk, images }
+    }
+
+    fn image(&self, job: &JobContext) -> Result<Option<Resource<Image>>, JobFailure> {
+        let Some(LocalRef { kind: Kind::Image, id }) = job.subject else {
+            return Err(JobFailure::bug("the job names no image"));
+        };
+        self.store.get(Id::<Image>::new(id)).map_err(store_failure)
+    }
+
+    /// Where the bytes come from.
+    fn incoming(job: &JobContext, spec: &ImageSpec) -> Result<Incoming, JobFailure> {
+        match &spec.source {
+            ImageSource::Upload(id) => Ok(Incoming::Spooled(*id)),
+            ImageSource::Url(_) => Ok(Incoming::Spooled(job.id)),
+            ImageSource::Folder(path) => Ok(Incoming::Medium(path.clone())),
+            ImageSource::BuiltIn => Err(JobFailure::bug("a built-in image is not brought in")),
+        }
+    }
+
+    /// Has the north side fetch the file, and waits until it is there.
+    async fn fetch(&self, job: &JobContext, url: &str) -> Result<(), JobFailure> {
+        let here = Incoming::Spooled(job.id);
+        if self.library.incoming(&here).await.map_err(failure)?.is_some() {
+            return Ok(());
+        }
+        job.progress.stage("receive");
+        let limit = self.library.room().await.map_err(failure)?.free;
+        let mut ticket = self.desk.order(FetchOrder { id: job.id, url: url.to_owned(), limit });
+        loop {
+            match ticket.next().await {
+                FetchReport::Progress { done, total } => job.progress.bytes(done, total),
+                FetchReport::Done => return Ok(()),
+                FetchReport::Failed { detail, retry: true } => {
+                    return Err(JobFailure::retry("FetchFailed", detail));
+                }
+                FetchReport::Failed { detail, retry: false } => {
+                    return Err(JobFailure::refused("FetchRefused", detail));
+                }
+            }
+        }
+    }
+
+    /// Takes a copy, and checks that it is what it should be. Gives the library's file.
+    async fn work(
+        &self,
+        job: &JobContext,
+        spec: &ImageSpec,
+        incoming: &Incoming,
+    ) -> Result<ImageFile, LibraryError> {
+        let meter = || -> Arc<dyn Meter> {
+            Arc::new(JobMeter { progress: job.progress.clone(), stopped: job.stopped() })
+        };
+        job.progress.stage("copy");
+        self.library.take(job.id, incoming, meter()).await?;
+        job.progress.stage("verify");
+        let mut digest = self.library.digest(job.id, meter()).await?;
+        if let Some(expected) = spec.sha256.as_ref().filter(|expected| **expected != digest.sha256)
+        {
+            let (expected, found) = (expected.clone(), digest.sha256);
+            return Err(IntakeRefusal::Digest { expected, found }.into());
+        }
+        job.progress.stage("inspect");
+        let limit = self.library.room().await?.total.saturating_mul(THIN);
+        let mut virtual_size = self.library.inspect(job.id, spec.format, limit).await?;
+        if !spec.format.is_kept() {
+            job.progress.stage("convert");
+            self.library.convert(job.id, spec.format).await?;
+            job.progress.stage("inspect");
+            virtual_size = self.library.inspect(job.id, spec.format.kept(), limit).await?;
+            digest = self.library.digest(job.id, meter()).await?;
+        }
+        job.progress.stage("adopt");
+        let FileDigest { sha256, size } = digest;
+        let path = self.library.adopt(job.id, &sha256).await?;
+        let role = spec.format.roles().first().copied().unwrap_or("disk").to_owned();
+        let path = path.display().to_string();
+        Ok(ImageFile { virtual_size, ..ImageFile::new(role, path, sha256, size) })
+    }
+
+    /// Makes the file the image's, in one commit.
+    async fn commit(&self, image: &Resource<Image>, file: ImageFile) -> Result<(), JobFailure> {
+        let format: ImageFormat = image.spec.format.kept();
+        let generation = image.meta.generation.saturating_add(1);
+        let mut tx = Transaction::new();
+        let spec = ImageSpec { format, files: vec![file], ..image.spec.clone() };
+        tx.put_spec(image.id(), Some(image.meta.revision), spec);
+        // The bytes were read a moment ago; reading them again would only take time.
+        self.images.vouch(image.meta.id, generation);
+        self.store.commit(tx).await.map_err(store_failure)?;
+        Ok(())
+    }
+
+    /// Removes what is no longer needed of what came in. It is found again by age if this fails.
+    async fn clear(&self, job: &JobContext, incoming: &Incoming) {
+        let spooled = match incoming {
+            Incoming::Spooled(id) => self.library.drop_spooled(*id).await,
+            Incoming::Medium(_) => Ok(()),
+        };
+        for result in [spooled, self.library.discard(job.id).await] {
+            if let Err(error) = result {
+                tracing::warn!(%error, "what an import left could not be removed");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Operation for ImportImage {
+    fn name(&self) -> &'static str {
+        IMPORT
+    }
+
+    fn class(&self) -> JobClass {
+        JobClass::Bulk
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(24 * 3600)
+    }
+
+    fn retries(&self) -> u32 {
+        20
+    }
+
+    async fn run(&self, job: &JobContext) -> Result<String, JobFailure> {
+        let Some(image) = self.image(job)? else {
+            return Ok("the image was deleted meanwhile".to_owned());
+        };
+        let incoming = Self::incoming(job, &image.spec)?;
+        if !image.spec.files.is_empty() {
+            self.clear(job, &incoming).await;
+            return Ok("the image is there".to_owned());
+        }
+        if let ImageSource::Url(url) = &image.spec.source {
+            self.fetch(job, url).await?;
+        }
+        let file = match self.work(job, &image.spec, &incoming).await {
+            Ok(done) => done,
+            Err(LibraryError::Refused(refusal)) => {
+                self.clear(job, &incoming).await;
+                return Err(JobFailure::refused(refusal.reason(), refusal.to_string()));
+            }
+            Err(error) => return Err(failure(error)),
+        };
+        // Labels or a description may have been changed meanwhile.
+        let Some(image) = self.image(job)? else {
+            self.clear(job, &incoming).await;
+            return Ok("the image was deleted meanwhile".to_owned());
+        };
+        let size = file.size;
+        self.commit(&image, file).await?;
+        self.clear(job, &incoming).await;
+        Ok(format!("the image is in the library, {size} bytes"))
+    }
+
+    async fn undo(&self, job: &JobContext) -> Result<(), JobFailure> {
+        self.library.discard(job.id).await.map_err(failure)?;
+        // What was fetched for this job; an upload stays, so that it can be used for another try.
+        self.library.drop_spooled(job.id).await.map_err(failure)
+    }
+}
+
+/// Passes on how far the work is.
+struct JobMeter {
+    progress: Progress,
+    stopped: CancellationToken,
+}
+
+impl Meter for JobMeter {
+    fn bytes(&self, done: u64, total: u64) {
+        self.progress.bytes(done, Some(total));
+    }
+    fn is_stopped(&self) -> bool {
+        self.stopped.is_cancelled()
+    }
+}
+
+fn failure(error: LibraryError) -> JobFailure {
+    match error {
+        LibraryError::Refused(refusal) => {
+            JobFailure::refused(refusal.reason(), refusal.to_string())
+        }
+        LibraryError::Missing { .. } => JobFailure::refused("NotThere", error.to_string()),
+        LibraryError::NoSpace { .. } => JobFailure::refused("NoSpace", error.to_string()),
+        LibraryError::Tool { .. } => JobFailure::retry("ToolFailed", error.to_string()),
+        LibraryError::Stopped => JobFailure::retry("BrokenOff", error.to_string()),
+        LibraryError::Io { ref source, .. } => {
+            JobFailure::retry("DiskFailed", format!("{error}: {source}"))
+        }
+    }
+}
+
+fn store_failure(error: StoreError) -> JobFailure {
+    JobFailure::retry("StoreFailed", format!("the image's record could not be changed: {error}"))
+}

@@ -1,0 +1,9 @@
+//! Bringing images in: the operation that does it, and the desk where the north side gets its orders to fetch.
+
+mod desk;
+mod import;
+mod tidy;
+
+pub use desk::FetchDesk;
+pub use import::{IMPORT, ImportImage};
+pub use tidy::tidy_library;

@@ -1,0 +1,205 @@
+//! The port to the files of images: what came in, the work in between, and the library.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use skerry_model::ImageFormat;
+use uuid::Uuid;
+
+use crate::{FileDigest, IntakeRefusal};
+
+/// A file that came in and is to become an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A finished file of the spool: an upload by its id, or a download by its job.
+    Spooled(Uuid),
+    /// A path below the folder of import media.
+    Medium(String),
+}
+
+/// Follows work on many bytes, and can end it.
+pub trait Meter: Send + Sync + 'static {
+    /// So many bytes are done, of so many.
+    fn bytes(&self, done: u64, total: u64);
+    /// Whether the work is to be broken off.
+    fn is_stopped(&self) -> bool;
+}
+
+/// Follows nothing and never ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Meter for Quiet {
+    fn bytes(&self, _done: u64, _total: u64) {}
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+/// What QEMU's tool says about a disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskReport {
+    /// The format as which it was read.
+    pub format: String,
+    /// Bytes that a guest sees.
+    pub virtual_size: u64,
+    /// Bytes of one cluster; 0 where a format has none.
+    pub cluster_size: u64,
+    /// The file on which it builds.
+    pub backing_file: Option<String>,
+    /// Other files in which its content lies.
+    pub other_files: Vec<String>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Whether it is marked as corrupt.
+    pub corrupt: bool,
+}
+
+/// What QEMU's tool says about the tables of a disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Errors found.
+    pub corruptions: u64,
+    /// Clusters that are taken and not used.
+    pub leaks: u64,
+    /// What could not be checked.
+    pub errors: u64,
+    /// Where the content ends.
+    pub end_offset: Option<u64>,
+    /// Bytes of one cluster.
+    pub cluster_size: u64,
+}
+
+/// Room on the data partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that new data may take: what is free without the reserve.
+    pub free: u64,
+    /// Bytes of the whole partition.
+    pub total: u64,
+}
+
+/// The part of the data partition that what comes in leaves free, and its bounds.
+const RESERVE_PARTS: u64 = 10;
+const LEAST_RESERVE: u64 = 256 << 20;
+const MOST_RESERVE: u64 = 8 << 30;
+
+impl Room {
+    /// The room on a partition of so many bytes, of which so many are available.
+    pub fn of(total: u64, available: u64) -> Self {
+        let reserve = (total / RESERVE_PARTS).clamp(LEAST_RESERVE, MOST_RESERVE);
+        Self { free: available.saturating_sub(reserve), total }
+    }
+}
+
+/// What is still needed; everything else in the library's folders may go.
+#[derive(Debug, Clone, Default)]
+pub struct LibraryKeep {
+    /// Digests of files that image records name.
+    pub digests: BTreeSet<String>,
+    /// Jobs that have not ended.
+    pub jobs: BTreeSet<Uuid>,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// What came in is not what it should be.
+    #[error(transparent)]
+    Refused(#[from] IntakeRefusal),
+    /// There is nothing to take.
+    #[error("{what} is not there: {hint}")]
+    Missing {
+        /// What.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The disk is full, or would be.
+    #[error(
+        "there is no room: {needed} bytes are needed and {free} are free on the data partition; delete images or volumes"
+    )]
+    NoSpace {
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that may be used.
+        free: u64,
+    },
+    /// A tool did not do its work.
+    #[error("{tool} failed: {detail}")]
+    Tool {
+        /// Which.
+        tool: &'static str,
+        /// What it said, cut.
+        detail: String,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The work was broken off.
+    #[error("broken off")]
+    Stopped,
+}
+
+/// The files of images. Every step bears being repeated: it looks first what is there.
+///
+/// The work on one job lies in a folder of its own until [`ImageLibrary::adopt`]; [`ImageLibrary::discard`] takes
+/// that folder away, however far the work was.
+#[async_trait]
+pub trait ImageLibrary: Send + Sync + 'static {
+    /// Room on the data partition.
+    async fn room(&self) -> Result<Room, LibraryError>;
+
+    /// Size of what came in; `None` if it is not there, or not there whole.
+    async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError>;
+
+    /// Makes a copy for the job that nobody else has open. Gives its size.
+    async fn take(
+        &self,
+        job: Uuid,
+        what: &Incoming,
+        meter: std::sync::Arc<dyn Meter>,
+    ) -> Result<u64, LibraryError>;
+
+    /// Reads the job's file whole.
+    async fn digest(
+        &self,
+        job: Uuid,
+        meter: std::sync::Arc<dyn Meter>,
+    ) -> Result<FileDigest, LibraryError>;
+
+    /// Looks into the job's file, which must be of this format, without following anything. A disk inside may
+    /// have `limit` bytes. Gives the size of the disk, for disks.
+    async fn inspect(
+        &self,
+        job: Uuid,
+        format: ImageFormat,
+        limit: u64,
+    ) -> Result<Option<u64>, LibraryError>;
+
+    /// Replaces the job's file by the same disk in the form in which images are kept.
+    async fn convert(&self, job: Uuid, from: ImageFormat) -> Result<(), LibraryError>;
+
+    /// Moves the job's file into the library, durably. Gives its place there.
+    async fn adopt(&self, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError>;
+
+    /// Removes the work of a job.
+    async fn discard(&self, job: Uuid) -> Result<(), LibraryError>;
+
+    /// Removes a file of the spool.
+    async fn drop_spooled(&self, id: Uuid) -> Result<(), LibraryError>;
+
+    /// Removes a file of the library. One that lies elsewhere is left alone.
+    async fn remove(&self, path: &Path) -> Result<(), LibraryError>;
+
+    /// Removes what is no longer needed and tells how many files that were.
+    async fn tidy(&self, keep: &LibraryKeep) -> Result<usize, LibraryError>;
+}

@@ -1,0 +1,17 @@
+//! Bringing images in: what is refused and why, and the port to the library of files.
+//!
+//! The format of a file is declared by whoever brings it, checked here once, and named in every later call: no
+//! program ever guesses it. A file that would lead to other files is refused before a program opens it. Pure but
+//! for the port, which an adapter fills.
+
+mod head;
+mod library;
+mod refusal;
+mod verdict;
+
+pub use head::{HEAD, check_head};
+pub use library::{
+    CheckReport, DiskReport, ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter, Quiet, Room,
+};
+pub use refusal::IntakeRefusal;
+pub use verdict::{LARGEST_DISK, judge_check, judge_disk};

@@ -1,0 +1,303 @@
+//! Images from what came in to the library, over aborts, a full disk, restarts and power cuts.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use anyhow::bail;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use skerry_ipc::{Action, Answer, Auth, FetchReport, PeerRole, Request, StreamItem};
+use skerry_model::Kind;
+use skerry_scenarios_tests::{RunningNode, eventually};
+use skerry_sim_host::SimHost;
+use uuid::Uuid;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The head of a qcow2 disk of 1 MiB, which is all that the simulated machine looks at.
+fn qcow2() -> Vec<u8> {
+    let mut bytes = vec![0_u8; 600];
+    for (at, part) in [
+        (0, &b"QFI\xfb"[..]),
+        (4, &3_u32.to_be_bytes()),
+        (24, &(1_u64 << 20).to_be_bytes()),
+        (100, &104_u32.to_be_bytes()),
+    ] {
+        bytes[at..at + part.len()].copy_from_slice(part);
+    }
+    bytes
+}
+
+fn image(name: &str, format: &str, source: Value) -> Value {
+    json!({"metadata": {"name": name},
+           "spec": {"format": format, "source": source, "architecture": "x86_64"}})
+}
+
+async fn start(folder: &tempfile::TempDir, host: &SimHost) -> RunningNode {
+    RunningNode::start(folder.path(), host).await.unwrap()
+}
+
+async fn refused(node: &RunningNode, request: Request, part: &str) {
+    let error = node.ask(request).await.unwrap_err().to_string();
+    assert!(error.contains(part), "{error}");
+}
+
+fn delete(kind: Kind, key: &str) -> Request {
+    Request::Delete { kind, key: key.to_owned(), if_revision: None }
+}
+
+fn act(job: &str, action: Action) -> Request {
+    Request::Act { kind: Kind::Job, key: job.to_owned(), action }
+}
+
+fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
+    document.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Waits until spool, work and library hold so many files.
+async fn files(host: &SimHost, expected: (usize, usize, usize)) {
+    let found = eventually(LIMIT, || async {
+        let found = host.image_files();
+        if found == expected { Ok(()) } else { bail!("{found:?}") }
+    });
+    found.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_becomes_an_image_and_goes_with_it() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    let upload = Uuid::from_u128(1);
+    let body = image("debian", "qcow2", json!({"upload": upload}));
+    let create = Request::Create {
+        kind: Kind::Image,
+        document: skerry_ipc::Json(body.to_string()),
+        dry_run: false,
+    };
+    refused(&node, create, "spec.source.upload: is not there").await;
+    host.spool(upload, &qcow2());
+    let made = node.create(Kind::Image, body).await.unwrap();
+    assert_eq!(text(&made, "/status/state"), "receiving");
+    let there = node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    assert_eq!(there["spec"]["files"][0]["role"], "disk");
+    assert_eq!(there["spec"]["files"][0]["virtual_size"], 1 << 20);
+    let job = node.get(Kind::Job, text(&made, "/status/job")).await.unwrap();
+    assert_eq!(text(&job, "/status/state"), "completed");
+    files(&host, (0, 0, 1)).await;
+
+    let pin = |pinned: bool| Request::Patch {
+        kind: Kind::Image,
+        key: "debian".to_owned(),
+        patch: skerry_ipc::Json(json!({"spec": {"pinned": pinned}}).to_string()),
+        if_revision: None,
+    };
+    node.ask(pin(true)).await.unwrap();
+    node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    refused(&node, delete(Kind::Image, "debian"), "pinned").await;
+    node.ask(pin(false)).await.unwrap();
+    refused(&node, delete(Kind::Image, "tiny"), "belongs to the system").await;
+    node.ask(delete(Kind::Image, "debian")).await.unwrap();
+    files(&host, (0, 0, 0)).await;
+    node.ask(delete(Kind::Job, text(&made, "/status/job"))).await.unwrap();
+    assert!(node.list(Kind::Job).await.unwrap().is_empty());
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_file_is_refused_with_its_reason_and_removed() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    let mut linked = qcow2();
+    linked[8..16].copy_from_slice(&512_u64.to_be_bytes());
+    linked[16..20].copy_from_slice(&11_u32.to_be_bytes());
+    linked[512..523].copy_from_slice(b"/etc/shadow");
+    let mut bomb = qcow2();
+    bomb[24..32].copy_from_slice(&(1_u64 << 50).to_be_bytes());
+    for (n, bytes, reason) in
+        [(1, linked, "BackingFile"), (2, bomb, "TooLarge"), (3, vec![0; 600], "WrongFormat")]
+    {
+        host.spool(Uuid::from_u128(n), &bytes);
+        let name = format!("bad-{n}");
+        let body = image(&name, "qcow2", json!({"upload": Uuid::from_u128(n)}));
+        node.create(Kind::Image, body).await.unwrap();
+        let failed = node.wait_state(Kind::Image, &name, "failed").await.unwrap();
+        assert_eq!(text(&failed, "/status/conditions/0/reason"), reason, "{failed}");
+        node.ask(delete(Kind::Image, &name)).await.unwrap();
+    }
+    let mut other = image("other", "qcow2", json!({"upload": Uuid::from_u128(4)}));
+    other["spec"]["sha256"] = json!("0".repeat(64));
+    host.spool(Uuid::from_u128(4), &qcow2());
+    node.create(Kind::Image, other).await.unwrap();
+    let failed = node.wait_state(Kind::Image, "other", "failed").await.unwrap();
+    assert_eq!(text(&failed, "/status/conditions/0/reason"), "DigestMismatch");
+    files(&host, (0, 0, 0)).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_and_a_retry_goes_on_when_there_is_room() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    let upload = Uuid::from_u128(1);
+    host.spool(upload, &qcow2());
+    host.set_free(100);
+    let body = image("debian", "qcow2", json!({"upload": upload}));
+    let error = node.create(Kind::Image, body.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("600 bytes are needed and 100 are free"), "{error}");
+    host.set_free(1000);
+    // It fills up between the request and the job: the first look into the file is late.
+    host.order_faults(|faults| faults.delay = Duration::from_millis(300));
+    let made = node.create(Kind::Image, body).await.unwrap();
+    host.set_free(100);
+    host.order_faults(|faults| faults.delay = Duration::ZERO);
+    let failed = node.wait_state(Kind::Image, "debian", "failed").await.unwrap();
+    assert_eq!(text(&failed, "/status/conditions/0/reason"), "NoSpace");
+    files(&host, (1, 0, 0)).await;
+    host.set_free(1000);
+    node.ask(act(text(&made, "/status/job"), Action::Retry)).await.unwrap();
+    node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_import_leaves_the_upload_and_nothing_else() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    let upload = Uuid::from_u128(1);
+    host.spool(upload, &qcow2());
+    host.order_faults(|faults| faults.delay = Duration::from_millis(400));
+    let made = node
+        .create(Kind::Image, image("debian", "qcow2", json!({"upload": upload})))
+        .await
+        .unwrap();
+    let job = text(&made, "/status/job").to_owned();
+    node.wait_state(Kind::Job, &job, "running").await.unwrap();
+    refused(&node, delete(Kind::Image, "debian"), "abort it first").await;
+    refused(&node, delete(Kind::Job, &job), "abort it first").await;
+    let second = image("second", "qcow2", json!({"upload": upload}));
+    let error = node.create(Kind::Image, second).await.unwrap_err().to_string();
+    assert!(error.contains("being used for the image `debian`"), "{error}");
+    node.ask(act(&job, Action::Abort)).await.unwrap();
+    host.order_faults(|faults| faults.delay = Duration::ZERO);
+    node.wait_state(Kind::Job, &job, "aborted").await.unwrap();
+    node.wait_state(Kind::Image, "debian", "failed").await.unwrap();
+    files(&host, (1, 0, 0)).await;
+    refused(&node, act(&job, Action::Start), "abort and retry").await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_may_fail_at_every_step_of_an_import() {
+    let body = image("debian", "vmdk", json!({"folder": "a.vmdk"}));
+    let mut vmdk = vec![0_u8; 600];
+    vmdk[..4].copy_from_slice(b"KDMV");
+    vmdk[12..20].copy_from_slice(&2048_u64.to_le_bytes());
+    let mut cuts = 0;
+    loop {
+        let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+        host.put_medium("a.vmdk", &vmdk);
+        let node = start(&folder, &host).await;
+        node.wait_network().await.unwrap();
+        host.order_faults(|faults| faults.cut_power_after(cuts));
+        node.create(Kind::Image, body.clone()).await.unwrap();
+        let ended = eventually(LIMIT, || async {
+            let image = node.get(Kind::Image, "debian").await?;
+            let there = text(&image, "/status/state") == "available";
+            if there || host.is_dark() { Ok(there) } else { bail!("{image}") }
+        });
+        let there = ended.await.unwrap();
+        node.kill().await.unwrap();
+        host.power_cut();
+        let node = start(&folder, &host).await;
+        let image = node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+        assert_eq!(text(&image, "/spec/format"), "qcow2");
+        files(&host, (0, 0, 1)).await;
+        node.wait_state(Kind::Job, text(&image, "/status/job"), "completed").await.unwrap();
+        node.stop().await.unwrap();
+        if there {
+            break;
+        }
+        cuts += 1;
+        assert!(cuts < 60, "the import takes more steps than it should");
+    }
+    assert!(cuts >= 6, "only {cuts} steps were cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_bytes_on_the_disk_are_found_and_mended_by_the_same_file() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    host.spool(Uuid::from_u128(1), &qcow2());
+    let body = |name: &str, n| image(name, "qcow2", json!({"upload": Uuid::from_u128(n)}));
+    node.create(Kind::Image, body("debian", 1)).await.unwrap();
+    node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    node.stop().await.unwrap();
+    host.spoil_images();
+    let node = start(&folder, &host).await;
+    let bad = node.wait_state(Kind::Image, "debian", "quarantined").await.unwrap();
+    assert!(bad.to_string().contains("has other bytes than recorded"), "{bad}");
+    host.spool(Uuid::from_u128(2), &qcow2());
+    node.create(Kind::Image, body("again", 2)).await.unwrap();
+    node.wait_state(Kind::Image, "again", "available").await.unwrap();
+    node.stop().await.unwrap();
+    let node = start(&folder, &host).await;
+    node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_to_be_fetched_is_ordered_and_reported() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = RunningNode::start_as(folder.path(), &host, PeerRole::Root).await.unwrap();
+    let mut orders = Box::pin(node.client.open(Auth::Peer, Request::Fetches).await.unwrap());
+    let mut next = async || match orders.next().await.unwrap().unwrap() {
+        StreamItem::Line(line) => serde_json::from_str::<Value>(&line).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(next().await, json!([]));
+    let mut body = image("debian", "qcow2", json!({"url": "https://example.org/d.qcow2"}));
+    let error = node.create(Kind::Image, body.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("spec.sha256"), "{error}");
+    let sha256 = "0dd8bb7b6b1c5d1f3d0d3ae9a1b4ce2e4f6a6a1c9d5f6ab3c8b7a6958473625f";
+    body["spec"]["sha256"] = json!(sha256);
+    let made = node.create(Kind::Image, body).await.unwrap();
+    let job = text(&made, "/status/job").to_owned();
+    let standing = next().await;
+    assert_eq!(standing[0]["url"], "https://example.org/d.qcow2");
+    assert_eq!(standing[0]["id"], job);
+    let id = Uuid::parse_str(&job).unwrap();
+    let report = |report| Request::FetchReport { id, report };
+    node.ask(report(FetchReport::Progress { done: 300, total: Some(600) })).await.unwrap();
+    eventually(LIMIT, || async {
+        let job = node.get(Kind::Job, &job).await?;
+        let seen = (text(&job, "/status/stage"), &job["status"]["percent"]);
+        if seen == ("receive", &json!(50)) { Ok(()) } else { bail!("{job}") }
+    })
+    .await
+    .unwrap();
+    host.spool(id, &qcow2());
+    node.ask(report(FetchReport::Done)).await.unwrap();
+    // The bytes are not those that were named.
+    let failed = node.wait_state(Kind::Image, "debian", "failed").await.unwrap();
+    assert_eq!(text(&failed, "/status/conditions/0/reason"), "DigestMismatch");
+    assert_eq!(next().await, json!([]));
+    files(&host, (0, 0, 0)).await;
+    refused(&node, report(FetchReport::Done), "no longer stands").await;
+    let answer = node.ask(Request::MayBringIn).await.unwrap();
+    assert_eq!(answer, Answer::Done);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_north_side_gets_orders_and_only_operators_bring_in() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = RunningNode::start_as(folder.path(), &host, PeerRole::Console).await.unwrap();
+    assert!(node.client.open(Auth::Peer, Request::Fetches).await.is_err());
+    refused(&node, Request::MayBringIn, "log in").await;
+    let id = Uuid::from_u128(1);
+    let report = Request::FetchReport { id, report: FetchReport::Done };
+    refused(&node, report, "only the north side").await;
+    node.stop().await.unwrap();
+}
