@@ -80,6 +80,7 @@ impl Builder {
                 && std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted)
         };
         if is_current() {
+            builder.mount_points(&root)?;
             return Ok(builder);
         }
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -98,6 +99,7 @@ impl Builder {
         remove(&part)?;
         let sources = sources(&mirrors()?);
         command::run_logged(mmdebstrap(&part).args(sources), &dir.join("mmdebstrap.log"))?;
+        builder.mount_points(&part)?;
         remove(&old)?;
         if root.exists() {
             std::fs::rename(&root, &old)
@@ -108,6 +110,22 @@ impl Builder {
             .with_context(|| format!("cannot write {}", stamp.display()))?;
         remove(&old)?;
         Ok(builder)
+    }
+
+    /// Makes what [`Self::enter`] mounts over, where it is missing: the builder root belongs to root, so the program
+    /// of a user could not.
+    fn mount_points(&self, root: &Path) -> Result<()> {
+        let within = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+        let folders =
+            [within(&self.repo), within(&self.target), within(Path::new("/etc/ssl/certs"))];
+        if folders.iter().any(|folder| !folder.exists()) {
+            command::run(command::as_root("mkdir").arg("-p").args(&folders))?;
+        }
+        let resolver = within(Path::new("/etc/resolv.conf"));
+        if !resolver.exists() {
+            command::run(command::as_root("touch").arg(&resolver))?;
+        }
+        Ok(())
     }
 
     /// The builder root that must already be there.
