@@ -5,7 +5,7 @@
 //! masked and read-only parts of `/proc` and `/sys`, its own process, mount, host name, message and
 //! control-group namespaces, the pod's network namespace. Limits and devices are the unit's part.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
@@ -15,7 +15,7 @@ use oci_spec::runtime::{
     ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use skerry_containers::ContainerDesired;
-use skerry_model::Capabilities as Changes;
+use skerry_model::{Capabilities as Changes, Name};
 
 use crate::images::ImageRecord;
 use crate::user::User;
@@ -59,6 +59,14 @@ pub enum BundleError {
         /// The path.
         path: String,
     },
+    /// A volume that has not been made.
+    #[error("container `{container}` sees the volume `{volume}`, which is not there")]
+    NoVolume {
+        /// The container.
+        container: String,
+        /// The volume.
+        volume: String,
+    },
     /// A capability that the runtime does not know.
     #[error("there is no capability `{word}`")]
     Capability {
@@ -73,20 +81,21 @@ pub enum BundleError {
     Seccomp(#[from] serde_json::Error),
 }
 
-/// The configuration. `bundle` is the folder that it is for.
+/// The configuration. `bundle` is the folder that it is for, `volumes` where the pod's volumes lie.
 pub fn spec(
     desired: &ContainerDesired,
     image: &ImageRecord,
     user: &User,
     bundle: &Path,
     namespaces: &Path,
+    volumes: &BTreeMap<Name, PathBuf>,
 ) -> Result<Spec, BundleError> {
     Ok(SpecBuilder::default()
         .version("1.0.2")
         .hostname(desired.network.hostname.clone())
         .root(RootBuilder::default().path("rootfs").readonly(desired.read_only_root).build()?)
         .process(process(desired, image, user)?)
-        .mounts(mounts(desired, bundle)?)
+        .mounts(mounts(desired, bundle, volumes)?)
         .linux(linux(&namespaces.join(&desired.network.namespace))?)
         .build()?)
 }
@@ -154,7 +163,7 @@ fn arguments(desired: &ContainerDesired, image: &ImageRecord) -> Result<Vec<Stri
 /// The image's variables, then the pod's; the later one of a name counts.
 fn environment(desired: &ContainerDesired, image: &ImageRecord) -> Vec<String> {
     let hostname = format!("HOSTNAME={}", desired.network.hostname);
-    let own = desired.env.iter().map(|variable| format!("{}={}", variable.name, variable.value));
+    let own = desired.env.iter().map(|(name, value)| format!("{name}={}", value.reveal()));
     let all = [DEFAULT_PATH.to_owned(), hostname].into_iter().chain(image.env.clone()).chain(own);
     let mut list: Vec<String> = Vec::new();
     for variable in all.filter(|variable| !variable.contains('\0')) {
@@ -192,7 +201,11 @@ fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Result<Mou
         .build()
 }
 
-fn mounts(desired: &ContainerDesired, bundle: &Path) -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(
+    desired: &ContainerDesired,
+    bundle: &Path,
+    volumes: &BTreeMap<Name, PathBuf>,
+) -> Result<Vec<Mount>, BundleError> {
     let quiet = ["nosuid", "noexec", "nodev"];
     let mut list = vec![
         mount("proc", "proc", "/proc", &quiet)?,
@@ -211,6 +224,15 @@ fn mounts(desired: &ContainerDesired, bundle: &Path) -> Result<Vec<Mount>, OciSp
     for folder in &desired.tmpfs {
         let size = format!("size={}m", folder.size_mib);
         list.push(mount("tmpfs", "tmpfs", &folder.path, &["nosuid", "nodev", "mode=1777", &size])?);
+    }
+    for seen in &desired.mounts {
+        let source = volumes.get(&seen.volume).ok_or_else(|| BundleError::NoVolume {
+            container: desired.name.to_string(),
+            volume: seen.volume.to_string(),
+        })?;
+        let access = if seen.read_only { "ro" } else { "rw" };
+        let options = ["bind", access, "nosuid", "nodev"];
+        list.push(mount("bind", &source.to_string_lossy(), &seen.path, &options)?);
     }
     for name in ETC_FILES {
         let source = bundle.join("etc").join(name);

@@ -1,13 +1,17 @@
 use serde_json::{Value, json};
-use skerry_model::{EnvVar, Tmpfs};
+use skerry_model::{Hidden, Tmpfs, VolumeMount};
 
 use super::*;
 use crate::testing::{desired, record};
 
+fn volumes() -> BTreeMap<Name, PathBuf> {
+    BTreeMap::from([("conf".parse().unwrap(), PathBuf::from("/v/conf/tree"))])
+}
+
 fn config(desired: &ContainerDesired, image: &ImageRecord) -> Value {
     let user = User { uid: 33, gid: 34, groups: vec![7] };
     let bundle = Path::new("/run/skerry/pods/x/web");
-    let spec = spec(desired, image, &user, bundle, Path::new("/run/netns")).unwrap();
+    let spec = spec(desired, image, &user, bundle, Path::new("/run/netns"), &volumes()).unwrap();
     serde_json::to_value(spec).unwrap()
 }
 
@@ -103,10 +107,7 @@ fn words_come_from_pod_and_image_by_rule() {
 #[test]
 fn the_pods_variables_win() {
     let mut desired = desired("web");
-    desired.env = vec![
-        EnvVar { name: "A".into(), value: "pod".into() },
-        EnvVar { name: "B".into(), value: "x=y".into() },
-    ];
+    desired.env = vec![("A".into(), Hidden::new("pod")), ("B".into(), Hidden::new("x=y"))];
     let env = config(&desired, &record())["process"]["env"].clone();
     assert_eq!(env, json!([DEFAULT_PATH, "HOSTNAME=web", "A=pod", "B=x=y"]));
 }
@@ -114,7 +115,7 @@ fn the_pods_variables_win() {
 #[test]
 fn an_image_without_a_command_or_with_an_odd_folder_is_refused() {
     let try_it = |image: &ImageRecord| {
-        spec(&desired("web"), image, &User::default(), Path::new("/b"), Path::new("/n"))
+        spec(&desired("web"), image, &User::default(), Path::new("/b"), Path::new("/n"), &volumes())
     };
     let mut image = record();
     image.entrypoint.clear();
@@ -161,6 +162,22 @@ fn what_the_pod_says_of_place_user_and_powers_holds() {
     desired.capabilities.drop = vec!["ALL".to_owned()];
     assert_eq!(powers(&desired), [json!("CAP_NET_RAW")]);
     desired.capabilities.add = vec!["NONSENSE".to_owned()];
-    let made = spec(&desired, &record(), &User::default(), Path::new("/b"), Path::new("/n"));
+    let made =
+        spec(&desired, &record(), &User::default(), Path::new("/b"), Path::new("/n"), &volumes());
     assert!(matches!(made, Err(BundleError::Capability { .. })), "{made:?}");
+}
+
+#[test]
+fn volumes_are_bound_as_the_container_says() {
+    let mut desired = desired("web");
+    let path = "/etc/app".to_owned();
+    desired.mounts = vec![VolumeMount { volume: "conf".parse().unwrap(), path, read_only: true }];
+    let made = config(&desired, &record());
+    let bound = made["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/etc/app");
+    assert_eq!(bound.unwrap()["source"], "/v/conf/tree");
+    assert_eq!(bound.unwrap()["options"], json!(["bind", "ro", "nosuid", "nodev"]));
+    desired.mounts[0].volume = "other".parse().unwrap();
+    let none =
+        spec(&desired, &record(), &User::default(), Path::new("/b"), Path::new("/n"), &volumes());
+    assert!(matches!(none, Err(BundleError::NoVolume { .. })), "{none:?}");
 }

@@ -26,6 +26,7 @@ mod testing;
 mod unpack;
 mod unpacker;
 mod user;
+mod volumes;
 
 pub use blobs::{BlobError, BlobStore};
 pub use places::Places;

@@ -14,7 +14,9 @@ use serde_json::json;
 use skerry_containers::{
     ContainerDesired, Exit, PodNetwork, PodWanted, Run, RuntimeFault, Want, plan,
 };
+use skerry_containers::{VolumeContent, VolumeDesired, VolumeFile};
 use skerry_linux_host::systemd::{Active, MainExit, UnitStatus};
+use skerry_model::{Hidden, Medium};
 use tokio::process::{Child, Command};
 
 use super::*;
@@ -91,10 +93,11 @@ async fn host(words: &[&str]) {
 
 #[async_trait]
 impl Supervisor for Direct {
-    async fn mount(&self, mount: &RootMount) -> Result<(), RuntimeError> {
+    async fn mount(&self, mount: &HostMount) -> Result<(), RuntimeError> {
         if !self.is_mounted(&mount.target).await? {
             let target = mount.target.to_str().unwrap();
-            succeed(&["mount", "-t", "overlay", "overlay", "-o", &mount.options, target]).await;
+            let kind = mount.kind;
+            succeed(&["mount", "-t", kind, kind, "-o", &mount.options, target]).await;
         }
         Ok(())
     }
@@ -260,7 +263,8 @@ impl Stage {
         let spec = json!({"name": "main", "image": "tiny", "command": command,
             "env": [{"name": "B", "value": "pod"}]});
         let spec = serde_json::from_value(spec).unwrap();
-        ContainerDesired::new(&spec, self.image.clone(), self.network.clone(), 5)
+        let env = vec![("B".to_owned(), Hidden::new("pod"))];
+        ContainerDesired::new(&spec, self.image.clone(), self.network.clone(), 5, env)
     }
 
     fn shell(&self, script: &str) -> ContainerDesired {
@@ -275,7 +279,8 @@ impl Stage {
     /// Plans once and does it.
     async fn push(&self, want: Want, gone: bool) -> usize {
         let containers = if gone { vec![] } else { vec![("main".parse().unwrap(), want)] };
-        let wanted = PodWanted { pod: self.pod, containers, gone, kill_strays: true };
+        let wanted =
+            PodWanted { pod: self.pod, containers, gone, volumes: Some(vec![]), kill_strays: true };
         let observed = self.containers.observe(self.pod).await.unwrap();
         let steps = plan(&wanted, &observed);
         for step in &steps {
@@ -425,6 +430,87 @@ async fn probes_are_answered_from_within_the_pod() {
     stage.clear().await;
 }
 
+/// Each sort of volume, seen by a real container; files change under it, and nothing is left behind.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn volumes_are_seen_change_and_go() {
+    let stage = Stage::new().await;
+    let files = |text: &str| {
+        let file = VolumeFile { name: "motd".to_owned(), content: Hidden::new(text) };
+        let content = VolumeContent::Files { files: vec![file], mode: 0o444, uid: 0, gid: 0 };
+        VolumeDesired::new("files".parse().unwrap(), content)
+    };
+    let others = [
+        VolumeDesired::empty("disk".parse().unwrap(), Medium::Disk, None),
+        VolumeDesired::empty("memory".parse().unwrap(), Medium::Memory, Some(2)),
+    ];
+    let script = r#"
+        b=/bin/busybox
+        try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name: allowed"; else echo "$name: refused"; fi; }
+        try files $b touch /conf/x
+        try over $b sh -c 'echo x > /conf/motd'
+        try disk $b touch /disk/here
+        try locked $b touch /locked/there
+        try memory $b touch /memory/here
+        try much $b dd if=/dev/zero of=/memory/big bs=1M count=3
+        echo "first: $($b cat /conf/motd)"
+        while [ "$($b cat /conf/motd)" = one ]; do $b sleep 0.1; done
+        echo "second: $($b cat /conf/motd)"
+        exit 7
+    "#;
+    let spec = json!({"name": "main", "image": "tiny", "command": ["/bin/sh", "-c", script],
+        "mounts": [{"volume": "files", "path": "/conf", "read_only": true}, {"volume": "disk", "path": "/disk"},
+            {"volume": "disk", "path": "/locked", "read_only": true},
+            {"volume": "memory", "path": "/memory"}]});
+    let spec = serde_json::from_value(spec).unwrap();
+    let desired =
+        ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5, vec![]);
+    let step = async |want: Want, text: &str| {
+        let volumes = [&[files(text)][..], &others].concat();
+        let wanted = PodWanted {
+            pod: stage.pod,
+            containers: vec![("main".parse().unwrap(), want)],
+            volumes: Some(volumes),
+            gone: false,
+            kill_strays: false,
+        };
+        let steps = plan(&wanted, &stage.containers.observe(stage.pod).await.unwrap());
+        for step in &steps {
+            stage.containers.apply(step).await.unwrap_or_else(|e| panic!("{step}: {}", e.chain()));
+        }
+        steps.len()
+    };
+    assert_eq!(step(Want::Run(Box::new(desired)), "one").await, 8);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !stage.log().contains("first: one") {
+        assert!(Instant::now() < deadline, "{}", stage.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(step(Want::Hold, "one").await, 0);
+    assert_eq!(step(Want::Hold, "two").await, 1, "the files are exchanged under it");
+    let end = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
+    assert!(matches!(end, Run::Ended { exit: Exit::Code(7), .. }), "{end:?} {}", stage.log());
+    let log = stage.log();
+    for (name, value) in [
+        ("files:", "refused"),
+        ("over:", "refused"),
+        ("disk:", "allowed"),
+        ("locked:", "refused"),
+        ("memory:", "allowed"),
+        ("much:", "refused"),
+        ("second:", "two"),
+    ] {
+        assert_eq!(field(&log, name), value, "{name}\n{log}");
+    }
+    let data = stage.folder.path().join("data/pod-volumes");
+    assert!(data.join(stage.pod.to_string()).join("disk/tree/here").exists());
+    let kept = stage.folder.path().join("run/pod-volumes");
+    let pod = stage.pod.to_string();
+    while stage.push(Want::Hold, true).await > 0 {}
+    assert!(!data.join(&pod).exists() && !kept.join(&pod).exists());
+    stage.clear().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, crun, a static busybox and ip"]
 async fn place_user_powers_and_folders_are_those_of_the_pod() {
@@ -446,7 +532,7 @@ async fn place_user_powers_and_folders_are_those_of_the_pod() {
         "capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}});
     let desired = |spec: &serde_json::Value| {
         let spec = serde_json::from_value(spec.clone()).unwrap();
-        ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5)
+        ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5, vec![])
     };
     assert_eq!(stage.run_to_end(desired(&spec)).await, Exit::Code(1), "{}", stage.log());
     let log = stage.log();
@@ -596,6 +682,7 @@ async fn work_cut_short_is_completed() {
             let wanted = PodWanted {
                 pod: stage.pod,
                 containers: vec![(main.clone(), want)],
+                volumes: Some(vec![]),
                 gone: false,
                 kill_strays: false,
             };

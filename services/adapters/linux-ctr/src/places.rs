@@ -5,6 +5,8 @@
 //! <data>/blobs/                         images as they were brought in, by digest
 //! <data>/pods/<pod>/<container>/        made, upper/, work/: the writable layer
 //! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid: the bundle
+//! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
+//! <run>/pod-volumes/<pod>/<volume>/     files, and folders in memory
 //! <run>/crun/                           crun's own records
 //! ```
 //!
@@ -71,6 +73,21 @@ impl Places {
     /// A pod's bundles.
     pub fn pod_bundles(&self, pod: Id<Pod>) -> PathBuf {
         self.all_bundles().join(pod.to_string())
+    }
+
+    /// The folders of all pods' volumes: on disk, in memory.
+    pub fn all_volumes(&self) -> [PathBuf; 2] {
+        [self.data.join("pod-volumes"), self.run.join("pod-volumes")]
+    }
+
+    /// A pod's volumes on disk.
+    pub fn pod_disk_volumes(&self, pod: Id<Pod>) -> PathBuf {
+        self.data.join("pod-volumes").join(pod.to_string())
+    }
+
+    /// A pod's volumes in memory.
+    pub fn pod_run_volumes(&self, pod: Id<Pod>) -> PathBuf {
+        self.run.join("pod-volumes").join(pod.to_string())
     }
 
     /// A container's writable layer.

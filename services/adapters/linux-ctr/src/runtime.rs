@@ -1,5 +1,6 @@
 //! The container runtime of the domain's port: folders here, units and mounts through a [`Supervisor`].
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +10,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use skerry_containers::{
     Answer, ContainerDesired, ContainerObserved, ContainerRuntime, ImageArchive, LogLines,
-    LogRequest, PodObserved, PodStep, Question, RuntimeError, RuntimeEvent, RuntimeFault,
+    LogRequest, Part, PodObserved, PodStep, Question, RuntimeError, RuntimeEvent, RuntimeFault,
+    VolumeContent, VolumeDesired,
 };
 use skerry_linux_host::systemd::Systemd;
 use skerry_model::{Id, Name, Pod};
@@ -24,9 +26,9 @@ use crate::observe::run_of;
 use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
 use crate::service::ContainerUnit;
 use crate::source::SourceError;
-use crate::supervisor::{RootMount, Supervisor};
+use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
-use crate::{folders, logs, probe, user};
+use crate::{folders, logs, probe, user, volumes};
 
 /// Options of a mount that still fit into the one page that the kernel takes.
 const MAX_OPTIONS: usize = 4000;
@@ -103,6 +105,7 @@ impl ContainerRuntime for LinuxContainers {
         let places = &self.inner.places;
         let mut names = folders::names(&places.all_layers());
         names.extend(folders::names(&places.all_bundles()));
+        names.extend(places.all_volumes().iter().flat_map(|all| folders::names(all)));
         let mut pods: Vec<Id<Pod>> = names.iter().filter_map(|name| name.parse().ok()).collect();
         pods.sort();
         pods.dedup();
@@ -142,7 +145,8 @@ impl Inner {
 
     async fn observe(&self, pod: Id<Pod>) -> Result<PodObserved, RuntimeError> {
         let mut observed = PodObserved {
-            folders: self.places.pod_layers(pod).exists() || self.places.pod_bundles(pod).exists(),
+            folders: self.pod_folders(pod).iter().any(|folder| folder.exists()),
+            volumes: self.volumes(pod).await?,
             images: self.library()?.present(),
             ..PodObserved::default()
         };
@@ -164,6 +168,59 @@ impl Inner {
             }
         }
         Ok(observed)
+    }
+
+    /// All folders that are the pod's own.
+    fn pod_folders(&self, pod: Id<Pod>) -> [PathBuf; 4] {
+        let places = &self.places;
+        [
+            places.pod_bundles(pod),
+            places.pod_layers(pod),
+            places.pod_run_volumes(pod),
+            places.pod_disk_volumes(pod),
+        ]
+    }
+
+    /// The pod's volumes. One in memory whose file system is not there is broken.
+    async fn volumes(&self, pod: Id<Pod>) -> Result<BTreeMap<Name, Part>, RuntimeError> {
+        let mut found = BTreeMap::new();
+        for (name, folder, part) in volumes::observed(&self.places, pod) {
+            let in_memory = matches!(&part, Part::Made(from) if from.starts_with("memory:"));
+            let whole = !in_memory || self.supervisor.is_mounted(&volumes::tree(&folder)).await?;
+            // Of two of one name, from before and after a change of its sort, neither counts.
+            let part = if whole && !found.contains_key(&name) { part } else { Part::Broken };
+            found.insert(name, part);
+        }
+        Ok(found)
+    }
+
+    async fn make_volume(&self, pod: Id<Pod>, volume: &VolumeDesired) -> Result<(), RuntimeError> {
+        let folder = volumes::folder(&self.places, pod, &volume.name, &volume.content);
+        let exchanges = matches!(volume.content, VolumeContent::Files { .. });
+        if !exchanges || !folder.exists() {
+            // Whatever was there of another sort, or half made.
+            self.remove_volume(pod, &volume.name).await?;
+        }
+        let failed = io_failed("cannot make a volume");
+        volumes::make(&folder, volume).map_err(failed)?;
+        if let VolumeContent::Memory { size_mib } = &volume.content {
+            let options = format!("nosuid,nodev,mode=777,size={size_mib}m");
+            let target = volumes::tree(&folder);
+            self.supervisor.mount(&HostMount { kind: "tmpfs", target, options }).await?;
+        }
+        folders::mark(&folder, &volume.made_from).map_err(io_failed("cannot mark a volume"))
+    }
+
+    async fn remove_volume(&self, pod: Id<Pod>, volume: &Name) -> Result<(), RuntimeError> {
+        for all in [self.places.pod_run_volumes(pod), self.places.pod_disk_volumes(pod)] {
+            let folder = all.join(volume.as_str());
+            if !folder.exists() {
+                continue;
+            }
+            self.supervisor.unmount(&volumes::tree(&folder)).await?;
+            folders::remove(&folder).map_err(io_failed("cannot remove a volume"))?;
+        }
+        Ok(())
     }
 
     /// The container's first process, as crun wrote it.
@@ -205,6 +262,8 @@ impl Inner {
                 folders::remove(&self.places.layer(*pod, container))
                     .map_err(io_failed("cannot remove a writable layer"))
             }
+            PodStep::MakeVolume { pod, volume } => self.make_volume(*pod, volume).await,
+            PodStep::RemoveVolume { pod, volume } => self.remove_volume(*pod, volume).await,
             PodStep::RemoveFolders { pod } => self.remove_folders(*pod),
         }
     }
@@ -243,10 +302,12 @@ impl Inner {
         let named = if desired.user.is_empty() { &image.user } else { &desired.user };
         let user = user::find(named, &layers)
             .map_err(|error| refused("the container has no usable user", error.into()))?;
-        let spec = spec(desired, &image, &user, &bundle, &self.places.namespaces);
+        let seen = self.seen_volumes(pod, desired);
+        let spec = spec(desired, &image, &user, &bundle, &self.places.namespaces, &seen);
         let spec = spec.map_err(|error| match error {
             BundleError::NoCommand { .. }
             | BundleError::WorkingDirectory { .. }
+            | BundleError::NoVolume { .. }
             | BundleError::Capability { .. } => {
                 refused("the container cannot be described", error.into())
             }
@@ -265,6 +326,13 @@ impl Inner {
             folders::mark(&bundle, &desired.bundle)
         };
         write().map_err(io_failed("cannot write a bundle"))
+    }
+
+    /// Where the volumes that a container sees lie. They are made before its bundle.
+    fn seen_volumes(&self, pod: Id<Pod>, desired: &ContainerDesired) -> BTreeMap<Name, PathBuf> {
+        let all = volumes::observed(&self.places, pod).into_iter();
+        let seen = all.filter(|(name, ..)| desired.mounts.iter().any(|m| m.volume == *name));
+        seen.map(|(name, folder, _)| (name, volumes::tree(&folder))).collect()
     }
 
     fn image(&self, desired: &ContainerDesired) -> Result<ImageRecord, RuntimeError> {
@@ -301,7 +369,7 @@ impl Inner {
             return Err(RuntimeError::new(RuntimeFault::Refused, what));
         }
         let target = self.places.root(pod, &desired.name);
-        self.supervisor.mount(&RootMount { target, options }).await
+        self.supervisor.mount(&HostMount { kind: "overlay", target, options }).await
     }
 
     async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
@@ -319,9 +387,8 @@ impl Inner {
     }
 
     fn remove_folders(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
-        folders::remove_empty(&self.places.pod_bundles(pod))
-            .and_then(|()| folders::remove_empty(&self.places.pod_layers(pod)))
-            .map_err(io_failed("cannot remove a pod's folders"))
+        let removed = self.pod_folders(pod).iter().try_for_each(|one| folders::remove_empty(one));
+        removed.map_err(io_failed("cannot remove a pod's folders"))
     }
 }
 

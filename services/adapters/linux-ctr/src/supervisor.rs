@@ -20,12 +20,14 @@ const SIGKILL: i32 = 9;
 const PROBE_MEMORY: u64 = 64 << 20;
 const PROBE_TASKS: u64 = 64;
 
-/// A root file system to mount.
+/// A file system to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootMount {
+pub struct HostMount {
+    /// `overlay` or `tmpfs`.
+    pub kind: &'static str,
     /// Where.
     pub target: PathBuf,
-    /// overlayfs' options.
+    /// Its options.
     pub options: String,
 }
 
@@ -51,8 +53,8 @@ impl Ended {
 /// Keeps units and mounts. All calls are idempotent.
 #[async_trait]
 pub trait Supervisor: Send + Sync + 'static {
-    /// Mounts a root file system in the host's mount namespace.
-    async fn mount(&self, mount: &RootMount) -> Result<(), RuntimeError>;
+    /// Mounts a file system in the host's mount namespace.
+    async fn mount(&self, mount: &HostMount) -> Result<(), RuntimeError>;
     /// Takes a mount away.
     async fn unmount(&self, target: &Path) -> Result<(), RuntimeError>;
     /// Whether something is mounted there.
@@ -84,10 +86,10 @@ fn passing(what: String) -> impl FnOnce(SystemdError) -> RuntimeError {
 
 #[async_trait]
 impl Supervisor for Systemd {
-    async fn mount(&self, mount: &RootMount) -> Result<(), RuntimeError> {
+    async fn mount(&self, mount: &HostMount) -> Result<(), RuntimeError> {
         let target = mount.target.to_string_lossy();
         let mounted =
-            Systemd::mount(self, "overlay", &target, "overlay", &mount.options, DEADLINE).await;
+            Systemd::mount(self, mount.kind, &target, mount.kind, &mount.options, DEADLINE).await;
         match mounted {
             Err(error) if error.is_unit_exists() && self.is_mounted(&mount.target).await? => Ok(()),
             other => other.map_err(passing(format!("cannot mount {target}"))),

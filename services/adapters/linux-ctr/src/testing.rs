@@ -247,7 +247,7 @@ pub(crate) fn desired(name: &str) -> ContainerDesired {
         address: Ipv4Addr::new(10, 0, 0, 5),
         gateway: Ipv4Addr::new(10, 0, 0, 1),
     };
-    ContainerDesired::new(&spec, image, network, 30)
+    ContainerDesired::new(&spec, image, network, 30, Vec::new())
 }
 
 /// An image that says little.

@@ -30,6 +30,7 @@ impl SimContainers {
     /// Layers and logs are on disk; processes, mounts and bundles are not.
     pub(crate) fn power_cut(&mut self) {
         for pod in self.pods.values_mut() {
+            pod.volumes.retain(|_, part| *part == Part::Made("disk".to_owned()));
             for container in pod.containers.values_mut() {
                 container.run = Run::Absent;
                 container.mounted = false;
@@ -155,6 +156,14 @@ fn take(world: &mut World, step: &PodStep) -> Result<(), String> {
         }
         PodStep::RemoveLayer { pod, container } => {
             state.container(*pod, container).layer = Part::Absent;
+        }
+        PodStep::MakeVolume { pod, volume } => {
+            let pod = state.pods.entry(*pod).or_default();
+            pod.folders = true;
+            pod.volumes.insert(volume.name.clone(), Part::Made(volume.made_from.clone()));
+        }
+        PodStep::RemoveVolume { pod, volume } => {
+            state.pods.entry(*pod).or_default().volumes.remove(volume);
         }
         PodStep::RemoveFolders { pod } => {
             state.pods.remove(pod);

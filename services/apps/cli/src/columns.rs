@@ -28,6 +28,16 @@ pub fn list(kind: Kind, documents: &[Value], now: Timestamp) -> String {
     table(&heading, &rows)
 }
 
+/// The keys of a config or secret.
+fn keys(document: &Value, pointer: &str) -> String {
+    let names: Vec<&str> = match document.pointer(pointer) {
+        Some(Value::Object(map)) => map.keys().map(String::as_str).collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    crate::text::clean(&names.join(", "))
+}
+
 fn columns(kind: Kind) -> Vec<Column> {
     let mut columns = vec![column("NAME", |d, _| cell(d, "/metadata/name"))];
     columns.extend(match kind {
@@ -38,6 +48,8 @@ fn columns(kind: Kind) -> Vec<Column> {
             column("PUBLISHED", |d, _| published(d)),
             column("RESTARTS", |d, _| cell(d, "/status/containers/0/restarts")),
         ],
+        Kind::Config => vec![column("KEYS", |d, _| keys(d, "/spec/data"))],
+        Kind::Secret => vec![column("KEYS", |d, _| keys(d, "/spec/keys"))],
         Kind::Vm => vec![
             column("STATE", |d, _| workload_state(d)),
             column("IMAGE", |d, _| cell(d, "/spec/image")),

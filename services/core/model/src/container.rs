@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Name, Probe, Validate};
+use crate::{Invalid, Name, Probe, Validate, VolumeMount};
 
 /// What Linux lets a root user do, capability by capability, without the `CAP_` in front.
 const CAPABILITIES: [&str; 41] = [
@@ -57,7 +57,26 @@ pub struct EnvVar {
     /// Name: letters, digits and `_`, not starting with a digit.
     pub name: String,
     /// Value; no NUL.
+    #[serde(default)]
     pub value: String,
+    /// The value is that of a config's key. A change counts from the container's next start.
+    #[serde(default)]
+    pub config: Option<KeyOf>,
+    /// The value is that of a secret's key. A change counts from the container's next start.
+    #[serde(default)]
+    pub secret: Option<KeyOf>,
+}
+
+/// A key of a config or a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KeyOf {
+    /// Name of the config or secret.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: Name,
+    /// The key.
+    pub key: String,
 }
 
 /// A folder in memory; what is in it is gone with the container's process.
@@ -121,6 +140,9 @@ pub struct Container {
     /// Folders in memory, at most 16.
     #[serde(default)]
     pub tmpfs: Vec<Tmpfs>,
+    /// Volumes of the pod that it sees, at most 32.
+    #[serde(default)]
+    pub mounts: Vec<VolumeMount>,
     /// Changes to what its root user may do.
     #[serde(default)]
     pub capabilities: Capabilities,
@@ -208,6 +230,13 @@ impl Validate for Container {
                 "a name must be letters, digits and _, not starting with a digit",
             );
             found.require(!variable.value.contains('\0'), "env", "a value must not contain NUL");
+            let given =
+                [!variable.value.is_empty(), variable.config.is_some(), variable.secret.is_some()];
+            found.require(
+                given.into_iter().filter(|given| *given).count() <= 1,
+                "env",
+                "a variable has one of `value`, `config` and `secret`",
+            );
         }
         let folder = &self.working_dir;
         found.require(
@@ -267,10 +296,13 @@ impl Container {
                 "a size must be 1 to 1048576 MiB",
             );
         }
-        let mut places: Vec<&str> = self.tmpfs.iter().map(|folder| folder.path.as_str()).collect();
+        found.require(self.mounts.len() <= 32, "mounts", "must be at most 32 volumes");
+        let tmpfs = self.tmpfs.iter().map(|folder| folder.path.trim_end_matches('/'));
+        let mounts = self.mounts.iter().map(|mount| mount.path.trim_end_matches('/'));
+        let mut places: Vec<&str> = tmpfs.chain(mounts).collect();
         places.sort_unstable();
         let twice = places.windows(2).any(|pair| pair.first() == pair.last());
-        found.require(!twice, "tmpfs", "each path may be given once");
+        found.require(!twice, "mounts", "each path may be given once, in `mounts` or `tmpfs`");
     }
 
     fn validate_capabilities(&self, found: &mut Invalid) {

@@ -27,6 +27,10 @@ pub enum Kind {
     Volume,
     /// Volumes as they were at one instant.
     Snapshot,
+    /// Texts for containers, as files or variables.
+    Config,
+    /// The same, of which no face gives the values back.
+    Secret,
     /// A virtual machine.
     Vm,
     /// Containers that share one network namespace.
@@ -39,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which an import must create them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Node,
         Self::User,
         Self::Session,
@@ -49,6 +53,8 @@ impl Kind {
         Self::Pool,
         Self::Volume,
         Self::Snapshot,
+        Self::Config,
+        Self::Secret,
         Self::Vm,
         Self::Pod,
         Self::Job,
@@ -67,6 +73,8 @@ impl Kind {
             Self::Pool => "Pool",
             Self::Volume => "Volume",
             Self::Snapshot => "Snapshot",
+            Self::Config => "Config",
+            Self::Secret => "Secret",
             Self::Vm => "Vm",
             Self::Pod => "Pod",
             Self::Job => "Job",
@@ -86,6 +94,8 @@ impl Kind {
             Self::Pool => "pools",
             Self::Volume => "volumes",
             Self::Snapshot => "snapshots",
+            Self::Config => "configs",
+            Self::Secret => "secrets",
             Self::Vm => "vms",
             Self::Pod => "pods",
             Self::Job => "jobs",

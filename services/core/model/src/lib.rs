@@ -7,8 +7,10 @@
 
 mod alarm;
 mod condition;
+mod config;
 mod container;
 mod disk;
+mod hidden;
 mod id;
 mod image;
 mod job;
@@ -17,6 +19,7 @@ mod meta;
 mod network;
 mod node;
 mod pod;
+mod pod_volume;
 mod pool;
 mod port;
 mod probe;
@@ -32,8 +35,10 @@ mod volume;
 
 pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
 pub use condition::{Condition, ConditionState, Conditions};
-pub use container::{Capabilities, Container, EnvVar, Tmpfs};
+pub use config::{Config, ConfigSpec, ConfigStatus, Secret, SecretSpec, SecretStatus};
+pub use container::{Capabilities, Container, EnvVar, KeyOf, Tmpfs};
 pub use disk::{DiskBus, DiskLimits, VmDisk};
+pub use hidden::Hidden;
 pub use id::{Id, ParseIdError};
 pub use image::{
     Image, ImageFile, ImageFirmware, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus,
@@ -44,6 +49,7 @@ pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
 pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
 pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
 pub use pod::{ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy};
+pub use pod_volume::{FilesOf, Medium, PodVolume, PodVolumeSource, VolumeMount};
 pub use pool::{Pool, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile};
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
 pub use probe::{Probe, ProbeCheck};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::vm::default_network;
 use crate::{
-    Conditions, Container, Id, Invalid, Kind, Name, Port, Power, Publish, ResourceKind, Timestamp,
-    Validate,
+    Conditions, Container, Id, Invalid, Kind, Name, PodVolume, Port, Power, Publish, ResourceKind,
+    Timestamp, Validate,
 };
 
 /// Marks [`crate::Resource`]s that are pods.
@@ -45,6 +45,9 @@ pub struct PodSpec {
     /// again whenever the whole pod starts anew.
     #[serde(default)]
     pub init: Vec<Container>,
+    /// Folders that its containers see, at most 32.
+    #[serde(default)]
+    pub volumes: Vec<PodVolume>,
     /// On or off.
     #[serde(default)]
     pub power: Power,
@@ -182,6 +185,7 @@ impl Validate for PodSpec {
         );
         found.require(self.init.len() <= 16, "spec.init", "must be at most 16 containers");
         self.validate_containers(found);
+        self.validate_volumes(found);
         for (index, container) in self.init.iter().enumerate() {
             let probed = container.probes().next().is_some();
             let field = format!("spec.init[{index}]");
@@ -193,6 +197,25 @@ impl Validate for PodSpec {
 }
 
 impl PodSpec {
+    fn validate_volumes(&self, found: &mut Invalid) {
+        found.require(self.volumes.len() <= 32, "spec.volumes", "must be at most 32 volumes");
+        for (index, volume) in self.volumes.iter().enumerate() {
+            let field = format!("spec.volumes[{index}]");
+            volume.validate_at(&field, found);
+            if self.volumes.iter().take(index).any(|other| other.name == volume.name) {
+                found.add(format!("{field}.name"), format!("`{}` is given twice", volume.name));
+            }
+        }
+        for (list, containers) in [("init", &self.init), ("containers", &self.containers)] {
+            for (index, container) in containers.iter().enumerate() {
+                for (place, mount) in container.mounts.iter().enumerate() {
+                    let field = format!("spec.{list}[{index}].mounts[{place}]");
+                    mount.validate_at(&field, &self.volumes, found);
+                }
+            }
+        }
+    }
+
     fn validate_containers(&self, found: &mut Invalid) {
         let mut names: Vec<&Name> = Vec::new();
         for (list, containers) in [("init", &self.init), ("containers", &self.containers)] {

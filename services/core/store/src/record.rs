@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skerry_model::{
-    Alarm, Document, DocumentError, Image, Job, Kind, LocalRef, Network, Node, Pod, Pool, Port,
-    ResourceKind, Session, Snapshot, User, Vm, Volume,
+    Alarm, Config, Document, DocumentError, Image, Job, Kind, LocalRef, Network, Node, Pod, Pool,
+    Port, ResourceKind, Secret, Session, Snapshot, User, Vm, Volume,
 };
 use uuid::Uuid;
 
@@ -259,6 +259,8 @@ pub(crate) fn check_shape(document: &Document) -> Result<(), DocumentError> {
         Kind::Pool => check::<Pool>(document),
         Kind::Volume => check::<Volume>(document),
         Kind::Snapshot => check::<Snapshot>(document),
+        Kind::Config => check::<Config>(document),
+        Kind::Secret => check::<Secret>(document),
         Kind::Vm => check::<Vm>(document),
         Kind::Pod => check::<Pod>(document),
         Kind::Job => check::<Job>(document),

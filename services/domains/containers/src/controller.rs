@@ -123,6 +123,7 @@ impl PodController {
             let facts = Facts {
                 pod: &pod,
                 ready: &gathered.ready,
+                volumes: gathered.volumes.as_deref(),
                 observed: &observed,
                 health: &health,
                 clocks,
@@ -328,7 +329,7 @@ impl Controller for PodController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Pod, Kind::Port, Kind::Image, Kind::Network]
+        &[Kind::Pod, Kind::Port, Kind::Image, Kind::Network, Kind::Config, Kind::Secret]
     }
 
     fn writes(&self) -> &'static [Kind] {

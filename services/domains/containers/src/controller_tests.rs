@@ -503,6 +503,93 @@ async fn other_probes_wait_for_the_startup_probe() {
     assert_eq!(world.container("a").restarts, 0);
 }
 
+impl World {
+    async fn put_config(&self, value: &str) {
+        let spec = skerry_model::ConfigSpec {
+            data: BTreeMap::from([("motd".to_owned(), value.to_owned())]),
+        };
+        let known = self.store.find::<skerry_model::Config>(&name("app")).unwrap();
+        put(&self.store, |tx| {
+            match known {
+                Some(known) => tx.put_spec(known.id(), None, spec),
+                None => {
+                    tx.create(NewResource::<skerry_model::Config>::new(id(5), name("app"), spec))
+                }
+            };
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_follow_their_config_and_variables_wait_for_the_next_start() {
+    let world = World::with_spec(serde_json::json!({
+        "volumes": [{"name": "conf", "source": {"config": {"name": "app"}}},
+            {"name": "scratch", "source": {"empty": {"medium": "memory"}}}],
+        "containers": [{"name": "a", "image": "tiny",
+            "env": [{"name": "MOTD", "config": {"name": "app", "key": "motd"}}],
+            "mounts": [{"volume": "conf", "path": "/conf"}]}]}))
+    .await;
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Pending);
+    assert!(world.status().reason.contains("no config `app`"), "{}", world.status().reason);
+    world.put_config("one").await;
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Running);
+    let steps = world.steps();
+    assert_eq!(steps[..2], ["make_volume conf", "make_volume scratch"]);
+    world.put_config("two").await;
+    let config = LocalRef { kind: Kind::Config, id: uuid::Uuid::from_u128(5) };
+    let change = |after| Change { revision: 1, subject: config, before: None, after };
+    let woken = world.controller.keys(&change(world.store.document(config)));
+    assert_eq!(woken, [key_of(world.pod)]);
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["make_volume conf"], "the process goes on");
+    world.end("a", Exit::Code(1), 1);
+    world.pass().await.unwrap();
+    let steps = world.steps();
+    assert!(steps.contains(&"write_bundle a".to_owned()), "the next start has the new value");
+    assert!(!steps.contains(&"make_layer a".to_owned()), "in the old layer");
+    // A config that is gone leaves what runs alone.
+    put(&world.store, |tx| {
+        tx.remove(id::<skerry_model::Config>(5));
+    })
+    .await;
+    world.pass().await.unwrap();
+    assert_eq!((world.steps(), world.state()), (vec![], PodState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_sort_of_volume_takes_the_pod_down_first() {
+    let spec = |source: serde_json::Value| {
+        serde_json::json!({"volumes": [{"name": "v", "source": source}],
+            "containers": [{"name": "a", "image": "tiny",
+                "mounts": [{"volume": "v", "path": "/v"}]}, {"name": "b", "image": "tiny"}]})
+    };
+    let world = World::with_spec(spec(serde_json::json!({"empty": {}}))).await;
+    world.pass().await.unwrap();
+    world.steps();
+    let memory = spec(serde_json::json!({"empty": {"medium": "memory"}}));
+    let memory = serde_json::from_value(memory).unwrap();
+    world.change(|present| *present = memory).await;
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), ["stop b", "stop a"]);
+    world.finish_stops();
+    world.pass().await.unwrap();
+    let steps = world.steps();
+    let place = |word: &str| steps.iter().position(|step| step == word).unwrap();
+    assert!(place("remove_volume v") < place("make_volume v"));
+    assert!(place("make_volume v") < place("start a"));
+    assert_eq!(world.state(), PodState::Running);
+    world.remove().await;
+    for _ in 0..3 {
+        world.pass().await.unwrap();
+        world.finish_stops();
+    }
+    assert_eq!(world.steps().last().unwrap(), "remove_folders pod");
+    assert!(world.store.get(world.pod).unwrap().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kill_for_want_of_memory_is_told_until_a_good_run() {
     let mut world = World::ready(&["a"], "always").await;

@@ -10,11 +10,12 @@ use skerry_model::{
     ContainerState, LocalRef, Name, Phase, Pod, PodState, Power, Resource, RestartPolicy,
 };
 
+use crate::desired::same_definition;
 use crate::memory::{Clocks, PodMemory};
 use crate::prober::Report;
 use crate::{
     ContainerDesired, ContainerObserved, Exit, Health, Part, PodEvent, PodObserved, PodWanted, Run,
-    Want,
+    VolumeDesired, Want,
 };
 
 /// Something that a pod needs and that is not there yet.
@@ -32,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub pod: &'a Resource<Pod>,
     /// The containers with their images and network, or what is missing.
     pub ready: &'a Result<Vec<ContainerDesired>, Missing>,
+    /// Its volumes, unless something of them is missing.
+    pub volumes: Option<&'a [VolumeDesired]>,
     /// What is there.
     pub observed: &'a PodObserved,
     /// What probes say of the runs that are there.
@@ -77,8 +80,17 @@ impl Facts<'_> {
     /// Whether it is known to be made from something else than is wanted.
     fn is_stale(&self, name: &Name, found: &ContainerObserved) -> bool {
         self.desired(name).is_some_and(
-            |desired| matches!(&found.bundle, Part::Made(bundle) if *bundle != desired.bundle),
+            |desired| matches!(&found.bundle, Part::Made(bundle) if !same_definition(bundle, &desired.bundle)),
         )
+    }
+
+    /// Whether a volume is to become something that it cannot become while containers look at it.
+    fn volumes_differ(&self) -> bool {
+        let differs = |volume: &VolumeDesired| match self.observed.volumes.get(&volume.name) {
+            Some(Part::Made(from)) => !volume.fits(from),
+            _ => false,
+        };
+        self.volumes.is_some_and(|volumes| volumes.iter().any(differs))
     }
 
     /// Whether what it was made from, its surroundings aside, is known to be something else than is wanted.
@@ -103,7 +115,9 @@ impl Facts<'_> {
 
     fn wanted(&self, containers: Vec<(Name, Want)>, memory: &PodMemory, gone: bool) -> PodWanted {
         let kill_strays = memory.kill_now(self.clocks.now);
-        PodWanted { pod: self.pod.id(), containers, gone, kill_strays }
+        // What a removed pod has goes; of a pod that is down nothing is exchanged.
+        let volumes = if gone { Some(Vec::new()) } else { self.volumes.map(<[_]>::to_vec) };
+        PodWanted { pod: self.pod.id(), containers, volumes, gone, kill_strays }
     }
 }
 
@@ -138,6 +152,9 @@ pub(crate) fn decide(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
         memory.restart = false;
         memory.fresh = true;
         memory.forget_failures();
+    }
+    if facts.observed.any_live() && facts.volumes_differ() {
+        return down(facts, memory);
     }
     up(facts, memory)
 }

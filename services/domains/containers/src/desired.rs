@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
-use skerry_model::{Capabilities, Container, EnvVar, Id, Name, Pod, Tmpfs};
+use skerry_model::{Capabilities, Container, Hidden, Id, Name, Pod, Tmpfs, VolumeMount};
+
+use crate::VolumeDesired;
 
 /// Where a container's image lies: in an archive, or in the node's store of blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,8 +49,8 @@ pub struct ContainerDesired {
     pub command: Vec<String>,
     /// Arguments; the image's own if this and `command` are empty.
     pub args: Vec<String>,
-    /// Added to the image's environment.
-    pub env: Vec<EnvVar>,
+    /// Added to the image's environment: names and values, those of configs and secrets put in.
+    pub env: Vec<(String, Hidden)>,
     /// Where the program starts; where the image says if empty.
     pub working_dir: String,
     /// Who it runs as; who the image says if empty.
@@ -57,6 +59,8 @@ pub struct ContainerDesired {
     pub read_only_root: bool,
     /// Folders in memory.
     pub tmpfs: Vec<Tmpfs>,
+    /// Volumes of the pod that it sees.
+    pub mounts: Vec<VolumeMount>,
     /// Changes to the short list of capabilities.
     pub capabilities: Capabilities,
     /// Hard memory limit in MiB.
@@ -73,30 +77,39 @@ pub struct ContainerDesired {
     pub network: PodNetwork,
     /// Names the container's definition and image. The writable layer lives as long as this.
     pub layer: String,
-    /// Names all that the bundle is made from: the above and the network.
+    /// Names all that the bundle is made from: the above and the network, and behind a dot the values that come
+    /// from configs and secrets. These alone are no reason to replace what runs: they count from the next start.
     pub bundle: String,
 }
 
 impl ContainerDesired {
-    /// Puts together what a specification says with what its image and port turned out to be.
+    /// Puts together what a specification says with what its image and port turned out to be. `env` are its
+    /// variables with their values.
     pub fn new(
         spec: &Container,
         image: ImageArchive,
         network: PodNetwork,
         stop_timeout_s: u32,
+        env: Vec<(String, Hidden)>,
     ) -> Self {
         let layer = layer_fingerprint(spec, &image);
-        let bundle = bundle_fingerprint(&layer, &network, stop_timeout_s);
+        let mut bundle = bundle_fingerprint(&layer, &network, stop_timeout_s);
+        if spec.env.iter().any(|variable| variable.config.is_some() || variable.secret.is_some()) {
+            let mut print = Fingerprint::default();
+            env.iter().for_each(|(name, value)| print.add(name, value.reveal()));
+            bundle = format!("{bundle}.{}", print.finish());
+        }
         Self {
             name: spec.name.clone(),
             image,
             command: spec.command.clone(),
             args: spec.args.clone(),
-            env: spec.env.clone(),
+            env,
             working_dir: spec.working_dir.clone(),
             user: spec.user.clone(),
             read_only_root: spec.read_only_root,
             tmpfs: spec.tmpfs.clone(),
+            mounts: spec.mounts.clone(),
             capabilities: spec.capabilities.clone(),
             memory_mib: spec.memory_mib,
             cpu_limit_m: spec.cpu_limit_m,
@@ -120,6 +133,11 @@ fn layer_fingerprint(spec: &Container, image: &ImageArchive) -> String {
     spec.command.iter().for_each(|word| print.add("command", word));
     spec.args.iter().for_each(|word| print.add("args", word));
     for variable in &spec.env {
+        for (kind, key) in [("config", &variable.config), ("secret", &variable.secret)] {
+            if let Some(key) = key {
+                print.add(kind, &format!("{}={} {}", variable.name, key.name, key.key));
+            }
+        }
         print.add("env", &format!("{}={}", variable.name, variable.value));
     }
     print.add("memory_mib", &spec.memory_mib.to_string());
@@ -143,6 +161,9 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     }
     for folder in &spec.tmpfs {
         print.add("tmpfs", &format!("{} {}", folder.size_mib, folder.path));
+    }
+    for mount in &spec.mounts {
+        print.add("mount", &format!("{} {} {}", mount.volume, mount.read_only, mount.path));
     }
     spec.capabilities.add.iter().for_each(|word| print.add("add", word));
     spec.capabilities.drop.iter().for_each(|word| print.add("drop", word));
@@ -168,19 +189,25 @@ fn bundle_fingerprint(layer: &str, network: &PodNetwork, stop_timeout_s: u32) ->
 
 /// A digest over keys and values, each with its length so that no two lists run together.
 #[derive(Default)]
-struct Fingerprint(Sha256);
+pub(crate) struct Fingerprint(Sha256);
 
 impl Fingerprint {
-    fn add(&mut self, key: &str, value: &str) {
+    pub fn add(&mut self, key: &str, value: &str) {
         for part in [key, value] {
             self.0.update(part.len().to_le_bytes());
             self.0.update(part.as_bytes());
         }
     }
 
-    fn finish(self) -> String {
+    pub fn finish(self) -> String {
         hex::encode(self.0.finalize().get(..16).unwrap_or_default())
     }
+}
+
+/// Whether two bundles are of one definition, whatever values from configs and secrets are in them.
+pub(crate) fn same_definition(one: &str, other: &str) -> bool {
+    let definition = |text: &str| text.split('.').next().map(str::to_owned);
+    definition(one) == definition(other)
 }
 
 /// Where a container should be.
@@ -210,6 +237,8 @@ pub struct PodWanted {
     /// Its containers, in the order in which they start. A container that is there but not listed here is
     /// to be gone.
     pub containers: Vec<(Name, Want)>,
+    /// Its volumes; `None` leaves them as they are. They are there before the first container.
+    pub volumes: Option<Vec<VolumeDesired>>,
     /// The pod itself is to be gone, once all its containers are.
     pub gone: bool,
     /// Containers that are not listed are killed instead of stopped.
@@ -228,11 +257,12 @@ mod tests {
         moved.address = Ipv4Addr::new(10, 0, 0, 99);
         let text = r#"{"name": "web", "image": "tiny"}"#;
         let spec: Container = serde_json::from_str(text).unwrap();
-        let again = ContainerDesired::new(&spec, first.image.clone(), moved, 30);
+        let again = ContainerDesired::new(&spec, first.image.clone(), moved, 30, Vec::new());
         assert_eq!(again.layer, first.layer);
         assert_ne!(again.bundle, first.bundle);
         let changed = Container { memory_mib: 65, ..spec };
-        let changed = ContainerDesired::new(&changed, first.image.clone(), network(), 30);
+        let changed =
+            ContainerDesired::new(&changed, first.image.clone(), network(), 30, Vec::new());
         assert_ne!(changed.layer, first.layer);
     }
 }

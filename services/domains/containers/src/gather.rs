@@ -1,12 +1,13 @@
 //! Collects from the store what a pod needs: its port, its network, its images.
 
 use skerry_model::{
-    Binding, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, Port, Resource,
+    Binding, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, PodVolumeSource,
+    Port, Resource,
 };
 use skerry_store::{Change, Store, StoreError};
 
 use crate::decide::Missing;
-use crate::{ContainerDesired, ImageArchive, PodNetwork};
+use crate::{ContainerDesired, ImageArchive, PodNetwork, VolumeDesired, values};
 
 /// What was found.
 pub(crate) struct Gathered {
@@ -14,6 +15,8 @@ pub(crate) struct Gathered {
     pub port: Option<Resource<Port>>,
     /// The network that its containers share, once it is wired.
     pub network: Option<PodNetwork>,
+    /// Its volumes, unless something of them is missing.
+    pub volumes: Option<Vec<VolumeDesired>>,
     /// The containers with all they need, or the first thing that is missing.
     pub ready: Result<Vec<ContainerDesired>, Missing>,
 }
@@ -27,8 +30,15 @@ pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, Sto
         None => None,
     };
     let network = wired(port.as_ref(), network.as_ref());
-    let ready = containers(store, pod, network.as_ref())?;
-    Ok(Gathered { port, network: network.ok(), ready })
+    let mut ready = containers(store, pod, network.as_ref())?;
+    let volumes = match values::volumes(store, pod)? {
+        Ok(volumes) => Some(volumes),
+        Err(missing) => {
+            ready = ready.and(Err(missing));
+            None
+        }
+    };
+    Ok(Gathered { port, network: network.ok(), volumes, ready })
 }
 
 fn containers(
@@ -43,17 +53,31 @@ fn containers(
     let mut list = Vec::new();
     for container in pod.spec.all_containers() {
         let found = store.find::<Image>(&container.image)?;
-        match archive(&container.image, found.as_ref()) {
-            Ok(image) => list.push(ContainerDesired::new(
-                container,
-                image,
-                network.clone(),
-                pod.spec.stop_timeout_s,
-            )),
+        let image = archive(&container.image, found.as_ref());
+        let env = values::environment(store, container)?;
+        match image.and_then(|image| Ok((image, env?))) {
+            Ok((image, env)) => {
+                let stop_timeout_s = pod.spec.stop_timeout_s;
+                let network = network.clone();
+                let mut desired =
+                    ContainerDesired::new(container, image, network, stop_timeout_s, env);
+                lock_files(pod, &mut desired);
+                list.push(desired);
+            }
             Err(missing) => return Ok(Err(missing)),
         }
     }
     Ok(Ok(list))
+}
+
+/// What comes from a config or a secret cannot be written, whatever the container says.
+fn lock_files(pod: &Resource<Pod>, desired: &mut ContainerDesired) {
+    for mount in &mut desired.mounts {
+        let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.volume);
+        let files =
+            volume.is_some_and(|volume| !matches!(volume.source, PodVolumeSource::Empty { .. }));
+        mount.read_only |= files;
+    }
 }
 
 fn missing(on: Option<LocalRef>, reason: impl Into<String>) -> Missing {
@@ -125,6 +149,14 @@ pub(crate) fn pods_that_need(store: &Store, change: &Change) -> Vec<LocalRef> {
             let uses = |pod: &&Resource<Pod>| {
                 pod.spec.all_containers().any(|container| container.image == name)
             };
+            pods.iter().filter(uses).map(Resource::local_ref).collect()
+        }
+        Kind::Config | Kind::Secret => {
+            let Some(name) = document.map(|document| document.metadata.name.clone()) else {
+                return Vec::new();
+            };
+            let pods = store.list::<Pod>().unwrap_or_default();
+            let uses = |pod: &&Resource<Pod>| values::names(pod, change.subject.kind, &name);
             pods.iter().filter(uses).map(Resource::local_ref).collect()
         }
         Kind::Network => {

@@ -23,6 +23,8 @@ mod status;
 mod step;
 #[cfg(test)]
 mod testing;
+mod values;
+mod volume;
 
 pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
 pub use controller::PodController;
@@ -36,6 +38,16 @@ pub use runtime::{
     RuntimeFault,
 };
 pub use step::PodStep;
+pub use volume::{VolumeContent, VolumeDesired, VolumeFile};
+
+/// Whether a pod names this config or secret.
+pub fn uses(
+    pod: &skerry_model::Resource<skerry_model::Pod>,
+    kind: skerry_model::Kind,
+    name: &skerry_model::Name,
+) -> bool {
+    values::names(pod, kind, name)
+}
 
 /// The name of the finalizer that keeps a pod's record until its parts are gone.
 pub const FINALIZER: &str = "containers";

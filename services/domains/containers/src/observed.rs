@@ -136,6 +136,8 @@ pub struct PodObserved {
     pub folders: bool,
     /// Its containers by name: whatever has a unit, a mount, a bundle or a layer.
     pub containers: BTreeMap<Name, ContainerObserved>,
+    /// Its volumes by name, made from what their parts name.
+    pub volumes: BTreeMap<Name, Part>,
     /// Archives whose images are unpacked, by SHA-256. Common to all pods.
     pub images: BTreeSet<String>,
 }
@@ -153,6 +155,8 @@ impl PodObserved {
 
     /// Whether nothing of the pod is left.
     pub fn is_empty(&self) -> bool {
-        !self.folders && self.containers.values().all(|container| !container.is_there())
+        !self.folders
+            && self.volumes.is_empty()
+            && self.containers.values().all(|container| !container.is_there())
     }
 }

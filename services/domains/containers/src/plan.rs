@@ -1,12 +1,14 @@
 //! The plan of a pod: a pure function of what is wanted and what is there.
 //!
-//! Order: first what must go, top-down (process, mount, bundle, layer), then what must come, bottom-up
-//! (image, layer, bundle, mount, process). A container whose process is still there keeps everything below
+//! Order: first what must go, top-down (process, mount, bundle, layer, volume), then what must come, bottom-up
+//! (volume, image, layer, bundle, mount, process). A container whose process is still there keeps everything below
 //! it: the next plan, made after the process has ended, goes on. Equal wanted and observed give no steps.
 
 use skerry_model::{Id, Name, Pod};
 
-use crate::{ContainerDesired, ContainerObserved, PodObserved, PodStep, PodWanted, Run, Want};
+use crate::{
+    ContainerDesired, ContainerObserved, Part, PodObserved, PodStep, PodWanted, Run, Want,
+};
 
 /// What to do next.
 pub fn plan(wanted: &PodWanted, observed: &PodObserved) -> Vec<PodStep> {
@@ -25,6 +27,7 @@ pub fn plan(wanted: &PodWanted, observed: &PodObserved) -> Vec<PodStep> {
             Want::Run(_) | Want::Hold => {}
         }
     }
+    volumes(wanted, observed, &mut steps);
     for (name, want) in &wanted.containers {
         if let Want::Run(desired) = want {
             let found = observed.container(name);
@@ -32,11 +35,46 @@ pub fn plan(wanted: &PodWanted, observed: &PodObserved) -> Vec<PodStep> {
             bring_up(pod, desired, &found, &mut steps);
         }
     }
-    let left = observed.containers.values().any(ContainerObserved::is_there);
+    let left = observed.containers.values().any(ContainerObserved::is_there)
+        || !observed.volumes.is_empty();
     if wanted.gone && observed.folders && !left {
         steps.push(PodStep::RemoveFolders { pod });
     }
     steps
+}
+
+/// Volumes come before the first container and go after the last. While containers look at them, only files are
+/// exchanged.
+fn volumes(wanted: &PodWanted, observed: &PodObserved, steps: &mut Vec<PodStep>) {
+    let Some(list) = &wanted.volumes else { return };
+    let pod = wanted.pod;
+    let live = observed.any_live();
+    let starts = wanted.containers.iter().any(|(_, want)| matches!(want, Want::Run(_)));
+    let there = observed.containers.values().any(ContainerObserved::is_there);
+    for (name, part) in &observed.volumes {
+        let found = list.iter().find(|volume| volume.name == *name);
+        let strange = found.is_none_or(|volume| match part {
+            Part::Made(from) => !volume.fits(from),
+            Part::Absent | Part::Broken => false,
+        });
+        // In a pod that goes, a bundle or layer that is still to be removed goes first.
+        let in_use = live || (wanted.gone && there);
+        if strange && !in_use {
+            steps.push(PodStep::RemoveVolume { pod, volume: name.clone() });
+        }
+    }
+    for volume in list {
+        let part = observed.volumes.get(&volume.name).cloned().unwrap_or_default();
+        let fits = matches!(&part, Part::Made(from) if volume.fits(from));
+        let present = part.is(&volume.made_from);
+        let exchange = fits && (live || starts);
+        let make = !fits && !live && starts;
+        // One that was added while containers run, or never was whole, is for those that start now.
+        let add = starts && !matches!(part, Part::Made(_));
+        if !present && (exchange || make || add) {
+            steps.push(PodStep::MakeVolume { pod, volume: Box::new(volume.clone()) });
+        }
+    }
 }
 
 fn take_down(

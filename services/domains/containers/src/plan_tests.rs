@@ -3,13 +3,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use skerry_model::Medium;
+
 use super::*;
 use crate::testing::{Machine, desired, image, name, pod};
-use crate::{Exit, Part};
+use crate::{Exit, VolumeDesired};
 
 fn wanted(containers: Vec<(&str, Want)>) -> PodWanted {
     let containers = containers.into_iter().map(|(text, want)| (name(text), want)).collect();
-    PodWanted { pod: pod(), containers, gone: false, kill_strays: false }
+    PodWanted { pod: pod(), containers, volumes: None, gone: false, kill_strays: false }
 }
 
 fn run(container: &str) -> Want {
@@ -51,7 +53,7 @@ fn what_runs_as_wanted_is_left_alone() {
 fn removal_goes_top_down_and_waits_for_the_process() {
     let mut machine = Machine::default();
     machine.settle(&wanted(vec![("a", run("a")), ("b", run("b"))]));
-    let gone = PodWanted { gone: true, ..wanted(vec![]) };
+    let gone = PodWanted { gone: true, volumes: Some(vec![]), ..wanted(vec![]) };
     assert_eq!(words(&plan(&gone, &machine.observed)), ["stop a", "stop b"]);
     machine.at(&name("a")).run = Run::Stopping;
     machine.at(&name("b")).run = Run::Absent;
@@ -143,9 +145,18 @@ fn any_container() -> impl Strategy<Value = ContainerObserved> {
 fn any_observed() -> impl Strategy<Value = PodObserved> {
     let name = prop_oneof![Just("a"), Just("b"), Just("stray")].prop_map(name);
     let containers = proptest::collection::btree_map(name, any_container(), 0..3);
-    (containers, any::<bool>()).prop_map(|(containers, known)| PodObserved {
-        folders: !containers.is_empty(),
+    let part = prop_oneof![
+        Just(Part::Broken),
+        Just(Part::Made("disk".to_owned())),
+        Just(Part::Made("memory:64".to_owned())),
+        Just(Part::Made("files:1".to_owned())),
+    ];
+    let volume = prop_oneof![Just("v"), Just("stray")].prop_map(crate::testing::name);
+    let volumes = proptest::collection::btree_map(volume, part, 0..3);
+    (containers, volumes, any::<bool>()).prop_map(|(containers, volumes, known)| PodObserved {
+        folders: !containers.is_empty() || !volumes.is_empty(),
         containers,
+        volumes,
         images: known.then(|| image().sha256).into_iter().collect(),
     })
 }
@@ -167,7 +178,9 @@ proptest! {
     ) {
         let mut machine = Machine { observed, runs: 0 };
         let containers = if gone { vec![] } else { vec![("a", a.clone()), ("b", b.clone())] };
-        let goal = PodWanted { gone, ..wanted(containers) };
+        let volume = VolumeDesired::empty(name("v"), Medium::Memory, None);
+        let volumes = Some(if gone { vec![] } else { vec![volume.clone()] });
+        let goal = PodWanted { gone, volumes, ..wanted(containers) };
         machine.settle(&goal);
         prop_assert_eq!(plan(&goal, &machine.observed), vec![]);
         if gone {
@@ -183,6 +196,15 @@ proptest! {
                 }
             }
             prop_assert!(!machine.observed.container(&name("stray")).is_there());
+            let found = machine.observed.volumes.get(&volume.name);
+            let whole = found.is_some_and(|part| part.is(&volume.made_from));
+            if !machine.observed.any_live() {
+                prop_assert!(machine.observed.volumes.keys().all(|other| *other == volume.name));
+                prop_assert!(whole || !matches!(found, Some(Part::Made(_))));
+            } else if machine.runs > 0 {
+                // Something was started: then the volume was there, or another sort of one under a live container.
+                prop_assert!(matches!(found, Some(Part::Made(_))));
+            }
         }
     }
 }

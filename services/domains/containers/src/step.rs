@@ -4,7 +4,7 @@ use std::fmt;
 
 use skerry_model::{Id, Name, Pod};
 
-use crate::{ContainerDesired, ImageArchive};
+use crate::{ContainerDesired, ImageArchive, VolumeDesired};
 
 /// One thing to do to the machine for a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,20 @@ pub enum PodStep {
         /// The container.
         container: Name,
     },
+    /// Make a volume, or exchange the files of one.
+    MakeVolume {
+        /// The pod.
+        pod: Id<Pod>,
+        /// What is wanted.
+        volume: Box<VolumeDesired>,
+    },
+    /// Delete a volume and what is in it.
+    RemoveVolume {
+        /// The pod.
+        pod: Id<Pod>,
+        /// The volume.
+        volume: Name,
+    },
     /// Delete the pod's own directories.
     RemoveFolders {
         /// The pod.
@@ -108,6 +122,8 @@ impl PodStep {
             Self::UnmountRoot { .. } => "unmount_root",
             Self::RemoveBundle { .. } => "remove_bundle",
             Self::RemoveLayer { .. } => "remove_layer",
+            Self::MakeVolume { .. } => "make_volume",
+            Self::RemoveVolume { .. } => "remove_volume",
             Self::RemoveFolders { .. } => "remove_folders",
         }
     }
@@ -126,6 +142,8 @@ impl PodStep {
             Self::WriteBundle { container, .. }
             | Self::MountRoot { container, .. }
             | Self::Start { container, .. } => container.name.as_str(),
+            Self::MakeVolume { volume, .. } => volume.name.as_str(),
+            Self::RemoveVolume { volume, .. } => volume.as_str(),
             Self::RemoveFolders { .. } => "pod",
         }
     }

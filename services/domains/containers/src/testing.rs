@@ -37,7 +37,7 @@ pub(crate) fn image() -> ImageArchive {
 pub(crate) fn desired(container: &str) -> ContainerDesired {
     let spec = serde_json::json!({"name": container, "image": "tiny"});
     let spec: Container = serde_json::from_value(spec).unwrap();
-    ContainerDesired::new(&spec, image(), network(), 30)
+    ContainerDesired::new(&spec, image(), network(), 30, Vec::new())
 }
 
 /// A machine in memory: applies steps as an adapter would.
@@ -100,7 +100,22 @@ impl Machine {
                 assert!(!self.at(container).mounted);
                 self.at(container).layer = Part::Absent;
             }
+            PodStep::MakeVolume { volume, .. } => {
+                self.observed.folders = true;
+                let found = self.observed.volumes.get(&volume.name);
+                let live = self.observed.any_live();
+                if let (true, Some(Part::Made(from))) = (live, found) {
+                    assert!(volume.fits(from), "a volume is exchanged under a container");
+                }
+                let made = Part::Made(volume.made_from.clone());
+                self.observed.volumes.insert(volume.name.clone(), made);
+            }
+            PodStep::RemoveVolume { volume, .. } => {
+                assert!(!self.observed.any_live(), "a volume is taken from under a container");
+                self.observed.volumes.remove(volume);
+            }
             PodStep::RemoveFolders { .. } => {
+                assert!(self.observed.volumes.is_empty());
                 assert!(!self.observed.containers.values().any(ContainerObserved::is_there));
                 self.observed.folders = false;
             }

@@ -26,6 +26,8 @@ pub const fn permission(kind: Kind) -> Permission {
         | Kind::Pool
         | Kind::Volume
         | Kind::Snapshot
+        | Kind::Config
+        | Kind::Secret
         | Kind::Vm
         | Kind::Pod
         | Kind::Job
@@ -33,11 +35,12 @@ pub const fn permission(kind: Kind) -> Permission {
     }
 }
 
-/// A document without what no face may show: password and secret hashes.
+/// A document without what no face may show: hashes of passwords and tokens, values of secrets.
 pub fn shown(document: &Document) -> Result<Json, Refusal> {
     let secret = match document.kind {
         Kind::User => "password_hash",
         Kind::Session => "secret_hash",
+        Kind::Secret => return text(&without_values(document)),
         _ => return text(document),
     };
     let mut copy = document.clone();
@@ -45,6 +48,13 @@ pub fn shown(document: &Document) -> Result<Json, Refusal> {
         spec.remove(secret);
     }
     text(&copy)
+}
+
+/// A secret with its keys in place of what it holds.
+fn without_values(document: &Document) -> Document {
+    let data = document.spec.get("data").and_then(Value::as_object);
+    let keys: Vec<&String> = data.map(|data| data.keys().collect()).unwrap_or_default();
+    Document { spec: json!({ "keys": keys }), ..document.clone() }
 }
 
 /// A resource by id or name.

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use skerry_ipc::{Answer, Json, Refusal, RefusalClass};
 use skerry_model::{
-    Document, Id, Invalid, Kind, Network, NetworkSpec, NewResource, Node as NodeKind, Owner, Port,
-    Resource, ResourceKind, User, Validate,
+    Config as ConfigKind, Document, Id, Invalid, Kind, Network, NetworkSpec, NewResource,
+    Node as NodeKind, Owner, Pod, Port, Resource, ResourceKind, Secret, User, Validate,
 };
 use skerry_store::Transaction;
 use skerry_trust::Permission;
@@ -23,9 +23,14 @@ use crate::node::Node;
 /// What changing a kind takes, or why nobody may.
 fn permission(kind: Kind) -> Result<Permission, Refusal> {
     match kind {
-        Kind::Vm | Kind::Pod | Kind::Network | Kind::Image | Kind::Volume | Kind::Snapshot => {
-            Ok(Permission::ChangeWorkloads)
-        }
+        Kind::Vm
+        | Kind::Pod
+        | Kind::Network
+        | Kind::Image
+        | Kind::Volume
+        | Kind::Snapshot
+        | Kind::Config
+        | Kind::Secret => Ok(Permission::ChangeWorkloads),
         Kind::Node | Kind::Pool => Ok(Permission::ChangeNode),
         Kind::User | Kind::Session => Ok(Permission::ChangeAccounts),
         Kind::Port | Kind::Job | Kind::Alarm => Err(Refusal::new(
@@ -54,6 +59,8 @@ pub async fn create(
         Kind::User => create_user(node, draft).await?,
         Kind::Volume => storage::create_volume(node, draft)?,
         Kind::Snapshot => storage::create_snapshot(node, draft)?,
+        Kind::Config => create_plain::<ConfigKind>(draft)?,
+        Kind::Secret => create_plain::<Secret>(draft)?,
         _ => {
             return Err(Refusal::new(
                 RefusalClass::Forbidden,
@@ -145,6 +152,8 @@ async fn change(
         Kind::Pool => storage::change_pool(&mut tx, present, spec, if_revision)?,
         Kind::Image => images::change(&mut tx, present, spec, if_revision)?,
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
+        Kind::Config => put::<ConfigKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
+        Kind::Secret => put::<Secret>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::User => {
             let draft: AccountDraft = typed(spec, "spec")?;
             let resource: Resource<User> = resource(present)?;
@@ -199,6 +208,7 @@ pub async fn delete(
         }
         Kind::Volume => storage::delete_volume(node, &mut tx, &present, if_revision)?,
         Kind::Snapshot => storage::delete_snapshot(node, &mut tx, &present, if_revision)?,
+        Kind::Config | Kind::Secret => delete_values(node, &mut tx, &present)?,
         Kind::Network => delete_network(node, &mut tx, &present, if_revision)?,
         Kind::Image => images::delete(node, &mut tx, &present, if_revision)?,
         Kind::User => {
@@ -246,6 +256,41 @@ fn create_network(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refu
     let mut tx = Transaction::new();
     tx.create(new);
     Ok((tx, id.uuid()))
+}
+
+/// A resource that nothing is done for but to keep it.
+fn create_plain<K: ResourceKind>(draft: Draft) -> Result<(Transaction, Uuid), Refusal>
+where
+    K::Spec: Validate,
+{
+    let spec: K::Spec = typed(draft.spec, "spec")?;
+    let mut faults = Invalid::default();
+    spec.validate(&mut faults);
+    faults.into_result().map_err(found)?;
+    let id = Id::<K>::new(Uuid::new_v4());
+    let mut new = NewResource::new(id, draft.metadata.name, spec);
+    new.labels = draft.metadata.labels;
+    let mut tx = Transaction::new();
+    tx.create(new);
+    Ok((tx, id.uuid()))
+}
+
+/// A config or secret goes once no pod names it.
+fn delete_values(node: &Node, tx: &mut Transaction, present: &Document) -> Result<(), Refusal> {
+    let (kind, name) = (present.kind, &present.metadata.name);
+    let pods = node.store.list::<Pod>().map_err(store)?;
+    let uses = |pod: &&Resource<Pod>| skerry_containers::uses(pod, kind, name);
+    let users: Vec<String> =
+        pods.iter().filter(uses).map(|pod| pod.meta.name.to_string()).collect();
+    if !users.is_empty() {
+        let detail = format!("`{name}` is used by {}; change these first", users.join(", "));
+        return Err(Refusal::new(RefusalClass::Conflict, detail));
+    }
+    match kind {
+        Kind::Config => tx.remove(Id::<ConfigKind>::new(present.metadata.id)),
+        _ => tx.remove(Id::<Secret>::new(present.metadata.id)),
+    };
+    Ok(())
 }
 
 fn delete_network(
@@ -313,6 +358,8 @@ fn put_labels(
         Kind::Pool => tx.put_labels(Id::<skerry_model::Pool>::new(id), labels),
         Kind::User => tx.put_labels(Id::<User>::new(id), labels),
         Kind::Image => tx.put_labels(Id::<skerry_model::Image>::new(id), labels),
+        Kind::Config => tx.put_labels(Id::<ConfigKind>::new(id), labels),
+        Kind::Secret => tx.put_labels(Id::<Secret>::new(id), labels),
         _ => tx.put_labels(Id::<NodeKind>::new(id), labels),
     };
 }
@@ -326,8 +373,12 @@ fn dry_answer(node: &Node, kind: Kind, document: &Json) -> Result<Answer, Refusa
         return Err(Refusal::new(RefusalClass::Conflict, detail));
     }
     let mut value = read_json(document)?;
-    if let (Kind::User, Some(Value::Object(spec))) = (kind, value.get_mut("spec")) {
-        spec.remove("password");
+    if let Some(Value::Object(spec)) = value.get_mut("spec") {
+        match kind {
+            Kind::User => drop(spec.remove("password")),
+            Kind::Secret => drop(spec.remove("data")),
+            _ => {}
+        }
     }
     super::json(&value).map(Answer::Document)
 }

@@ -21,13 +21,15 @@ use crate::problem::Problem;
 use crate::{o2, openapi, page};
 
 /// Kinds with the uniform paths. The node itself has paths of its own.
-pub const KINDS: [Kind; 12] = [
+pub const KINDS: [Kind; 14] = [
     Kind::Network,
     Kind::Port,
     Kind::Image,
     Kind::Pool,
     Kind::Volume,
     Kind::Snapshot,
+    Kind::Config,
+    Kind::Secret,
     Kind::Vm,
     Kind::Pod,
     Kind::Job,

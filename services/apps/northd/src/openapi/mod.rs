@@ -13,10 +13,10 @@ mod operations;
 
 use serde_json::{Map, Value, json};
 use skerry_model::{
-    AlarmSpec, AlarmStatus, ImageSpec, ImageStatus, JobSpec, JobStatus, Kind, Meta, NetworkSpec,
-    NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus, PoolSpec, PoolStatus, PortSpec,
-    PortStatus, SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec, UserStatus,
-    VmSpec, VmStatus, VolumeSpec, VolumeStatus,
+    AlarmSpec, AlarmStatus, ConfigSpec, ConfigStatus, ImageSpec, ImageStatus, JobSpec, JobStatus,
+    Kind, Meta, NetworkSpec, NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus, PoolSpec,
+    PoolStatus, PortSpec, PortStatus, SecretSpec, SecretStatus, SessionSpec, SessionStatus,
+    SnapshotSpec, SnapshotStatus, UserSpec, UserStatus, VmSpec, VmStatus, VolumeSpec, VolumeStatus,
 };
 use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
@@ -54,6 +54,10 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     VolumeStatus,
     SnapshotSpec,
     SnapshotStatus,
+    ConfigSpec,
+    ConfigStatus,
+    SecretSpec,
+    SecretStatus,
     VmSpec,
     VmStatus,
     PodSpec,
@@ -130,7 +134,7 @@ fn add_resource(schemas: &mut Map<String, Value>, kind: Kind) {
             "properties": {
                 "kind": { "type": "string", "enum": [name] },
                 "metadata": reference("Meta"),
-                "spec": reference(&format!("{name}Spec")),
+                "spec": shown_spec(kind),
                 "status": reference(&format!("{name}Status")),
             },
         }),
@@ -174,6 +178,24 @@ fn add_resource(schemas: &mut Map<String, Value>, kind: Kind) {
             },
         }),
     );
+}
+
+/// What callers get: of a secret its keys alone.
+fn shown_spec(kind: Kind) -> Value {
+    if kind != Kind::Secret {
+        return reference(&format!("{}Spec", kind.name()));
+    }
+    json!({
+        "type": "object",
+        "required": ["keys"],
+        "properties": {
+            "keys": {
+                "type": "array",
+                "items": { "type": "string" },
+                "description": "Its keys; the values are not given back.",
+            },
+        },
+    })
 }
 
 /// What callers give is what they get, except that a password goes in and no hash comes out.
