@@ -18,9 +18,16 @@ use crate::initrd::Modules;
 use crate::paths::Paths;
 use crate::{command, tree};
 
-/// Drivers of the VM that are not built in: network card; power button and its key; the device that tells of a panic.
-const VM_MODULES: &[&str] =
-    &["virtio_net", "virtio_pci", "virtio_console", "button", "evdev", "pvpanic-mmio"];
+/// Drivers of the VM that are not built in: network card; disks; power button and its key; the device that tells of a panic.
+const VM_MODULES: &[&str] = &[
+    "virtio_net",
+    "virtio_blk",
+    "virtio_pci",
+    "virtio_console",
+    "button",
+    "evdev",
+    "pvpanic-mmio",
+];
 
 /// Builds both images and the list of them; returns the folder that holds them.
 ///
@@ -188,6 +195,8 @@ fn vm_initrd(builder: &Builder, busybox: &Path, files: &Path, cloud: &Path) -> R
     cpio.copy("init", 0o755, &files.join("tiny-vm/init"))?;
     cpio.copy("bin/dhcp-event", 0o755, &files.join("tiny-vm/dhcp-event"))?;
     cpio.file("www/index.html", 0o644, b"skerry tiny vm\n")?;
+    cpio.folder("www/cgi-bin")?;
+    cpio.copy("www/cgi-bin/disk", 0o755, &files.join("tiny-vm/disk"))?;
     let modules = Modules::read(cloud)?;
     let wanted: Vec<String> = VM_MODULES.iter().map(|m| (*m).to_owned()).collect();
     let mut order = String::new();

@@ -45,7 +45,7 @@ async fn refused(node: &RunningNode, request: Request, part: &str) {
 }
 
 fn delete(kind: Kind, key: &str) -> Request {
-    Request::Delete { kind, key: key.to_owned(), if_revision: None }
+    Request::Delete { kind, key: key.to_owned(), if_revision: None, with_volumes: false }
 }
 
 fn act(job: &str, action: Action) -> Request {

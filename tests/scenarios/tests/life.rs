@@ -46,7 +46,8 @@ async fn workloads_run_stop_and_go() {
         node.wait_state(kind, key, "running").await.unwrap();
         node.ask(act(Action::ForceStop)).await.unwrap();
         node.wait_state(kind, key, "stopped").await.unwrap();
-        let delete = Request::Delete { kind, key: key.to_owned(), if_revision: None };
+        let delete =
+            Request::Delete { kind, key: key.to_owned(), if_revision: None, with_volumes: false };
         node.ask(delete).await.unwrap();
     }
     eventually(LIMIT, || async {

@@ -37,7 +37,13 @@ async fn a_secret_goes_in_and_never_comes_out() {
     answers.push(node.wait_state(Kind::Pod, "web", "running").await.unwrap());
     let key = || "keys".to_owned();
     let patch = Json(json!({"spec": {"data": {"other": "mackerel"}}}).to_string());
-    let request = Request::Patch { kind: Kind::Secret, key: key(), patch, if_revision: None };
+    let request = Request::Patch {
+        kind: Kind::Secret,
+        key: key(),
+        patch,
+        if_revision: None,
+        with_volumes: false,
+    };
     let patched = document(node.ask(request).await.unwrap()).unwrap();
     assert_eq!(patched["spec"], json!({"keys": ["other", "token"]}), "the old value stays");
     answers.push(patched);
@@ -59,10 +65,16 @@ async fn a_secret_goes_in_and_never_comes_out() {
         let text = answer.to_string();
         assert!(!text.contains("swordfish") && !text.contains("mackerel"), "{text}");
     }
-    let delete = Request::Delete { kind: Kind::Secret, key: key(), if_revision: None };
+    let delete =
+        Request::Delete { kind: Kind::Secret, key: key(), if_revision: None, with_volumes: false };
     let refused = node.ask(delete.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("used by web"), "{refused}");
-    let gone = Request::Delete { kind: Kind::Pod, key: "web".to_owned(), if_revision: None };
+    let gone = Request::Delete {
+        kind: Kind::Pod,
+        key: "web".to_owned(),
+        if_revision: None,
+        with_volumes: false,
+    };
     node.ask(gone).await.unwrap();
     eventually(LIMIT, || async { node.ask(delete.clone()).await.map_err(|e| e.to_string()) })
         .await

@@ -31,7 +31,8 @@ async fn pool_is_ready(node: &RunningNode) {
 }
 
 async fn delete(node: &RunningNode, kind: Kind, key: &str) -> anyhow::Result<()> {
-    let request = Request::Delete { kind, key: key.to_owned(), if_revision: None };
+    let request =
+        Request::Delete { kind, key: key.to_owned(), if_revision: None, with_volumes: false };
     node.ask(request).await.map(drop)
 }
 
@@ -150,5 +151,108 @@ async fn scarce_space_raises_an_alarm_and_refuses_new_volumes() {
     .unwrap();
     let text = node.create(Kind::Volume, volume("more", 1)).await.unwrap_err().to_string();
     assert!(text.contains("free space"), "{text}");
+    node.stop().await.unwrap();
+}
+
+fn vm_with(name: &str, disks: &[&str]) -> Value {
+    let disks: Vec<_> = disks.iter().map(|volume| json!({"volume": volume})).collect();
+    json!({"metadata": {"name": name},
+        "spec": {"image": "tiny-vm", "memory_mib": 128, "disks": disks}})
+}
+
+async fn patch_vm(node: &RunningNode, key: &str, spec: Value) -> anyhow::Result<()> {
+    let patch = Json(json!({ "spec": spec }).to_string());
+    let (kind, key) = (Kind::Vm, key.to_owned());
+    node.ask(Request::Patch { kind, key, patch, if_revision: None }).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_come_and_go_while_a_machine_runs_and_stay_when_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    node.wait_network().await.unwrap();
+    pool_is_ready(&node).await;
+    for name in ["one", "two"] {
+        node.create(Kind::Volume, volume(name, 64)).await.unwrap();
+    }
+    // The machine waits for its volume by itself.
+    node.create(Kind::Vm, vm_with("guest", &["one"])).await.unwrap();
+    let guest = node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    node.wait_state(Kind::Volume, "one", "in_use").await.unwrap();
+    let refused = node.create(Kind::Vm, vm_with("thief", &["one"])).await.unwrap_err();
+    assert!(refused.to_string().contains("attached to `guest`"), "{refused}");
+    let text = delete(&node, Kind::Volume, "one").await.unwrap_err().to_string();
+    assert!(text.contains("detach it first"), "{text}");
+    let vm = guest["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(host.disks_of(vm), 1);
+    let both = json!([{"volume": "one"}, {"volume": "two"}]);
+    patch_vm(&node, "guest", json!({"disks": both})).await.unwrap();
+    let disks = |count: usize| {
+        let host = host.clone();
+        async move {
+            eventually(LIMIT, || async {
+                let now = host.disks_of(vm);
+                if now == count { Ok(()) } else { Err(format!("{now} disks")) }
+            })
+            .await
+            .unwrap();
+        }
+    };
+    disks(2).await;
+    let pending = |found: &Value| found["status"]["conditions"].to_string().contains("estart");
+    patch_vm(&node, "guest", json!({"disks": [{"volume": "two"}]})).await.unwrap();
+    disks(1).await;
+    node.wait_state(Kind::Volume, "one", "available").await.unwrap();
+    let after = node.get(Kind::Vm, "guest").await.unwrap();
+    assert_eq!(after["status"]["pid"], guest["status"]["pid"], "it was restarted");
+    assert!(!pending(&after) || pending(&guest), "{after}");
+    // A snapshot holds the guest and lets it go; it runs as before.
+    let snapshot = json!({"metadata": {"name": "s"}, "spec": {"vm": "guest"}});
+    node.create(Kind::Snapshot, snapshot).await.unwrap();
+    let taken = node.wait_state(Kind::Snapshot, "s", "ready").await.unwrap();
+    assert_eq!(taken["spec"]["volumes"], json!(["two"]));
+    assert_eq!(taken["status"]["guest_running"], true);
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    let revert = Request::Act { kind: Kind::Snapshot, key: "s".to_owned(), action: Action::Revert };
+    let text = node.ask(revert).await.unwrap_err().to_string();
+    assert!(text.contains("stop `guest` first"), "{text}");
+    // The machine goes, its volume stays; asked for, it goes with the machine.
+    delete(&node, Kind::Vm, "guest").await.unwrap();
+    gone(&node, Kind::Vm, "guest").await;
+    node.wait_state(Kind::Volume, "two", "available").await.unwrap();
+    node.create(Kind::Vm, vm_with("other", &["two"])).await.unwrap();
+    node.wait_state(Kind::Vm, "other", "running").await.unwrap();
+    let (kind, key) = (Kind::Vm, "other".to_owned());
+    node.ask(Request::Delete { kind, key, if_revision: None, with_volumes: true }).await.unwrap();
+    gone(&node, Kind::Vm, "other").await;
+    gone(&node, Kind::Volume, "two").await;
+    node.get(Kind::Volume, "one").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_power_cut_a_machine_starts_when_its_volumes_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    node.wait_network().await.unwrap();
+    pool_is_ready(&node).await;
+    node.create(Kind::Volume, volume("one", 64)).await.unwrap();
+    node.create(Kind::Vm, vm_with("guest", &["one"])).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    node.kill().await.unwrap();
+    host.power_cut();
+    host.order_faults(|faults| faults.fail("check volume", 1));
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    eventually(LIMIT, || async {
+        let running = host.running().0;
+        if running == 1 { Ok(()) } else { Err(format!("{running} run")) }
+    })
+    .await
+    .unwrap();
+    let seen = node.get(Kind::Volume, "one").await.unwrap();
+    assert_eq!(seen["status"]["checked"], true, "it started before the check");
+    assert_eq!(seen["status"]["state"], "in_use");
     node.stop().await.unwrap();
 }

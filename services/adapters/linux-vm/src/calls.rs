@@ -10,6 +10,7 @@ use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
+use crate::disks;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::label::{self, Label, NAMESPACE};
@@ -211,8 +212,14 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
             Some(saved) => saved,
             None => domain.has_managed_save(0)?,
         };
+    let disks = if power.is_up() { disks::of(&domain.get_xml_desc(0)?) } else { Vec::new() };
+    let paths = |hot: bool| {
+        disks.iter().filter(|disk| disk.hot || !hot).map(|disk| disk.path.clone()).collect()
+    };
     Ok(Some(DomainObserved {
         vm,
+        disks: paths(false),
+        hot_disks: paths(true),
         power,
         saved,
         defined: defined.map(|label| label.fingerprint),

@@ -7,16 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use roxmltree::Document;
 use skerry_compute::{DomainPower, Hypervisor, HypervisorError};
 use skerry_model::{Id, Vm};
 use skerry_storage::{GuestPower, Guests, StorageError};
 use virt::connect::Connect;
 use virt::sys;
 
-use crate::calls;
 use crate::failure::CallError;
 use crate::libvirt::Libvirt;
+use crate::{calls, disks};
 
 /// A call may take this long; writing out a slow disk's cache counts.
 const CALL: Duration = Duration::from_secs(60);
@@ -50,8 +49,9 @@ impl Guests for Libvirt {
         let path = path.to_owned();
         let work = move |connection: &Connect| {
             calls::with_domain(connection, vm, "grow", |domain| {
-                let device = device_of(&domain.get_xml_desc(0)?, &path)
-                    .ok_or_else(|| failed(vm, "it does not have this volume"))?;
+                let there = disks::of(&domain.get_xml_desc(0)?);
+                let disk = there.into_iter().find(|disk| disk.path == path);
+                let device = disk.ok_or_else(|| failed(vm, "it does not have this volume"))?.device;
                 let flags = sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES;
                 domain.block_resize(&device, size_bytes, flags)?;
                 Ok(())
@@ -63,29 +63,4 @@ impl Guests for Libvirt {
 
 fn failed(vm: Id<Vm>, message: &str) -> CallError {
     HypervisorError::Failed { call: "grow", vm, message: message.to_owned() }.into()
-}
-
-/// The target name of the disk with this file.
-fn device_of(xml: &str, path: &Path) -> Option<String> {
-    let document = Document::parse(xml).ok()?;
-    let disk = document.descendants().filter(|node| node.has_tag_name("disk")).find(|disk| {
-        let source = disk.children().find(|node| node.has_tag_name("source"));
-        source.and_then(|source| source.attribute("file")).map(Path::new) == Some(path)
-    })?;
-    let target = disk.children().find(|node| node.has_tag_name("target"))?;
-    target.attribute("dev").map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_disk_is_found_by_its_file() {
-        let xml = "<domain><devices><disk><source file='/a'/><target dev='vda'/></disk>\
-            <disk><source file='/b'/><target dev='vdb'/></disk></devices></domain>";
-        assert_eq!(device_of(xml, Path::new("/b")).as_deref(), Some("vdb"));
-        assert_eq!(device_of(xml, Path::new("/c")), None);
-        assert_eq!(device_of("no xml", Path::new("/c")), None);
-    }
 }

@@ -6,6 +6,7 @@
 //! that does not carry our label.
 
 mod calls;
+mod disks;
 mod failure;
 mod files;
 mod guests;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use skerry_compute::{
-    DomainDefinition, DomainObserved, DomainPower, Hypervisor, HypervisorError, HypervisorEvent,
-    HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+    DiskDefinition, DomainDefinition, DomainObserved, DomainPower, Hypervisor, HypervisorError,
+    HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::worker::{Idle, Link, Worker};
-use crate::{calls, host, xml};
+use crate::{calls, disks, host, xml};
 
 /// A look may take this long.
 const LOOK: Duration = Duration::from_secs(20);
@@ -140,6 +140,12 @@ impl Libvirt {
         self.on_disk("removing the memory", vm, move || places.discard(vm)).await
     }
 
+    async fn attach(&self, vm: Id<Vm>, disk: &DiskDefinition) -> Result<(), HypervisorError> {
+        let disk = disk.clone();
+        let attach = move |connection: &_| disks::attach(connection, vm, &disk);
+        self.change.call("attach", Some(vm), STEP, attach).await
+    }
+
     /// A call that changes something.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
@@ -232,6 +238,12 @@ impl Hypervisor for Libvirt {
             VmStep::Resume(_) => (calls::resume, STEP),
             VmStep::Reset(_) => (calls::reset, STEP),
             VmStep::Reboot(_) => (calls::reboot, STEP),
+            VmStep::Attach { disk, .. } => return self.attach(vm, disk).await,
+            VmStep::Detach { path, .. } => {
+                let path = path.clone();
+                let detach = move |connection: &_| disks::detach(connection, vm, &path);
+                return self.change.call("detach", Some(vm), STEP, detach).await;
+            }
             VmStep::Shutdown(_) => (calls::shutdown, STEP),
             VmStep::Destroy(_) => (calls::destroy, STEP),
             VmStep::Undefine(_) => (calls::undefine, STEP),
@@ -265,6 +277,8 @@ fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
         live: None,
         pid: None,
         saved: places.saved(vm).unwrap_or(false),
+        disks: Vec::new(),
+        hot_disks: Vec::new(),
         files: true,
     }
 }

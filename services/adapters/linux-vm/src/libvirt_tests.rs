@@ -58,6 +58,7 @@ impl Bench {
                 bridge: "skb0".into(),
                 mac: "02:00:00:00:00:01".into(),
             },
+            disks: Vec::new(),
             generation: 1,
         }
     }

@@ -6,10 +6,13 @@
 use std::fmt::{Display, Write};
 use std::path::Path;
 
-use skerry_compute::{DomainDefinition, TRANSLATION_CACHE_MIB};
-use skerry_model::Accelerator;
+use skerry_compute::{DiskDefinition, DiskKind, DomainDefinition, TRANSLATION_CACHE_MIB};
+use skerry_model::{Accelerator, DiskBus};
 
 use crate::label;
+
+/// Ports for devices beside disks, some of them for disks that come later.
+const PORTS: usize = 8;
 
 /// An element with attributes and either text or children.
 #[derive(Debug, Clone)]
@@ -175,12 +178,72 @@ fn devices(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Elem
         .child(rng)
         .child(Element::new("memballoon").attribute("model", "none"))
         .child(Element::new("panic").attribute("model", "isa"));
+    for disk in &definition.disks {
+        devices = devices.child(disk_element(disk));
+    }
+    if definition.disks.iter().any(|disk| disk.bus == DiskBus::Scsi) {
+        let scsi = Element::new("controller").attribute("type", "scsi");
+        devices = devices.child(scsi.attribute("model", "virtio-scsi"));
+    }
     if kind != "test" {
+        // A device that comes while the guest runs needs a free port, and libvirt adds none by itself.
+        for _ in 0..definition.disks.len().saturating_add(PORTS) {
+            let port = Element::new("controller").attribute("type", "pci");
+            devices = devices.child(port.attribute("model", "pcie-root-port"));
+        }
         // q35 has this watchdog in any case; a guest that arms it must not be reset unasked.
         let watchdog = Element::new("watchdog").attribute("model", "itco");
         devices = devices.child(watchdog.attribute("action", "none"));
     }
     devices
+}
+
+/// A disk, as in a domain or alone for a guest that runs.
+pub fn disk_element(disk: &DiskDefinition) -> Element {
+    let device = match disk.kind {
+        DiskKind::Disk => "disk",
+        DiskKind::Cdrom => "cdrom",
+    };
+    let bus = match disk.bus {
+        DiskBus::Virtio => "virtio",
+        DiskBus::Scsi => "scsi",
+        DiskBus::Sata => "sata",
+    };
+    // A guest's flush reaches the disk. A write that finds no space holds the guest until there is some;
+    // other errors are the guest's to deal with.
+    let driver = Element::new("driver")
+        .attribute("name", "qemu")
+        .attribute("type", disk.format)
+        .attribute("cache", "none")
+        .attribute("discard", "unmap")
+        .attribute("error_policy", "enospace")
+        .attribute("rerror_policy", "report");
+    let mut element = Element::new("disk")
+        .attribute("type", "file")
+        .attribute("device", device)
+        .child(driver)
+        .child(Element::new("source").attribute("file", disk.path.display()))
+        .child(Element::new("target").attribute("dev", &disk.device).attribute("bus", bus));
+    if disk.iops.is_some() || disk.bytes_per_s.is_some() {
+        let mut tune = Element::new("iotune");
+        if let Some(bytes) = disk.bytes_per_s {
+            tune = tune.child(Element::new("total_bytes_sec").text(bytes));
+        }
+        if let Some(iops) = disk.iops {
+            tune = tune.child(Element::new("total_iops_sec").text(iops));
+        }
+        element = element.child(tune);
+    }
+    if disk.read_only || disk.kind == DiskKind::Cdrom {
+        element = element.child(Element::new("readonly"));
+    }
+    if !disk.serial.is_empty() {
+        element = element.child(Element::new("serial").text(&disk.serial));
+    }
+    match disk.boot {
+        Some(place) => element.child(Element::new("boot").attribute("order", place)),
+        None => element,
+    }
 }
 
 fn interface(definition: &DomainDefinition) -> Element {
@@ -216,6 +279,7 @@ mod tests {
                 bridge: "skb11223344".into(),
                 mac: "02:00:00:00:00:01".into(),
             },
+            disks: Vec::new(),
             generation: 3,
         }
     }
@@ -234,6 +298,40 @@ mod tests {
     #[test]
     fn a_machine_under_kvm_is_as_written_down() {
         assert_eq!(text(Accelerator::Kvm), include_str!("golden/kvm.xml"));
+    }
+
+    fn disk(device: &str, bus: DiskBus) -> DiskDefinition {
+        DiskDefinition {
+            kind: DiskKind::Disk,
+            path: format!("/pools/default/volumes/{device}.qcow2").into(),
+            format: "qcow2",
+            device: device.to_owned(),
+            bus,
+            serial: "0b6d1a524a3c4c1e9b42".to_owned(),
+            boot: None,
+            read_only: false,
+            iops: None,
+            bytes_per_s: None,
+        }
+    }
+
+    #[test]
+    fn disks_are_as_written_down() {
+        let mut definition = definition(Accelerator::Emulation);
+        let (boot, iops, bytes_per_s) = (Some(1), Some(500), Some(1_048_576));
+        definition.disks = vec![
+            DiskDefinition { boot, iops, bytes_per_s, ..disk("vda", DiskBus::Virtio) },
+            DiskDefinition { read_only: true, ..disk("sda", DiskBus::Scsi) },
+            DiskDefinition { kind: DiskKind::Cdrom, format: "raw", ..disk("sdb", DiskBus::Sata) },
+        ];
+        let xml = domain(&definition, "qemu", Path::new("/log")).to_string();
+        let elements: String = xml
+            .split_inclusive("</disk>\n")
+            .filter_map(|part| part.split_once("<disk ").map(|(_, disk)| format!("<disk {disk}")))
+            .collect();
+        assert_eq!(elements, include_str!("golden/disks.xml"));
+        assert!(xml.contains("virtio-scsi"));
+        assert_eq!(xml.matches("pcie-root-port").count(), PORTS + 3);
     }
 
     #[test]

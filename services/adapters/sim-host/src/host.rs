@@ -25,7 +25,7 @@ impl Host for SimHost {
             load: [0.1, 0.1, 0.1],
             cpus: 4,
             kernel: "simulated".to_owned(),
-            boot_id: "simulated".to_owned(),
+            boot_id: format!("simulated-{}", self.world().boots),
             hostname: self.world().hostname.clone(),
         }
     }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use skerry_compute::{
-    DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
-    HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+    DiskDefinition, DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError,
+    HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
@@ -19,6 +19,11 @@ impl SimHost {
     /// The guest turns itself off.
     pub fn guest_powers_off(&self, vm: Id<Vm>) {
         self.end_guest(vm, OffReason::Shutdown);
+    }
+
+    /// How many disks a guest has while it runs.
+    pub fn disks_of(&self, vm: Id<Vm>) -> usize {
+        self.world().domains.get(&vm).map_or(0, |domain| domain.disks.len())
     }
 
     fn end_guest(&self, vm: Id<Vm>, reason: OffReason) {
@@ -81,9 +86,12 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 live: None,
                 pid: None,
                 saved: false,
+                disks: Vec::new(),
+                hot_disks: Vec::new(),
                 files: true,
             });
             entry.defined = Some(definition.fingerprint());
+            world.defined_disks.insert(definition.vm, definition.disks.clone());
             entry.saved = saved && !entry.power.is_up();
         }
         VmStep::Start(vm) => start(world, *vm)?,
@@ -105,6 +113,12 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             if let Some(found) = world.domains.get_mut(vm) {
                 found.saved = false;
             }
+        }
+        VmStep::Attach { vm, disk } => attach(running(world, *vm)?, disk),
+        VmStep::Detach { vm, path } => {
+            let found = running(world, *vm)?;
+            found.disks.retain(|other| other != path);
+            found.hot_disks.retain(|other| other != path);
         }
         VmStep::Shutdown(vm) => {
             if let Some(found) = world.domains.get_mut(vm) {
@@ -129,8 +143,16 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
     Ok(())
 }
 
+fn attach(domain: &mut DomainObserved, disk: &DiskDefinition) {
+    domain.disks.push(disk.path.clone());
+    if disk.is_hot() {
+        domain.hot_disks.push(disk.path.clone());
+    }
+}
+
 fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     let pid = world.pid();
+    let disks = world.defined_disks.get(&vm).cloned().unwrap_or_default();
     let found = domain(world, vm)?;
     if found.defined.is_none() {
         return Err("it is not defined".to_owned());
@@ -138,6 +160,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     if !found.power.is_up() {
         found.power = DomainPower::Running;
         found.live.clone_from(&found.defined);
+        disks.iter().for_each(|disk| attach(found, disk));
         found.pid = Some(pid);
         found.saved = false;
         if !world.memory.remove(&vm) {
@@ -166,5 +189,7 @@ fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
         domain.power = DomainPower::Off(reason);
         domain.pid = None;
         domain.live = None;
+        domain.disks.clear();
+        domain.hot_disks.clear();
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skerry_compute::{DomainObserved, HypervisorEvent};
+use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent};
 use skerry_model::{Id, Vm};
 use skerry_network::NetworkObserved;
 use tokio::sync::{broadcast, watch};
@@ -26,9 +26,13 @@ pub(crate) struct World {
     pub disk: SimDisk,
     /// On disk, so it outlives power.
     pub library: SimLibrary,
+    /// Disks that the next start of each guest has.
+    pub defined_disks: BTreeMap<Id<Vm>, Vec<DiskDefinition>>,
     pub faults: FaultPlan,
     /// Counts up, so that no process id is given twice.
     pub last_pid: u32,
+    /// How often power came back.
+    pub boots: u32,
     /// Power is gone; every step waits for ever.
     pub dark: bool,
     pub hostname: String,
@@ -74,8 +78,10 @@ impl SimHost {
             containers: SimContainers::default(),
             disk: SimDisk::default(),
             library: SimLibrary::default(),
+            defined_disks: BTreeMap::new(),
             faults: FaultPlan::default(),
             last_pid: 1000,
+            boots: 0,
             dark: false,
             hostname: "localhost".to_owned(),
             power_orders: Vec::new(),
@@ -105,6 +111,7 @@ impl SimHost {
         world.containers.power_cut();
         world.faults = FaultPlan::default();
         world.dark = false;
+        world.boots = world.boots.saturating_add(1);
     }
 
     /// Whether an ordered power cut has come and power is not back yet.

@@ -306,11 +306,14 @@ pub enum WorkloadVerb {
         #[command(flatten)]
         target: Target,
     },
-    /// Stop and remove for good
+    /// Stop and remove for good; the volumes of a virtual machine stay
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]
         target: Target,
+        /// Delete the volumes of the virtual machine, too
+        #[arg(long)]
+        delete_volumes: bool,
     },
 }
 
@@ -406,6 +409,9 @@ pub enum VmVerb {
         /// Virtual processors
         #[arg(long, value_name = "COUNT")]
         vcpus: Option<u32>,
+        /// Attach a volume; may be repeated
+        #[arg(long, value_name = "VOLUME")]
+        disk: Vec<Name>,
     },
     /// What it prints on its serial line
     Serial {
@@ -529,6 +535,10 @@ mod tests {
             "skerry volume grow d --size 30G",
             "skerry snapshot create s --volume d --volume e",
             "skerry pool list",
+            "skerry vm create m --image tiny-vm --disk d --disk e",
+            "skerry vm delete m --delete-volumes",
+            "skerry volume attach d m --read-only",
+            "skerry volume detach d",
             "skerry explain vm m",
             "skerry watch vms pod",
             "skerry job abort import --wait",

@@ -242,8 +242,10 @@ fn call(request: Request) -> Result<Call, CallError> {
             let call = Call::new(Method::PATCH, &[kind.plural(), &key], document);
             Call { body: Some(patch.0), if_revision, ..call }
         }
-        Request::Delete { kind, key, if_revision } => {
-            let call = Call::new(Method::DELETE, &[kind.plural(), &key], document);
+        Request::Delete { kind, key, if_revision, with_volumes } => {
+            let volumes = with_volumes.then(|| "true".to_owned());
+            let call = Call::new(Method::DELETE, &[kind.plural(), &key], document)
+                .with("delete_volumes", volumes);
             Call { if_revision, ..call }
         }
         Request::Act { kind, key, action } => {

@@ -40,6 +40,21 @@ pub enum VolumeVerb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Give a volume to a virtual machine as a disk, also while it runs
+    Attach {
+        /// The volume
+        volume: Name,
+        /// The virtual machine
+        vm: Name,
+        /// The guest may only read it
+        #[arg(long)]
+        read_only: bool,
+    },
+    /// Take a volume from the virtual machine that has it, also while it runs
+    Detach {
+        /// The volume
+        volume: Name,
+    },
     /// Remove a volume and its data for good
     #[command(visible_alias = "rm")]
     Delete {

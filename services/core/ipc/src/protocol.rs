@@ -198,6 +198,8 @@ pub enum Request {
         key: String,
         /// The revision that the caller saw.
         if_revision: Option<u64>,
+        /// Whether the volumes of a virtual machine go, too.
+        with_volumes: bool,
     },
     /// Starts, stops and so on: [`Answer::Document`].
     Act {

@@ -178,7 +178,6 @@ impl Validate for VmSpec {
         found.require(self.stop_timeout_s <= 3600, "spec.stop_timeout_s", "must be 0 to 3600");
         Publish::validate_all(&self.publish, found);
         VmDisk::validate_all(&self.disks, found);
-        found.require(self.disks.is_empty(), "spec.disks", "cannot be given yet");
     }
 }
 

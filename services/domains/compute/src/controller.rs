@@ -17,6 +17,7 @@ use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::disks::vms_of_volume;
 use crate::ledger::{Holding, charges};
 use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
@@ -212,7 +213,7 @@ impl Controller for VmController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Vm, Kind::Port, Kind::Image]
+        &[Kind::Vm, Kind::Port, Kind::Image, Kind::Volume]
     }
 
     fn writes(&self) -> &'static [Kind] {
@@ -235,6 +236,9 @@ impl Controller for VmController {
                 .filter(|workload| workload.kind == Kind::Vm)
                 .into_iter()
                 .collect(),
+            Kind::Volume => document
+                .map(|volume| vms_of_volume(&self.store, volume.metadata.name.as_str()))
+                .unwrap_or_default(),
             Kind::Image => document
                 .and_then(|d| d.to_resource::<Image>().ok())
                 .map(|image| self.vms_of_image(image.meta.name.as_str()))

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use skerry_model::{Accelerator, Id, Vm};
 
-/// A digest of a [`DomainDefinition`], 32 hex digits.
+use crate::DiskDefinition;
+
+/// A digest of a [`DomainDefinition`]: 32 hex digits, and after a `-` 16 more for disks that can come and
+/// go while the guest runs, if it has any.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
@@ -22,6 +25,13 @@ impl Fingerprint {
     /// The text to write down.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether another definition differs in nothing but disks that can be attached and detached while
+    /// the guest runs.
+    pub fn same_but_disks(&self, other: &Self) -> bool {
+        let fixed = |print: &Self| print.0.split('-').next().map(ToOwned::to_owned);
+        fixed(self) == fixed(other)
     }
 }
 
@@ -60,6 +70,9 @@ pub struct DomainDefinition {
     pub arguments: String,
     /// Its network interface.
     pub nic: NicDefinition,
+    /// Its disks. Not part of this serialization: see [`Self::fingerprint`].
+    #[serde(skip)]
+    pub disks: Vec<DiskDefinition>,
     /// The generation of the record when this was made. Not part of the fingerprint: it also counts
     /// changes, such as of the wanted power, that do not touch the definition.
     #[serde(skip)]
@@ -69,15 +82,26 @@ pub struct DomainDefinition {
 impl DomainDefinition {
     /// Increased when an adapter writes equal definitions differently than before, so that domains
     /// defined by an older version are defined anew.
-    const FORM: u32 = 1;
+    const FORM: u32 = 2;
 
     /// The digest of everything that matters to the guest.
     pub fn fingerprint(&self) -> Fingerprint {
         // Serializing plain fields into memory cannot fail; an empty text would only cause a
         // redefinition, which is harmless.
-        let text = serde_json::to_string(&(Self::FORM, self)).unwrap_or_default();
-        let digest = blake3::hash(text.as_bytes());
-        Fingerprint(digest.to_hex().chars().take(32).collect())
+        let digest = |text: String, length: usize| -> String {
+            blake3::hash(text.as_bytes()).to_hex().chars().take(length).collect()
+        };
+        let (hot, cold): (Vec<_>, Vec<_>) = self.disks.iter().partition(|disk| disk.is_hot());
+        let fixed = match cold.as_slice() {
+            [] => serde_json::to_string(&(Self::FORM, self)),
+            cold => serde_json::to_string(&(Self::FORM, self, cold)),
+        };
+        let fixed = digest(fixed.unwrap_or_default(), 32);
+        if hot.is_empty() {
+            return Fingerprint(fixed);
+        }
+        let disks = digest(serde_json::to_string(&hot).unwrap_or_default(), 16);
+        Fingerprint(format!("{fixed}-{disks}"))
     }
 
     /// The name of the domain: `skerry-vm-` and the first eight digits of the id.

@@ -4,13 +4,14 @@
 //! nothing, and it never touches a domain that does not carry our label.
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use skerry_engine::ErrorClass;
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
 
-use crate::{DomainDefinition, Fingerprint};
+use crate::{DiskDefinition, DomainDefinition, Fingerprint};
 
 /// Why a domain is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +71,10 @@ pub struct DomainObserved {
     pub live: Option<Fingerprint>,
     /// Its process, while it runs.
     pub pid: Option<u32>,
+    /// Files of the disks that it has while it runs.
+    pub disks: Vec<PathBuf>,
+    /// Those of them that can be detached while it runs.
+    pub hot_disks: Vec<PathBuf>,
     /// Whether its memory is on disk, for the next start to go on with.
     pub saved: bool,
     /// Whether files, such as its serial log, lie on the node.
@@ -97,6 +102,20 @@ pub enum VmStep {
     Save(Id<Vm>),
     /// Remove its memory from disk.
     Discard(Id<Vm>),
+    /// Give a running guest another disk.
+    Attach {
+        /// The machine.
+        vm: Id<Vm>,
+        /// The disk.
+        disk: Box<DiskDefinition>,
+    },
+    /// Take a disk from a running guest. The guest has to let go of it, which may take a while.
+    Detach {
+        /// The machine.
+        vm: Id<Vm>,
+        /// The disk's file.
+        path: PathBuf,
+    },
     /// Press the guest's power button.
     Shutdown(Id<Vm>),
     /// End its process at once.
@@ -122,7 +141,9 @@ impl VmStep {
             | Self::Shutdown(vm)
             | Self::Destroy(vm)
             | Self::Undefine(vm)
-            | Self::Erase(vm) => *vm,
+            | Self::Erase(vm)
+            | Self::Attach { vm, .. }
+            | Self::Detach { vm, .. } => *vm,
         }
     }
 
@@ -137,6 +158,8 @@ impl VmStep {
             Self::Save(_) => "save",
             Self::Discard(_) => "discard",
             Self::Resume(_) => "resume",
+            Self::Attach { .. } => "attach disk",
+            Self::Detach { .. } => "detach disk",
             Self::Shutdown(_) => "shutdown",
             Self::Destroy(_) => "destroy",
             Self::Undefine(_) => "undefine",

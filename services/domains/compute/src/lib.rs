@@ -10,6 +10,7 @@ mod backoff;
 mod controller;
 mod decide;
 mod definition;
+mod disks;
 mod hypervisor;
 mod ledger;
 mod lifecycle;
@@ -32,6 +33,7 @@ pub use admission::{
 pub use controller::{AdmissionError, FINALIZER, VmController};
 pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
+pub use disks::{DiskDefinition, DiskKind, plan_disks};
 pub use hypervisor::{
     DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
     HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,

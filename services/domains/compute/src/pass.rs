@@ -4,6 +4,7 @@
 //! has to be waited for. What is about to be done is in the store before the hypervisor is touched.
 
 mod deeds;
+mod disks;
 mod start;
 
 use std::time::Duration;
@@ -105,6 +106,7 @@ impl<'a> Pass<'a> {
         }
         self.definition = definition;
         self.take_up_waits();
+        self.keep_disks().await;
         for _ in 0..MOST_EVENTS {
             if self.controller.is_held() {
                 return Ok(());
@@ -125,6 +127,7 @@ impl<'a> Pass<'a> {
 
     async fn look(&mut self) -> Result<(), Failure> {
         let seen = self.controller.hypervisor.observe_one(self.id()).await.map_err(failure)?;
+        let seen = self.without_snapshot_hold(seen)?;
         let up = seen.as_ref().is_some_and(|domain| domain.power.is_up());
         self.status.pid = seen.as_ref().and_then(|domain| domain.pid);
         self.observed = seen;
@@ -398,7 +401,7 @@ impl<'a> Pass<'a> {
         self.status.observed_generation = self.vm.meta.generation;
         let live = self.observed.as_ref().and_then(|domain| domain.live.as_ref());
         let pending = match (&self.definition, live) {
-            (Ok(wanted), Some(live)) => wanted.fingerprint() != *live,
+            (Ok(wanted), Some(live)) => !wanted.fingerprint().same_but_disks(live),
             _ => false,
         };
         let now = (self.controller.clock)();

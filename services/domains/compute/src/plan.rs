@@ -128,6 +128,8 @@ mod tests {
                 live: up.then(|| definition(1).fingerprint()),
                 pid: up.then_some(7),
                 saved: saved && !up,
+                disks: Vec::new(),
+                hot_disks: Vec::new(),
                 files,
             })
         })
@@ -163,6 +165,8 @@ mod tests {
             live: Some(definition(1).fingerprint()),
             pid: Some(7),
             saved: false,
+            disks: Vec::new(),
+            hot_disks: Vec::new(),
             files: true,
         };
         let mut wanted = definition(1);
@@ -183,6 +187,8 @@ mod tests {
             live: None,
             pid: Some(7),
             saved: false,
+            disks: Vec::new(),
+            hot_disks: Vec::new(),
             files: true,
         };
         assert_eq!(names(&plan(Target::Asked, None, Some(&domain))), ["resume", "shutdown"]);

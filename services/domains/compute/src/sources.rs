@@ -7,7 +7,8 @@ use skerry_model::{
 };
 use skerry_store::{Store, StoreError};
 
-use crate::{DomainDefinition, HypervisorFacts, NicDefinition};
+use crate::disks::disks_of;
+use crate::{DiskDefinition, DomainDefinition, HypervisorFacts, NicDefinition};
 
 /// Something without which a machine cannot be defined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,10 @@ pub fn gather(
     let port = port_of(store, vm.id())?;
     let definition = match image_of(store, vm)? {
         Err(missing) => Err(missing),
-        Ok(image) => define(vm, &image, port.as_ref(), facts),
+        Ok(image) => match disks_of(store, vm)? {
+            Err(missing) => Err(missing),
+            Ok(disks) => define(vm, &image, port.as_ref(), facts, disks),
+        },
     };
     Ok(Sources { port, definition })
 }
@@ -80,6 +84,7 @@ fn define(
     image: &Resource<Image>,
     port: Option<&Resource<Port>>,
     facts: &HypervisorFacts,
+    disks: Vec<DiskDefinition>,
 ) -> Result<DomainDefinition, Missing> {
     let waiting =
         |message: &str, on| Missing { reason: "WaitingForPort", message: message.to_owned(), on };
@@ -112,6 +117,7 @@ fn define(
             bridge: bridge.clone(),
             mac: port.spec.mac.clone(),
         },
+        disks,
         generation: vm.meta.generation,
     })
 }

@@ -39,6 +39,7 @@ pub fn definition(number: u128) -> DomainDefinition {
             bridge: "skb00000001".into(),
             mac: "02:00:00:00:00:01".into(),
         },
+        disks: Vec::new(),
         generation: 1,
     }
 }
@@ -106,6 +107,8 @@ impl ModelHypervisor {
             live: None,
             pid: None,
             saved: false,
+            disks: Vec::new(),
+            hot_disks: Vec::new(),
             files: false,
         });
         match step {
@@ -139,6 +142,14 @@ impl ModelHypervisor {
                 self.end(OffReason::Unknown);
             }
             VmStep::Discard(_) => domain.saved = false,
+            VmStep::Attach { disk, .. } => {
+                domain.disks.push(disk.path.clone());
+                domain.hot_disks.push(disk.path.clone());
+            }
+            VmStep::Detach { path, .. } => {
+                domain.disks.retain(|other| other != path);
+                domain.hot_disks.retain(|other| other != path);
+            }
             VmStep::Shutdown(_) => self.end(OffReason::Shutdown),
             VmStep::Destroy(_) => self.end(OffReason::Destroyed),
             VmStep::Undefine(_) => domain.defined = None,

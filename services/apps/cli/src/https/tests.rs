@@ -162,7 +162,12 @@ fn every_request_has_its_call() {
         "POST pods dry_run=true"
     );
     assert_eq!(
-        path(Request::Delete { kind: Kind::Vm, key: key(), if_revision: None }),
+        path(Request::Delete {
+            kind: Kind::Vm,
+            key: key(),
+            if_revision: None,
+            with_volumes: false
+        }),
         "DELETE vms/web"
     );
 }

@@ -60,11 +60,15 @@ pub(super) fn pod(
     Value::Object(spec)
 }
 
-pub(super) fn vm(new: &NewWorkload, vcpus: Option<u32>) -> Value {
+pub(super) fn vm(new: &NewWorkload, vcpus: Option<u32>, disks: &[Name]) -> Value {
     let mut spec = Map::new();
     spec.insert("image".to_owned(), json!(new.image));
     insert_some(&mut spec, "memory_mib", new.memory);
     insert_some(&mut spec, "vcpus", vcpus);
+    if !disks.is_empty() {
+        let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
+        spec.insert("disks".to_owned(), Value::Array(disks));
+    }
     common(new, &mut spec);
     Value::Object(spec)
 }

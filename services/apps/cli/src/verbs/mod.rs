@@ -63,8 +63,8 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let (action, target) = verb.order();
             workload::change(shell, Kind::Vm, target, action).await
         }
-        VmVerb::Create { new, vcpus } => {
-            let spec = create::vm(&new, vcpus);
+        VmVerb::Create { new, vcpus, disk } => {
+            let spec = create::vm(&new, vcpus, &disk);
             create::workload(shell, Kind::Vm, &new, spec).await
         }
         VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, None, tail)).await,

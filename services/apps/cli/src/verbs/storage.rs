@@ -1,11 +1,11 @@
 //! Volumes and snapshots.
 
 use serde_json::{Map, Value, json};
-use skerry_ipc::{Action, Json, Request};
+use skerry_ipc::{Action, Json, RefusalClass, Request};
 use skerry_model::{Kind, Name};
 
 use crate::args::Wait;
-use crate::shell::{Done, Shell};
+use crate::shell::{Done, Failure, Shell};
 use crate::storage_words::{NewVolume, SnapshotVerb, VolumeVerb};
 use crate::text;
 use crate::verbs::create::report;
@@ -26,6 +26,13 @@ pub(super) async fn volume(shell: &mut Shell<'_, '_>, verb: VolumeVerb) -> Done 
             let document = change(shell, Kind::Volume, name, &patch, None).await?;
             finish(shell, Kind::Volume, document, wait, "is to grow", "has grown").await
         }
+        VolumeVerb::Attach { volume, vm, read_only } => {
+            let disk = json!({ "volume": volume, "read_only": read_only });
+            let change = |disks: &mut Vec<Value>| disks.push(disk.clone());
+            change_disks(shell, vm.as_str(), change).await?;
+            shell.say(&format!("{volume} is to be attached to {vm}."))
+        }
+        VolumeVerb::Detach { volume } => detach(shell, &volume).await,
         VolumeVerb::Delete { target } => workload::delete(shell, Kind::Volume, target).await,
     }
 }
@@ -46,6 +53,44 @@ pub(super) async fn snapshot(shell: &mut Shell<'_, '_>, verb: SnapshotVerb) -> D
         }
         SnapshotVerb::Delete { target } => workload::delete(shell, Kind::Snapshot, target).await,
     }
+}
+
+async fn detach(shell: &mut Shell<'_, '_>, volume: &Name) -> Done {
+    let key = volume.to_string();
+    let document = shell.document(Request::Get { kind: Kind::Volume, key }).await?;
+    let Some(vm) = document.pointer("/status/attached_to").and_then(Value::as_str) else {
+        return Err(Failure::Outcome(format!("{volume} is not attached")));
+    };
+    let change = |disks: &mut Vec<Value>| {
+        disks.retain(|disk| disk.get("volume").and_then(Value::as_str) != Some(volume.as_str()));
+    };
+    change_disks(shell, vm, change).await?;
+    shell.say(&format!("{volume} is to be detached from {vm}."))
+}
+
+/// Changes the list of a virtual machine's disks as it is now.
+async fn change_disks(
+    shell: &Shell<'_, '_>,
+    vm: &str,
+    change_list: impl Fn(&mut Vec<Value>),
+) -> Result<(), Failure> {
+    for last in [false, false, true] {
+        let request = Request::Get { kind: Kind::Vm, key: vm.to_owned() };
+        let document = shell.document(request).await?;
+        let disks = document.pointer("/spec/disks").and_then(Value::as_array);
+        let mut disks = disks.cloned().unwrap_or_default();
+        change_list(&mut disks);
+        let revision = document.pointer("/metadata/revision").and_then(Value::as_u64);
+        let patch = json!({ "spec": { "disks": disks } });
+        match change(shell, Kind::Vm, vm.to_owned(), &patch, revision).await {
+            // Something else about it changed meanwhile: once more from there.
+            Err(failure)
+                if !last && failure.refusal().is_some_and(|r| r.class == RefusalClass::Stale) => {}
+            Err(failure) => return Err(failure),
+            Ok(_) => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 async fn create(shell: &mut Shell<'_, '_>, new: &NewVolume) -> Done {

@@ -22,7 +22,9 @@ pub(super) async fn run(shell: &mut Shell<'_, '_>, kind: Kind, verb: WorkloadVer
             change(shell, kind, target, Action::ForceStop).await
         }
         WorkloadVerb::Restart { target } => change(shell, kind, target, Action::Restart).await,
-        WorkloadVerb::Delete { target } => delete(shell, kind, target).await,
+        WorkloadVerb::Delete { target, delete_volumes } => {
+            delete_with(shell, kind, target, delete_volumes).await
+        }
     }
 }
 
@@ -60,8 +62,18 @@ pub(super) async fn change(
 }
 
 pub(super) async fn delete(shell: &mut Shell<'_, '_>, kind: Kind, target: Target) -> Done {
+    delete_with(shell, kind, target, false).await
+}
+
+pub(super) async fn delete_with(
+    shell: &mut Shell<'_, '_>,
+    kind: Kind,
+    target: Target,
+    with_volumes: bool,
+) -> Done {
     let key = target.name.clone();
-    let document = shell.document(Request::Delete { kind, key, if_revision: None }).await?;
+    let document =
+        shell.document(Request::Delete { kind, key, if_revision: None, with_volumes }).await?;
     let name = text::cell(&document, "/metadata/name");
     if !target.wait.wait {
         return report(shell, &document, &format!("{name} is being deleted."));

@@ -108,8 +108,8 @@ impl Api {
             Request::Patch { kind, key, patch, if_revision } => {
                 write::patch(node, caller, kind, &key, &patch, if_revision).await
             }
-            Request::Delete { kind, key, if_revision } => {
-                write::delete(node, caller, kind, &key, if_revision).await
+            Request::Delete { kind, key, if_revision, with_volumes } => {
+                write::delete(node, caller, kind, &key, if_revision, with_volumes).await
             }
             Request::Act { kind, key, action } => self.act(caller, kind, &key, action).await,
             Request::Power(action) => self.power(caller, action).await,

@@ -4,11 +4,10 @@ use serde_json::Value;
 use skerry_ipc::{Action, Json, Refusal, RefusalClass};
 use skerry_model::{
     Document, Id, Image, Invalid, Kind, Name, NewResource, Phase, Pool, PoolSpec, Resource,
-    Snapshot, SnapshotSpec, SnapshotState, Validate, Vm, Volume, VolumeOperation, VolumeSpec,
+    Snapshot, SnapshotSpec, SnapshotState, Validate, Vm, VmDisk, Volume, VolumeOperation,
+    VolumeSpec,
 };
-use skerry_storage::{
-    AdmissionError, Demand, base_image, demand_of_growth, demand_of_volume, holders,
-};
+use skerry_storage::{AdmissionError, Demand, demand_of_growth, demand_of_volume, holders};
 use skerry_store::Transaction;
 use uuid::Uuid;
 
@@ -84,7 +83,7 @@ fn content_size(node: &Node, spec: &VolumeSpec) -> Result<u64, Refusal> {
     let image = node.store.find::<Image>(name).map_err(store)?;
     let image = image
         .ok_or_else(|| wrong_field("spec.source.image", format!("there is no image `{name}`")))?;
-    if base_image(&image.spec).is_none() {
+    if !image.spec.format.is_disk() {
         return Err(wrong_field("spec.source.image", format!("`{name}` is no disk image")));
     }
     Ok(skerry_storage::image_size(&image.spec))
@@ -116,6 +115,59 @@ pub fn named_volume(node: &Node, field: &str, name: &Name) -> Result<Resource<Vo
         return Err(wrong_field(field, format!("the volume `{name}` is being deleted")));
     }
     Ok(volume)
+}
+
+/// The disks of a virtual machine: volumes that nobody else has, or that nobody writes to.
+pub fn check_disks(
+    node: &Node,
+    vm: Option<Id<Vm>>,
+    before: &[VmDisk],
+    after: &[VmDisk],
+) -> Result<(), Refusal> {
+    for gone in before.iter().filter(|disk| after.iter().all(|d| d.volume != disk.volume)) {
+        let volume = node.store.find::<Volume>(&gone.volume).map_err(store)?;
+        if volume.is_some_and(|volume| volume.spec.locked) {
+            let detail = format!("`{}` is locked; unlock it before detaching it", gone.volume);
+            return Err(conflict(detail));
+        }
+    }
+    for (index, disk) in after.iter().enumerate() {
+        let field = format!("spec.disks[{index}].volume");
+        let volume = named_volume(node, &field, &disk.volume)?;
+        let others = holders(&node.store, &volume.meta.name).map_err(store)?;
+        let mut others = others.into_iter().filter(|other| Some(other.id) != vm);
+        if let Some(other) = others.find(|other| !(other.read_only && disk.read_only)) {
+            let name = &other.name;
+            let message = format!("`{}` is attached to `{name}`, and one may write", disk.volume);
+            return Err(wrong_field(&field, message));
+        }
+    }
+    Ok(())
+}
+
+/// Adds to the removal of a virtual machine that of its volumes: of all, or of those that are not to be
+/// kept. Nothing is removed that is locked or that another machine has.
+pub fn remove_volumes_of(
+    node: &Node,
+    tx: &mut Transaction,
+    present: &Document,
+    all: bool,
+) -> Result<(), Refusal> {
+    let vm: Resource<Vm> = resource(present)?;
+    for disk in vm.spec.disks.iter().filter(|disk| all || !disk.keep_on_delete) {
+        let name = &disk.volume;
+        let Some(volume) = node.store.find::<Volume>(name).map_err(store)? else { continue };
+        let shared = holders(&node.store, name).map_err(store)?.len() > 1;
+        if volume.spec.locked || shared {
+            if all {
+                let why = if shared { "another machine has it" } else { "it is locked" };
+                return Err(conflict(format!("`{name}` cannot be deleted: {why}")));
+            }
+            continue;
+        }
+        tx.begin_removal(volume.id(), None);
+    }
+    Ok(())
 }
 
 /// Changes a volume: it can grow, be locked and unlocked.

@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::draft::{Draft, typed};
 use super::read::{find, shown};
 use super::refuse::{found, internal, not_found, store, wrong_field};
+use super::storage::check_disks;
 use super::write::resource;
 use crate::node::Node;
 
@@ -46,6 +47,7 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, None).map_err(admission)?;
     }
+    check_disks(node, None, &[], &spec.disks)?;
     let id = draw_id::<Vm>(node);
     let mut tx = Transaction::new();
     let workload = Workload {
@@ -107,6 +109,7 @@ pub async fn change_vm(
     // Requests come from actions alone.
     spec.request = before.spec.request;
     check_power(&before, spec.power)?;
+    check_disks(node, Some(before.id()), &before.spec.disks, &spec.disks)?;
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;
     }

@@ -190,6 +190,7 @@ pub async fn delete(
     kind: Kind,
     key: &str,
     if_revision: Option<u64>,
+    with_volumes: bool,
 ) -> Result<Answer, Refusal> {
     caller.permit(match kind {
         Kind::Job => Permission::ChangeWorkloads,
@@ -201,6 +202,7 @@ pub async fn delete(
     let mut tx = Transaction::new();
     match kind {
         Kind::Vm => {
+            storage::remove_volumes_of(node, &mut tx, &present, with_volumes)?;
             tx.begin_removal(Id::<skerry_model::Vm>::new(present.metadata.id), if_revision);
         }
         Kind::Pod => {

@@ -141,11 +141,15 @@ pub(super) async fn delete(
     Extension(kind): Extension<Kind>,
     caller: Caller,
     segments: Segments,
+    params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    params.only(&["delete_volumes"])?;
+    let with_volumes = params.flag("delete_volumes")?;
     let if_revision = etag::if_match(&headers)?;
     let key = segments.get("key").to_owned();
-    let text = app.document(caller.auth(), Request::Delete { kind, key, if_revision }).await?;
+    let request = Request::Delete { kind, key, if_revision, with_volumes };
+    let text = app.document(caller.auth(), request).await?;
     let gone = Seen::of(&text)?.metadata.finalizers.is_empty();
     Ok(json(if gone { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
 }

@@ -10,6 +10,11 @@ const LOG: &[(&str, &str)] = &[
     ("follow", "`true` to go on as lines come."),
 ];
 
+const DELETE_VM: &[(&str, &str)] = &[(
+    "delete_volumes",
+    "`true` to delete its volumes, too; otherwise those stay that are to be kept.",
+)];
+
 pub(super) fn operations() -> Vec<Operation> {
     let mut all = fixed();
     for kind in KINDS {
@@ -124,6 +129,10 @@ fn uniform(kind: Kind) -> Vec<Operation> {
             format!("delete{name}"),
             "Takes it down: 200 if it is gone, 202 while its parts are being removed.",
         )
+        .query(match kind {
+            Kind::Vm => DELETE_VM,
+            _ => &[],
+        })
         .gives(202, document()),
         Operation::new(
             "get",

@@ -63,11 +63,14 @@ fn documents() -> impl Strategy<Value = Request> {
         (kind(), text(), json(), revision()).prop_map(|(kind, key, patch, if_revision)| {
             Request::Patch { kind, key, patch, if_revision }
         }),
-        (kind(), text(), revision()).prop_map(|(kind, key, if_revision)| Request::Delete {
-            kind,
-            key,
-            if_revision
-        }),
+        (kind(), text(), revision(), any::<bool>()).prop_map(
+            |(kind, key, if_revision, with_volumes)| Request::Delete {
+                with_volumes,
+                kind,
+                key,
+                if_revision
+            }
+        ),
         (kind(), text()).prop_map(|(kind, key)| Request::Explain { kind, key }),
     ]
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Flow, Pass, failure};
 use crate::controller::store_failure;
+use crate::disks::at_work;
 use crate::ledger::{Holding, charges};
 use crate::report::{Note, TRY_AGAIN};
 use crate::{Charge, DoesNotFit, Event, HypervisorError, Target, admit, plan};
@@ -15,6 +16,11 @@ impl Pass<'_> {
     pub(super) async fn admit_start(&mut self, to: VmState) -> Result<Flow, Failure> {
         if let Err(missing) = &self.definition {
             self.note = Some(Note::missing(missing));
+            self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
+            return Ok(Flow::Wait);
+        }
+        if let Some(missing) = at_work(&self.controller.store, &self.vm).map_err(store_failure)? {
+            self.note = Some(Note::missing(&missing));
             self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
             return Ok(Flow::Wait);
         }
@@ -57,6 +63,10 @@ impl Pass<'_> {
                 return Ok(Flow::Wait);
             }
         };
+        // Again, now that the start is written down: see `at_work`.
+        if at_work(&self.controller.store, &self.vm).map_err(store_failure)?.is_some() {
+            return self.take(Event::Withdrawn).await;
+        }
         let steps = plan(Target::On, Some(definition), self.observed.as_ref());
         match self.apply(steps).await {
             Ok(()) => {

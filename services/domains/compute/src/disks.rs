@@ -1,0 +1,240 @@
+//! The disks of a virtual machine: volumes become plain data for the hypervisor, and what a running
+//! guest has is brought to what is wanted.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use skerry_model::{DiskBus, Kind, LocalRef, Resource, Vm, Volume, VolumeOperation, VolumeState};
+use skerry_store::{Store, StoreError};
+
+use crate::sources::Missing;
+use crate::{DomainDefinition, DomainObserved, VmStep};
+
+/// What a disk is to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskKind {
+    /// A disk.
+    Disk,
+    /// A disc, which the guest can only read.
+    Cdrom,
+}
+
+/// A disk as the hypervisor is to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskDefinition {
+    /// Disk or disc.
+    pub kind: DiskKind,
+    /// Its file.
+    pub path: PathBuf,
+    /// Form of the file, `qcow2` or `raw`; never guessed.
+    pub format: &'static str,
+    /// Name of the device, such as `vda`; unique in the machine.
+    pub device: String,
+    /// How it is wired.
+    pub bus: DiskBus,
+    /// Serial number that the guest sees.
+    pub serial: String,
+    /// Place in the order of disks that the firmware tries, from 1.
+    pub boot: Option<u32>,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    /// Operations per second, if limited.
+    pub iops: Option<u64>,
+    /// Bytes per second, if limited.
+    pub bytes_per_s: Option<u64>,
+}
+
+impl DiskDefinition {
+    /// Whether it can be attached and detached while the guest runs.
+    pub const fn is_hot(&self) -> bool {
+        matches!((self.kind, self.bus), (DiskKind::Disk, DiskBus::Virtio))
+    }
+}
+
+/// The disks of a machine, or what is missing for them.
+pub(crate) fn disks_of(
+    store: &Store,
+    vm: &Resource<Vm>,
+) -> Result<Result<Vec<DiskDefinition>, Missing>, StoreError> {
+    let mut found: Vec<DiskDefinition> = Vec::new();
+    for disk in &vm.spec.disks {
+        let name = &disk.volume;
+        let Some(volume) = store.find::<Volume>(name)? else {
+            let message = format!("there is no volume `{name}`: make it, or take the disk away");
+            return Ok(Err(Missing { reason: "VolumeMissing", message, on: None }));
+        };
+        if let Err(missing) = usable(&volume) {
+            return Ok(Err(missing));
+        }
+        let prefix = match disk.bus {
+            DiskBus::Virtio => "vd",
+            DiskBus::Scsi | DiskBus::Sata => "sd",
+        };
+        let before = found.iter().filter(|other| other.device.starts_with(prefix)).count();
+        found.push(DiskDefinition {
+            kind: DiskKind::Disk,
+            path: volume.status.path.clone().into(),
+            format: "qcow2",
+            device: format!("{prefix}{}", letter(before)),
+            bus: disk.bus,
+            serial: volume.status.serial.clone(),
+            boot: disk.boot_index,
+            read_only: disk.read_only,
+            iops: disk.limits.iops,
+            bytes_per_s: disk.limits.bytes_per_s,
+        });
+    }
+    Ok(Ok(found))
+}
+
+/// `a` to `z`: a machine has at most 24 disks and two discs.
+fn letter(index: usize) -> char {
+    u8::try_from(index).ok().and_then(|i| b'a'.checked_add(i)).map_or('z', char::from)
+}
+
+fn usable(volume: &Resource<Volume>) -> Result<(), Missing> {
+    let usable = matches!(volume.status.state, VolumeState::Available | VolumeState::InUse);
+    if usable && volume.status.checked && !volume.status.path.is_empty() {
+        return Ok(());
+    }
+    let name = &volume.meta.name;
+    let message = match volume.status.reason.as_str() {
+        "" => format!("waits for the volume `{name}` to be usable"),
+        reason => format!("waits for the volume `{name}`: {reason}"),
+    };
+    Err(Missing { reason: "WaitingForVolume", message, on: Some(volume.local_ref()) })
+}
+
+/// A volume of the machine whose data is being worked on, so that the machine must not start.
+///
+/// Whoever works on a volume notes that first and looks whether the machine starts; whoever starts a
+/// machine notes that first and looks here. At most one of them goes on.
+pub(crate) fn at_work(store: &Store, vm: &Resource<Vm>) -> Result<Option<Missing>, StoreError> {
+    for disk in &vm.spec.disks {
+        let Some(volume) = store.find::<Volume>(&disk.volume)? else { continue };
+        if volume.status.operation != VolumeOperation::None {
+            let message = format!("waits until the volume `{}` is not at work", disk.volume);
+            let on = Some(volume.local_ref());
+            return Ok(Some(Missing { reason: "VolumeAtWork", message, on }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a snapshot of one of the machine's volumes is being taken, for which its guest is held.
+pub(crate) fn held_for_snapshot(store: &Store, vm: &Resource<Vm>) -> Result<bool, StoreError> {
+    for disk in &vm.spec.disks {
+        let volume = store.find::<Volume>(&disk.volume)?;
+        if volume.is_some_and(|v| v.status.operation == VolumeOperation::Snapshotting) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The machines that have a volume.
+pub(crate) fn vms_of_volume(store: &Store, volume: &str) -> Vec<LocalRef> {
+    let vms = store.list::<Vm>().unwrap_or_default();
+    vms.iter()
+        .filter(|vm| vm.spec.disks.iter().any(|disk| disk.volume.as_str() == volume))
+        .map(|vm| LocalRef { kind: Kind::Vm, id: vm.meta.id })
+        .collect()
+}
+
+/// The steps that bring a running guest's disks to what is wanted: first what goes, then what comes.
+/// Disks that can only change while the guest is off wait for its next start.
+pub fn plan_disks(wanted: &DomainDefinition, observed: &DomainObserved) -> Vec<VmStep> {
+    if !observed.power.is_up() {
+        return Vec::new();
+    }
+    let vm = wanted.vm;
+    let keeps = |path: &PathBuf| wanted.disks.iter().any(|disk| disk.path == *path);
+    let has = |path: &PathBuf| observed.disks.contains(path);
+    let gone = observed.hot_disks.iter().filter(|path| !keeps(path));
+    let come = wanted.disks.iter().filter(|disk| disk.is_hot() && !has(&disk.path));
+    gone.map(|path| VmStep::Detach { vm, path: path.clone() })
+        .chain(come.map(|disk| VmStep::Attach { vm, disk: Box::new(disk.clone()) }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::definition;
+    use crate::{DomainPower, OffReason};
+    use proptest::prelude::*;
+
+    fn disk(n: u8, bus: DiskBus) -> DiskDefinition {
+        DiskDefinition {
+            kind: DiskKind::Disk,
+            path: format!("/pool/{n}").into(),
+            format: "qcow2",
+            device: format!("vd{}", letter(n.into())),
+            bus,
+            serial: n.to_string(),
+            boot: None,
+            read_only: false,
+            iops: None,
+            bytes_per_s: None,
+        }
+    }
+
+    fn observed(power: DomainPower, disks: &[u8], hot: &[u8]) -> DomainObserved {
+        let paths = |list: &[u8]| list.iter().map(|n| format!("/pool/{n}").into()).collect();
+        DomainObserved {
+            vm: definition(1).vm,
+            power,
+            defined: None,
+            live: None,
+            pid: None,
+            saved: false,
+            disks: paths(disks),
+            hot_disks: paths(hot),
+            files: true,
+        }
+    }
+
+    #[test]
+    fn only_disks_that_cannot_come_while_it_runs_are_a_pending_change() {
+        let plain = definition(1);
+        let with = |bus| DomainDefinition { disks: vec![disk(1, bus)], ..definition(1) };
+        let (hot, cold) = (with(DiskBus::Virtio), with(DiskBus::Sata));
+        assert_ne!(plain.fingerprint(), hot.fingerprint());
+        assert!(hot.fingerprint().same_but_disks(&plain.fingerprint()));
+        assert!(!cold.fingerprint().same_but_disks(&plain.fingerprint()));
+        let limited = DiskDefinition { iops: Some(100), ..disk(1, DiskBus::Virtio) };
+        let limited = DomainDefinition { disks: vec![limited], ..definition(1) };
+        assert_ne!(limited.fingerprint(), hot.fingerprint());
+    }
+
+    #[test]
+    fn a_guest_that_is_off_takes_its_disks_at_its_next_start() {
+        let wanted = DomainDefinition { disks: vec![disk(1, DiskBus::Virtio)], ..definition(1) };
+        let off = DomainPower::Off(OffReason::Unknown);
+        assert_eq!(plan_disks(&wanted, &observed(off, &[], &[])), []);
+        assert_eq!(plan_disks(&wanted, &observed(DomainPower::Running, &[], &[])).len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn after_the_steps_there_are_none(
+            wanted in prop::collection::btree_map(0_u8..8, any::<bool>(), 0..8),
+            hot in prop::collection::btree_set(0_u8..8, 0..8),
+        ) {
+            let bus = |virtio| if virtio { DiskBus::Virtio } else { DiskBus::Sata };
+            let disks = wanted.iter().map(|(n, virtio)| disk(*n, bus(*virtio))).collect();
+            let wanted = DomainDefinition { disks, ..definition(1) };
+            let there: Vec<u8> = hot.into_iter().collect();
+            let mut hypervisor = crate::testing::ModelHypervisor::with(Some(observed(
+                DomainPower::Running,
+                &there,
+                &there,
+            )));
+            for step in plan_disks(&wanted, &hypervisor.look().unwrap()) {
+                hypervisor.apply(&step);
+            }
+            prop_assert_eq!(plan_disks(&wanted, &hypervisor.look().unwrap()), []);
+        }
+    }
+}
