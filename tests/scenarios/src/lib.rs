@@ -16,7 +16,7 @@ use skerry_ipc::{
 };
 use skerry_model::{Kind, Timestamp};
 use skerry_noded::{BoardFacts, Concern, Config, Daemon, Dirs, Machine, Parts};
-use skerry_sim_host::{SimHost, write_images};
+use skerry_sim_host::{SimBlobs, SimHost, write_images};
 use skerry_store::{Store, StoreDirs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -87,6 +87,7 @@ impl RunningNode {
             volumes: port(),
             guests: port(),
             images: port(),
+            blobs: Arc::new(SimBlobs::new(host.clone(), &dirs.data)),
         };
         let config = Config::parse("schema = 1", Path::new("node.toml"))?;
         let socket = dirs.socket();

@@ -1,4 +1,4 @@
-//! An OCI image layout in one tar archive (OCI image specification 1.1, image-layout).
+//! An OCI image layout in one tar archive (OCI image specification 1.1, image-layout), or what `docker save` makes.
 //!
 //! The archive is read twice: once for where its blobs lie, then each blob by its place, hashed while it is
 //! read. A blob is taken for what its digest says, or refused. Only SHA-256 is accepted.
@@ -14,6 +14,7 @@ use skerry_containers::oci::{self, Compression, Described, MAX_JSON, Manifest, O
 use tar::{Archive, EntryType};
 
 use crate::blobs;
+use crate::docker::{self, DockerImage};
 
 /// Most files in an archive.
 const MAX_FILES: usize = 10_000;
@@ -48,13 +49,13 @@ pub enum ArchiveError {
     },
 }
 
-fn invalid(why: impl Into<String>) -> ArchiveError {
+pub(crate) fn invalid(why: impl Into<String>) -> ArchiveError {
     ArchiveError::Invalid { why: why.into() }
 }
 
 /// Where a file of the archive lies.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     at: u64,
     size: u64,
 }
@@ -99,6 +100,7 @@ pub struct ImageArchiveFile {
     path: String,
     file: File,
     places: HashMap<String, Place>,
+    docker: Option<Box<DockerImage>>,
 }
 
 impl ImageArchiveFile {
@@ -113,11 +115,18 @@ impl ImageArchiveFile {
         }
         file.seek(SeekFrom::Start(0)).map_err(read)?;
         let places = places(&file)?;
-        Ok(Self { path: shown, file, places })
+        let mut archive = Self { path: shown, file, places, docker: None };
+        if !archive.places.contains_key("oci-layout") && archive.places.contains_key(docker::LIST) {
+            archive.docker = Some(Box::new(DockerImage::read(&archive)?));
+        }
+        Ok(archive)
     }
 
     /// Finds the image for this machine.
     pub fn image(&self) -> Result<OpenImage, ArchiveError> {
+        if let Some(docker) = &self.docker {
+            return Ok(docker.image());
+        }
         let layout = self.bytes(self.place("oci-layout")?, "oci-layout")?;
         let layout: serde_json::Value = serde_json::from_slice(&layout).unwrap_or_default();
         if layout.get("imageLayoutVersion").and_then(|v| v.as_str()) != Some("1.0.0") {
@@ -144,26 +153,27 @@ impl ImageArchiveFile {
         Err(invalid("its index leads to no image"))
     }
 
-    fn place(&self, name: &str) -> Result<Place, ArchiveError> {
+    pub(crate) fn place(&self, name: &str) -> Result<Place, ArchiveError> {
         self.places.get(name).copied().ok_or_else(|| invalid(format!("it has no {name}")))
     }
 
-    fn reader(&self, place: Place) -> Result<impl Read + Send + use<>, ArchiveError> {
-        let failed = |source| ArchiveError::Read { path: self.path.clone(), source };
-        let mut file = self.file.try_clone().map_err(failed)?;
-        file.seek(SeekFrom::Start(place.at)).map_err(failed)?;
+    pub(crate) fn reader(&self, place: Place) -> Result<impl Read + Send + use<>, ArchiveError> {
+        let mut file = self.file.try_clone().map_err(|e| self.failed(e))?;
+        file.seek(SeekFrom::Start(place.at)).map_err(|e| self.failed(e))?;
         Ok(BufReader::new(file.take(place.size)))
     }
 
-    fn bytes(&self, place: Place, what: &str) -> Result<Vec<u8>, ArchiveError> {
+    pub(crate) fn bytes(&self, place: Place, what: &str) -> Result<Vec<u8>, ArchiveError> {
         if place.size > MAX_JSON {
             return Err(invalid(format!("{what} is larger than 4 MiB")));
         }
         let mut bytes = Vec::new();
-        self.reader(place)?
-            .read_to_end(&mut bytes)
-            .map_err(|source| ArchiveError::Read { path: self.path.clone(), source })?;
+        self.reader(place)?.read_to_end(&mut bytes).map_err(|e| self.failed(e))?;
         Ok(bytes)
+    }
+
+    pub(crate) fn failed(&self, source: io::Error) -> ArchiveError {
+        ArchiveError::Read { path: self.path.clone(), source }
     }
 
     fn document(&self, digest: &str, what: &str) -> Result<Vec<u8>, ArchiveError> {
@@ -177,7 +187,11 @@ impl ImageArchiveFile {
 
     /// A layer's blob as it lies in the archive; whoever reads it must check its digest.
     pub fn blob(&self, digest: &str) -> Result<impl Read + Send + use<>, ArchiveError> {
-        self.reader(self.place(&blob_name(digest))?)
+        let docker = self.docker.as_ref().and_then(|docker| docker.places.get(digest).copied());
+        match docker {
+            Some(place) => self.reader(place),
+            None => self.reader(self.place(&blob_name(digest))?),
+        }
     }
 }
 
@@ -185,10 +199,12 @@ fn blob_name(digest: &str) -> String {
     format!("blobs/sha256/{digest}")
 }
 
-/// The places of the files that an image layout has. Others are passed over; two of one name are refused.
+/// The places of all files; two of one name are refused. A link counts for the file of the archive that it leads
+/// to, as docker writes a layer that appears twice.
 fn places(file: &File) -> Result<HashMap<String, Place>, ArchiveError> {
     let damaged = |error: io::Error| invalid(format!("damaged tar archive: {error}"));
     let mut places = HashMap::new();
+    let mut links = Vec::new();
     let mut archive = Archive::new(file);
     let entries = archive.entries_with_seek().map_err(damaged)?;
     for (count, entry) in entries.raw(true).enumerate() {
@@ -196,19 +212,41 @@ fn places(file: &File) -> Result<HashMap<String, Place>, ArchiveError> {
             return Err(invalid("it holds more than 10000 files"));
         }
         let entry = entry.map_err(damaged)?;
-        if entry.header().entry_type() != EntryType::Regular {
-            continue;
+        let header = entry.header();
+        let Some(name) = joined("", &header.path_bytes()) else { continue };
+        match header.entry_type() {
+            EntryType::Regular => {
+                let place = Place { at: entry.raw_file_position(), size: entry.size() };
+                if places.insert(name, place).is_some() {
+                    return Err(invalid("it holds a file twice"));
+                }
+            }
+            EntryType::Symlink => {
+                let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+                let target = header.link_name_bytes().unwrap_or_default();
+                links.extend(joined(&folder, &target).map(|target| (name, target)));
+            }
+            _ => {}
         }
-        let path = entry.header().path_bytes();
-        let name = String::from_utf8_lossy(&path);
-        let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
-        if name != "oci-layout" && name != "index.json" && !name.starts_with("blobs/sha256/") {
-            continue;
-        }
-        let place = Place { at: entry.raw_file_position(), size: entry.size() };
-        if places.insert(name, place).is_some() {
-            return Err(invalid("it holds a file twice"));
+    }
+    for (name, target) in links {
+        if let Some(place) = places.get(&target).copied() {
+            places.entry(name).or_insert(place);
         }
     }
     Ok(places)
+}
+
+/// A name of the archive, from a folder of it on; `None` if it leads out.
+fn joined(folder: &str, name: &[u8]) -> Option<String> {
+    let name = String::from_utf8_lossy(name);
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
 }

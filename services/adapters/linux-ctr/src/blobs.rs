@@ -15,9 +15,13 @@ use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nix::libc;
 use sha2::{Digest, Sha256};
 use skerry_containers::oci::{Blob, MAX_JSON, is_sha256};
+use tokio::sync::broadcast;
 
 /// Damaged blobs that are kept.
 const MAX_QUARANTINED: usize = 4;
@@ -62,22 +66,43 @@ pub enum BlobError {
 #[derive(Debug, Clone)]
 pub struct BlobStore {
     root: PathBuf,
+    /// Whether its folders have been made: the data partition may come late.
+    ready: Arc<AtomicBool>,
+    lost: broadcast::Sender<String>,
 }
 
 impl BlobStore {
-    /// Opens the store below `root`, making its folders and sweeping what was coming in.
-    pub fn open(root: PathBuf) -> Result<Self, BlobError> {
-        let store = Self { root };
-        let temporary = store.root.join("tmp");
+    /// The store below `root`. Nothing is touched before the first use.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, ready: Arc::default(), lost: broadcast::channel(64).0 }
+    }
+
+    /// Makes the folders and sweeps what was coming in, once.
+    fn prepare(&self) -> Result<(), BlobError> {
+        if self.ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let temporary = self.root.join("tmp");
         if temporary.exists() {
             fs::remove_dir_all(&temporary).map_err(|e| failed("sweep", &temporary, e))?;
         }
         for folder in ["sha256", "quarantine", "tmp"] {
-            let path = store.root.join(folder);
+            let path = self.root.join(folder);
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|e| failed("make", &path, e))?;
         }
-        Ok(store)
+        self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Digests of blobs that are found damaged and set aside, from now on.
+    pub fn lost(&self) -> broadcast::Receiver<String> {
+        self.lost.subscribe()
+    }
+
+    /// Where a blob lies, if it is there.
+    pub fn place(&self, digest: &str) -> Result<PathBuf, BlobError> {
+        self.path(digest)
     }
 
     fn path(&self, digest: &str) -> Result<PathBuf, BlobError> {
@@ -127,6 +152,7 @@ impl BlobStore {
     /// It is copied, which on XFS shares the blocks, and the copy is what is hashed: whoever still has the
     /// original open can change nothing any more. Links are not followed. Doing it again does nothing.
     pub fn adopt(&self, from: &Path, blob: &Blob) -> Result<(), BlobError> {
+        self.prepare()?;
         let target = self.path(&blob.digest)?;
         if self.size(&blob.digest) == Some(blob.size) {
             return Ok(());
@@ -184,6 +210,7 @@ impl BlobStore {
 
     /// Sets a damaged blob aside.
     pub fn quarantine(&self, digest: &str) -> Result<(), BlobError> {
+        self.prepare()?;
         let (path, folder) = (self.path(digest)?, self.root.join("quarantine"));
         // Room first: old ones go, so that damage cannot fill the disk.
         let mut kept: Vec<_> = fs::read_dir(&folder)
@@ -200,7 +227,11 @@ impl BlobStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(failed("set aside", &path, error))
             }
-            _ => Ok(()),
+            _ => {
+                // Nobody listening is no error.
+                let _ = self.lost.send(digest.to_owned());
+                Ok(())
+            }
         }
     }
 
@@ -270,7 +301,7 @@ mod tests {
     impl Place {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let store = BlobStore::open(folder.path().join("blobs")).unwrap();
+            let store = BlobStore::new(folder.path().join("blobs"));
             Self { folder, store }
         }
 

@@ -126,7 +126,7 @@ pub struct ImageLibrary {
 impl ImageLibrary {
     /// Opens the library below `root`, making its folders and sweeping what an earlier run left half done.
     pub fn open(root: PathBuf, blobs: BlobStore, unpacking: Unpacking) -> Result<Self, ImageError> {
-        let library = Self { root, unpacking, blobs };
+        let library = Self::unswept(root, blobs, unpacking);
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         let temporary = library.temporary();
@@ -137,6 +137,11 @@ impl ImageLibrary {
             builder.create(&folder).map_err(|e| failed("make", &folder, e))?;
         }
         Ok(library)
+    }
+
+    /// The library that somebody else has opened.
+    pub const fn unswept(root: PathBuf, blobs: BlobStore, unpacking: Unpacking) -> Self {
+        Self { root, unpacking, blobs }
     }
 
     fn temporary(&self) -> PathBuf {
@@ -201,6 +206,40 @@ impl ImageLibrary {
             stop_signal: config.stop_signal().clone().unwrap_or_default(),
         };
         self.write_record(&image.sha256, &record)
+    }
+
+    /// Removes what is unpacked of images that are not in `keep`, and layers that no image has any more. A layer
+    /// that something is mounted from stays, whoever has it. Gives how many layers went.
+    pub fn sweep(&self, keep: &BTreeSet<String>) -> Result<usize, ImageError> {
+        let mut needed: BTreeSet<PathBuf> = BTreeSet::new();
+        for sha256 in folders::names(&self.root.join("images")) {
+            let Some(sha256) = sha256.strip_suffix(".json") else { continue };
+            match self.record(sha256) {
+                Ok(record) if keep.contains(sha256) => {
+                    needed.extend(record.layers.iter().map(|layer| self.layer(layer)));
+                }
+                _ => {
+                    let path = self.record_path(sha256);
+                    let removed = folders::absent_is_fine(fs::remove_file(&path));
+                    removed.map_err(|e| failed("remove", &path, e))?;
+                }
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|e| failed("read", Path::new("/proc/self/mountinfo"), e))?;
+        let mut removed = 0;
+        for name in folders::names(&self.root) {
+            let path = self.root.join(&name);
+            let is_layer = name.len() == NAME_DIGITS && name.bytes().all(|b| b.is_ascii_hexdigit());
+            if is_layer && !needed.contains(&path) && !mounts.contains(&name) {
+                // Under another name first, so that half of it is never taken for a layer.
+                let doomed = self.temporary().join(&name);
+                fs::rename(&path, &doomed).map_err(|e| failed("remove", &path, e))?;
+                fs::remove_dir_all(&doomed).map_err(|e| failed("remove", &doomed, e))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     fn unpack_layer(&self, source: &Source<'_>, layer: &LayerBlob) -> Result<(), ImageError> {

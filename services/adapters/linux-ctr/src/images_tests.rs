@@ -42,7 +42,7 @@ impl Shelf {
 }
 
 fn open(folder: &Path) -> ImageLibrary {
-    let blobs = BlobStore::open(folder.join("blobs")).unwrap();
+    let blobs = BlobStore::new(folder.join("blobs"));
     ImageLibrary::open(folder.join("layers"), blobs, unpacking(Limits::default())).unwrap()
 }
 
@@ -244,4 +244,48 @@ fn a_layer_is_not_shared_on_the_word_of_what_it_unpacks_to() {
     let record = shelf.library.record(&image.sha256).unwrap();
     let file = shelf.library.layer(&record.layers[0]).join("a");
     assert_eq!(fs::read_to_string(file).unwrap(), "good");
+}
+
+#[test]
+fn archives_of_docker_are_unpacked_in_their_old_and_new_forms() {
+    let base = Layer::default().file("a", "one").end();
+    let top = gzip(&Layer::default().file("b", "two").end());
+    let id = |bytes: &[u8]| format!("sha256:{}", sha256(bytes));
+    let plain_top = Layer::default().file("b", "two").end();
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/a"]},
+        "rootfs": {"type": "layers", "diff_ids": [id(&base), id(&plain_top), id(&base)]}});
+    let config = config.to_string();
+    let save = |layers: Value, images: usize| {
+        let entry = json!({"Config": "c.json", "RepoTags": ["a:1"], "Layers": layers});
+        let list = Value::from(vec![entry; images]).to_string();
+        Layer::default()
+            .file("c.json", &config)
+            .program("1/layer.tar", &base)
+            .program("2/layer.tar", &top)
+            .symlink("3/layer.tar", "../1/layer.tar")
+            .symlink("out/layer.tar", "../../etc/passwd")
+            .file("manifest.json", &list)
+            .end()
+    };
+    let shelf = Shelf::new();
+    let good = json!(["1/layer.tar", "2/layer.tar", "3/layer.tar"]);
+    let image = shelf.archive(&save(good.clone(), 1));
+    shelf.library.import(&image).unwrap();
+    let record = shelf.library.record(&image.sha256).unwrap();
+    assert_eq!((record.layers.len(), record.cmd.as_slice()), (3, &["/a".to_owned()][..]));
+    let file = shelf.library.layer(&record.layers[1]).join("b");
+    assert_eq!(fs::read_to_string(file).unwrap(), "two");
+    for (what, bytes) in [
+        ("two images", save(good.clone(), 2)),
+        ("no image", save(good, 0)),
+        ("no layers", save(json!([]), 1)),
+        ("a layer that is missing", save(json!(["1/layer.tar", "2/layer.tar", "4/layer.tar"]), 1)),
+        ("a link that leads out", save(json!(["1/layer.tar", "2/layer.tar", "out/layer.tar"]), 1)),
+        ("layers in another order", save(json!(["2/layer.tar", "1/layer.tar", "3/layer.tar"]), 1)),
+        ("a path that leads out", save(json!(["1/layer.tar", "2/layer.tar", "../1/layer.tar"]), 1)),
+    ] {
+        let shelf = Shelf::new();
+        let error = shelf.library.import(&shelf.archive(&bytes)).expect_err(what);
+        assert!(error.is_images_fault(), "{what}: {error:?}");
+    }
 }

@@ -234,7 +234,11 @@ impl Stage {
         let folder =
             tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/tmp").unwrap();
         let places = below(&folder.path().join("data"), &folder.path().join("run"));
-        let containers = LinuxContainers::with_supervisor(places, Arc::new(Direct::default()));
+        let containers = LinuxContainers::with_supervisor(
+            places.clone(),
+            BlobStore::new(places.blobs()),
+            Arc::new(Direct::default()),
+        );
         Self::over(folder, containers, user).await
     }
 
@@ -701,7 +705,11 @@ async fn work_cut_short_is_completed() {
             // What an import that was cut short leaves.
             fs::create_dir_all(data.join("layers/tmp/layer-half/tree")).unwrap();
             let supervisor = Arc::new(Direct::default());
-            stage.containers = LinuxContainers::with_supervisor(places, supervisor);
+            stage.containers = LinuxContainers::with_supervisor(
+                places.clone(),
+                BlobStore::new(places.blobs()),
+                supervisor,
+            );
             assert_eq!(stage.run_to_end(desired).await, Exit::Code(1), "{power_cut} {after}");
             assert_eq!(folders::names(&data.join("layers/tmp")), Vec::<String>::new());
             stage.clear().await;
@@ -716,7 +724,8 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     let folder =
         tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/lib/skerry").unwrap();
     let places = || below(&folder.path().join("data"), Path::new("/run/skerry-live"));
-    let containers = LinuxContainers::start(places(), Systemd::system());
+    let containers =
+        LinuxContainers::start(places(), BlobStore::new(places().blobs()), Systemd::system());
     let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
     let mut stage = Stage::over(other_folder, containers, "").await;
     let server = stage.desired(&[]);
@@ -735,7 +744,8 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     assert!(show.contains(&format!("MemoryMax={}", 68 << 20)), "{show}");
 
     // Another noded finds it as it is.
-    stage.containers = LinuxContainers::start(places(), Systemd::system());
+    stage.containers =
+        LinuxContainers::start(places(), BlobStore::new(places().blobs()), Systemd::system());
     let mut events = stage.containers.events();
     let mut hear = async |wanted| {
         let heard = async { while events.recv().await.unwrap() != wanted {} };

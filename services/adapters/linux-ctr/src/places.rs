@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/layers/                        the image library
 //! <data>/blobs/                         images as they were brought in, by digest
+//! <data>/pulls/<job>/                   what is being downloaded; the north side's own
 //! <data>/pods/<pod>/<container>/        made, upper/, work/: the writable layer
 //! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid: the bundle
 //! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
@@ -53,6 +54,11 @@ impl Places {
     /// The store of blobs.
     pub fn blobs(&self) -> PathBuf {
         self.data.join("blobs")
+    }
+
+    /// The folders into which images are downloaded, one a job.
+    pub fn pulls(&self) -> PathBuf {
+        self.data.join("pulls")
     }
 
     /// The folder of all pods' writable layers.

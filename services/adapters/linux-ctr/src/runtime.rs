@@ -25,7 +25,6 @@ use crate::images::{ImageError, ImageLibrary, ImageRecord};
 use crate::observe::run_of;
 use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
 use crate::service::ContainerUnit;
-use crate::source::SourceError;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
 use crate::{folders, logs, probe, user, volumes};
@@ -42,6 +41,7 @@ pub struct LinuxContainers {
 
 struct Inner {
     places: Places,
+    blobs: BlobStore,
     supervisor: Arc<dyn Supervisor>,
     library: OnceLock<ImageLibrary>,
     /// One import at a time: two of the same image would do the work twice, two of different ones share a disk.
@@ -50,14 +50,19 @@ struct Inner {
 
 impl LinuxContainers {
     /// Containers under the system's service manager. Must be called within a tokio runtime.
-    pub fn start(places: Places, systemd: Systemd) -> Self {
-        Self::with_supervisor(places, Arc::new(systemd))
+    pub fn start(places: Places, blobs: BlobStore, systemd: Systemd) -> Self {
+        Self::with_supervisor(places, blobs, Arc::new(systemd))
     }
 
     /// Containers under another supervisor.
-    pub fn with_supervisor(places: Places, supervisor: Arc<dyn Supervisor>) -> Self {
+    pub fn with_supervisor(
+        places: Places,
+        blobs: BlobStore,
+        supervisor: Arc<dyn Supervisor>,
+    ) -> Self {
         let inner = Arc::new(Inner {
             places,
+            blobs,
             supervisor,
             library: OnceLock::new(),
             importing: Mutex::new(()),
@@ -136,9 +141,7 @@ impl Inner {
             return Ok(library);
         }
         let unpacking = Unpacking::new(self.places.unpack.clone());
-        let opened = BlobStore::open(self.places.blobs())
-            .map_err(|error| ImageError::from(SourceError::from(error)))
-            .and_then(|blobs| ImageLibrary::open(self.places.layers(), blobs, unpacking))
+        let opened = ImageLibrary::open(self.places.layers(), self.blobs.clone(), unpacking)
             .map_err(|error| image_failed("the image library cannot be opened", error))?;
         Ok(self.library.get_or_init(|| opened))
     }

@@ -4,6 +4,7 @@
 //! fail a step, to answer slowly, or to lose power. Time is tokio's, so tests pause it. It touches nothing
 //! outside the process, and it decides nothing: what the rules want, it does.
 
+mod blobs;
 mod containers;
 mod faults;
 mod host;
@@ -14,6 +15,7 @@ mod network;
 mod storage;
 mod world;
 
+pub use blobs::SimBlobs;
 pub use faults::FaultPlan;
 pub use images::write_images;
 pub use world::SimHost;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use skerry_model::{Kind, Name, Protocol, Publish};
+use skerry_model::{ImageReference, Kind, Name, Protocol, Publish, RegistryHost};
 
 use crate::power_words::PowerVerb;
 use crate::storage_words::{SnapshotVerb, VolumeVerb};
@@ -107,7 +107,10 @@ pub enum Verb {
     Network(NetworkVerb),
     /// Images that workloads start from
     #[command(subcommand)]
-    Image(ReadVerb),
+    Image(ImageVerb),
+    /// Registries that container images are pulled from
+    #[command(subcommand)]
+    Registry(RegistryVerb),
     /// Disks of virtual machines, which outlive them
     #[command(subcommand)]
     Volume(VolumeVerb),
@@ -234,6 +237,65 @@ pub enum JobVerb {
         target: Target,
     },
     /// Remove the record of a finished job
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Verbs for images.
+#[derive(Debug, Subcommand)]
+pub enum ImageVerb {
+    #[command(flatten)]
+    Read(ReadVerb),
+    /// Pull a container image from a registry
+    Pull {
+        /// What to pull, such as busybox:1.36 or 10.0.0.5:5000/lab/app@sha256:…
+        reference: ImageReference,
+        /// Name of the new image; made from the reference if not given
+        #[arg(long, value_name = "NAME")]
+        name: Option<Name>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Remove an image that no workload uses
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Verbs for registries.
+#[derive(Debug, Subcommand)]
+pub enum RegistryVerb {
+    #[command(flatten)]
+    Read(ReadVerb),
+    /// Say how to reach a registry (administrators only)
+    Create {
+        /// Name of the record
+        name: Name,
+        /// Its host as in references to images, with the port if there is one
+        #[arg(long)]
+        host: RegistryHost,
+        /// A host that is asked first; may be repeated
+        #[arg(long = "mirror", value_name = "HOST")]
+        mirrors: Vec<RegistryHost>,
+        /// File with the certificates (PEM) to trust for it, instead of the public ones
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+        /// User name; the password is asked for, or read with --password-stdin
+        #[arg(long, short)]
+        username: Option<String>,
+        /// Read the password from standard input instead of asking at the terminal
+        #[arg(long)]
+        password_stdin: bool,
+        /// Without TLS, for laboratories: passwords and tags can be read and changed on the way
+        #[arg(long, conflicts_with = "ca")]
+        plain_http: bool,
+    },
+    /// Forget how to reach a registry; images from it stay
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]

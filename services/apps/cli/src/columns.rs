@@ -72,6 +72,12 @@ fn columns(kind: Kind) -> Vec<Column> {
             column("PUBLISHED", |d, _| published(d)),
             column("READY", |d, _| condition(d, "Ready")),
         ],
+        Kind::Registry => vec![
+            column("HOST", |d, _| cell(d, "/spec/host")),
+            column("USER", |d, _| cell(d, "/spec/username")),
+            column("MIRRORS", |d, _| joined(d, "/spec/mirrors")),
+            column("TLS", |d, _| registry_trust(d).to_owned()),
+        ],
         Kind::Image => vec![
             column("FORMAT", |d, _| cell(d, "/spec/format")),
             column("STATE", |d, _| cell(d, "/status/state")),
@@ -169,6 +175,22 @@ fn words(document: &Value, pointer: &str) -> String {
     let list = document.pointer(pointer).and_then(Value::as_array);
     let words: Vec<String> = list.into_iter().flatten().map(crate::text::scalar).collect();
     if words.is_empty() { "-".to_owned() } else { words.join(",") }
+}
+
+fn joined(document: &Value, pointer: &str) -> String {
+    let list = document.pointer(pointer).and_then(Value::as_array);
+    let words: Vec<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(",") }
+}
+
+/// Whose certificates count for a registry.
+fn registry_trust(document: &Value) -> &'static str {
+    let own = document.pointer("/spec/ca_pem").is_some_and(|value| !value.is_null());
+    match document.pointer("/spec/plain_http").and_then(Value::as_bool) {
+        Some(true) => "none",
+        _ if own => "own CA",
+        _ => "public",
+    }
 }
 
 fn image_size(document: &Value) -> String {

@@ -265,7 +265,9 @@ fn call(request: Request) -> Result<Call, CallError> {
         | Request::ServerIdentity
         | Request::MayBringIn
         | Request::Fetches
-        | Request::FetchReport { .. } => {
+        | Request::FetchReport { .. }
+        | Request::Pulls
+        | Request::Pulled { .. } => {
             return Err(unsupported("this can be asked at the node itself only"));
         }
     })

@@ -137,6 +137,7 @@ impl Shell<'_, '_> {
                 self.say(&serde_json::json!({ "line": line }).to_string())?;
             }
             StreamItem::Line(line) => self.say(&text::clean(line))?,
+            StreamItem::Pulls(_) => {}
             StreamItem::Change { revision, kind, document, removed } => {
                 let document = self.parse(&document.0)?;
                 self.change(*revision, *kind, &document, *removed)?;

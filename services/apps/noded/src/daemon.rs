@@ -41,6 +41,7 @@ use crate::images::{FetchDesk, ImportImage, tidy_library};
 use crate::jobs::Jobs;
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
+use crate::pulls::{Keeper, PullDesk, PullImage};
 use crate::{seed, version};
 
 /// Group of those who may connect to the socket.
@@ -152,6 +153,14 @@ impl Daemon {
             Arc::clone(&machine.images),
             now,
         ));
+        let (pulls, pull_turn) = (PullDesk::default(), Arc::new(Mutex::new(())));
+        jobs.register(Arc::new(PullImage::new(
+            store.clone(),
+            Arc::clone(&machine.blobs),
+            pulls.clone(),
+            Arc::clone(&images),
+            Arc::clone(&pull_turn),
+        )));
         let fetches = FetchDesk::default();
         jobs.register(Arc::new(ImportImage::new(
             store.clone(),
@@ -161,7 +170,7 @@ impl Daemon {
         )));
         let controllers: Vec<Arc<dyn Controller>> = vec![
             network,
-            images,
+            Arc::clone(&images) as Arc<dyn Controller>,
             Arc::clone(&vms) as Arc<dyn Controller>,
             Arc::clone(&pods) as Arc<dyn Controller>,
             Arc::clone(&storage) as Arc<dyn Controller>,
@@ -192,6 +201,9 @@ impl Daemon {
             jobs,
             storage,
             fetches,
+            pulls,
+            pull_turn,
+            images,
             limiter: Mutex::new(Limiter::default()),
             hashing: Semaphore::new(1),
             admission: Mutex::new(()),
@@ -229,6 +241,10 @@ impl Daemon {
                 tidy_library(&working.store, working.machine.images.as_ref()).await;
             }
             working.jobs.run(until).await;
+        });
+        let (keeper, until) = (Keeper::of(&node), cancel.clone());
+        tasks.spawn(async move {
+            until.run_until_cancelled(keeper.run()).await;
         });
         tasks.spawn(engine.run(cancel.clone()));
         node.ready.store(true, Ordering::Relaxed);

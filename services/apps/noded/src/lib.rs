@@ -18,6 +18,7 @@ mod images;
 pub mod jobs;
 mod node;
 mod node_controller;
+mod pulls;
 mod seed;
 mod serial_lines;
 pub mod version;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use nix::unistd::User;
-use skerry_linux_ctr::{LinuxContainers, Places};
+use skerry_linux_ctr::{BlobStore, LinuxBlobs, LinuxContainers, Places};
 use skerry_linux_disk::{DiskPlaces, LinuxDisk, LinuxLibrary, QemuImg, UnitCage};
 use skerry_linux_host::systemd::Systemd;
 use skerry_linux_host::{BoardProfile, LinuxHost};
@@ -14,6 +14,8 @@ use skerry_noded::{BoardFacts, Config, Dirs, Machine};
 
 /// Whom tools run as that read disks made by strangers; see sysusers.d.
 const TOOL_USER: &str = "skerry-disk";
+/// The user that downloads.
+const NORTH: &str = "skerry-northd";
 
 /// The account that guests run as (config/libvirt/qemu.conf).
 const GUESTS: &str = "libvirt-qemu";
@@ -39,7 +41,12 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let hypervisor = Arc::new(hypervisor);
     let tool = QemuImg::new(Arc::new(UnitCage::new(systemd.clone(), TOOL_USER)));
     let images = LinuxLibrary::new(DiskPlaces::below(&dirs.data, &dirs.run), tool);
-    let containers = LinuxContainers::start(Places::below(&dirs.data, &dirs.run), systemd);
+    let places = Places::below(&dirs.data, &dirs.run);
+    let blobs = BlobStore::new(places.blobs());
+    let north = User::from_name(NORTH).ok().flatten();
+    let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
+    let stored = LinuxBlobs::new(places.clone(), blobs.clone(), owner);
+    let containers = LinuxContainers::start(places, blobs, systemd);
     let machine = Machine {
         host: Arc::new(LinuxHost::default()),
         network: Arc::new(network),
@@ -48,6 +55,7 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
         volumes: Arc::new(LinuxDisk::new(dirs.data.join("pools"), guest_account())),
         guests: hypervisor,
         images: Arc::new(images),
+        blobs: Arc::new(stored),
     };
     Ok((machine, BoardFacts { name: board.name, uplinks: board.uplinks }))
 }

@@ -11,7 +11,7 @@ use skerry_network::NetworkHost;
 use skerry_storage::{Guests, StorageController, VolumeHost};
 use skerry_store::Store;
 use skerry_trust::{Identity, Limiter};
-use skerry_upkeep::{Host, ImageLibrary};
+use skerry_upkeep::{Host, ImageBlobs, ImageController, ImageLibrary};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::dirs::Dirs;
 use crate::identity::Claim;
 use crate::images::FetchDesk;
 use crate::jobs::Jobs;
+use crate::pulls::PullDesk;
 
 /// The machine, through the ports of the domains.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct Machine {
     pub guests: Arc<dyn Guests>,
     /// Files of images.
     pub images: Arc<dyn ImageLibrary>,
+    /// Container images as they were brought in.
+    pub blobs: Arc<dyn ImageBlobs>,
 }
 
 /// The running node.
@@ -70,6 +73,12 @@ pub struct Node {
     pub storage: Arc<StorageController>,
     /// What the north side is to fetch.
     pub fetches: FetchDesk,
+    /// What the north side is to pull.
+    pub pulls: PullDesk,
+    /// Held while blobs are there that no record names yet.
+    pub pull_turn: Arc<Mutex<()>>,
+    /// Reads images.
+    pub images: Arc<ImageController>,
     /// Guesses of codes and passwords.
     pub limiter: Mutex<Limiter>,
     /// One password hash at a time: each takes 19 MiB.

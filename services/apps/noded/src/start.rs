@@ -106,7 +106,8 @@ fn simulation(dirs: &Dirs) -> anyhow::Result<(Machine, BoardFacts)> {
         containers: Arc::new(host.clone()),
         volumes: Arc::new(host.clone()),
         guests: Arc::new(host.clone()),
-        images: Arc::new(host),
+        images: Arc::new(host.clone()),
+        blobs: Arc::new(skerry_sim_host::SimBlobs::new(host, &dirs.data)),
     };
     Ok((machine, BoardFacts { name: "simulated".to_owned(), ..BoardFacts::default() }))
 }

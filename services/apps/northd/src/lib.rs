@@ -16,6 +16,7 @@ mod outer;
 mod page;
 mod params;
 mod problem;
+pub mod pulls;
 pub mod server;
 pub mod service;
 

@@ -44,6 +44,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     status("waiting for the node daemon");
     let Some((identity, identities)) = first_identity(&node, &stop).await else { return Ok(()) };
     tokio::spawn(keep_identity(Arc::clone(&node), identities, stop.clone()));
+    let puller: Arc<dyn Node> = Arc::<IpcNode>::clone(&node);
+    tokio::spawn(crate::pulls::run(puller, stop.clone()));
 
     let addresses: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
     tracing::info!(addresses = addresses.join(" "), page = crate::is_built(), "serving");

@@ -82,16 +82,19 @@ async fn fetch_all(
     meter: &Meter,
 ) -> Result<(), RegistryError> {
     let download = Download { sessions, folder: &order.folder, limits: order.limits, meter };
-    let (known, missing): (Vec<&Blob>, Vec<&Blob>) =
-        blobs.iter().partition(|blob| order.have.contains(&blob.digest));
-    known.iter().for_each(|blob| meter.add(blob.size));
-    if missing.contains(&&parts.config) {
-        download.fetch(&parts.config).await?;
-        let bytes = read_file(&order.folder.join(&parts.config.digest)).await?;
-        oci::configuration(&bytes, parts.layers.len())?;
+    let mut layers = Vec::new();
+    for blob in blobs {
+        if order.have.contains(&blob.digest) {
+            meter.add(blob.size);
+        } else if *blob == parts.config {
+            download.fetch(blob).await?;
+            let bytes = read_file(&order.folder.join(&blob.digest)).await?;
+            oci::configuration(&bytes, parts.layers.len())?;
+        } else {
+            layers.push(download.fetch(blob));
+        }
     }
-    let layers = missing.into_iter().filter(|blob| **blob != parts.config);
-    stream::iter(layers.map(|blob| download.fetch(blob)))
+    stream::iter(layers)
         .buffer_unordered(order.limits.parallel.max(1))
         .try_collect::<Vec<()>>()
         .await

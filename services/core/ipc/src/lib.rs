@@ -10,6 +10,7 @@ mod codec;
 mod connection;
 mod error;
 mod protocol;
+mod pull;
 mod server;
 
 pub use client::Client;
@@ -19,6 +20,7 @@ pub use protocol::{
     Action, Answer, Auth, ClientFrame, FetchOrder, FetchReport, Hello, HelloReply, Json, ListQuery,
     LogQuery, PeerRole, PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
 };
+pub use pull::{PullEndpoint, PullOrder, PullReport};
 pub use server::{Handler, Reply, Roles, Server};
 
 /// Tells one build of the software from another. The image build sets it; programs that a developer built

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use skerry_model::{Kind, Role, Violation};
 use uuid::Uuid;
 
+use crate::pull::{PullOrder, PullReport};
+
 /// Items of a stream for which there is room when it opens.
 pub(crate) const STREAM_WINDOW: usize = 32;
 
@@ -233,6 +235,15 @@ pub enum Request {
     Power(PowerAction),
     /// The whole state as one checksummed file: [`Answer::Bytes`]. Admin only.
     Export,
+    /// Images to pull: a stream of [`StreamItem::Pulls`]. North and root only, since it carries passwords.
+    Pulls,
+    /// How a pull stands: [`Answer::Done`]; [`RefusalClass::NotFound`] if it is no longer wanted. North and root only.
+    Pulled {
+        /// The job of the order.
+        job: Uuid,
+        /// How it stands.
+        report: PullReport,
+    },
     /// Whether the caller may bring files in: [`Answer::Done`].
     MayBringIn,
     /// What the north side is to fetch: a stream of [`StreamItem::Line`], each the JSON list of all
@@ -410,6 +421,8 @@ pub enum StreamItem {
     },
     /// A line of a log, without its line end.
     Line(String),
+    /// All pulls that are wanted now. One that is no longer listed is to be given up.
+    Pulls(Vec<PullOrder>),
 }
 
 /// Why a request was not done. Nothing was changed.

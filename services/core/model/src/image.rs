@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Conditions, Invalid, Kind, LocalRef, ResourceKind, Timestamp, Validate};
+use crate::{
+    Conditions, ImageReference, Invalid, Kind, LocalRef, ResourceKind, Timestamp, Validate,
+};
 
 /// Marks [`crate::Resource`]s that are images.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +106,17 @@ pub enum ImageSource {
     Url(String),
     /// A file of an import medium, as a path below the medium's folder, such as `debian.qcow2`.
     Folder(String),
+    /// Pulled from a registry by the node.
+    Registry {
+        /// What to pull, such as `docker.io/library/busybox:1.36` or `10.0.0.5:5000/app@sha256:…`.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        reference: ImageReference,
+        /// The same with the digest that the reference named when it was pulled. A tag is looked up once: from then
+        /// on this is what is meant. For the node to fill in.
+        #[serde(default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        resolved: Option<ImageReference>,
+    },
 }
 
 impl ImageSource {
@@ -118,7 +131,8 @@ impl ImageSource {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageFile {
-    /// What it is: `archive`, `kernel`, `initrd`, `disk` or `iso`.
+    /// What it is: `archive`, `kernel`, `initrd`, `disk` or `iso`; of what was pulled from a registry `index`,
+    /// `manifest`, `config` or `layer`.
     pub role: String,
     /// Where it lies on the node.
     pub path: String,
@@ -264,7 +278,11 @@ impl Validate for ImageSpec {
     fn validate(&self, found: &mut Invalid) {
         // What is brought in has no files before that is done, and all of them after.
         if !self.source.is_brought_in() || !self.files.is_empty() {
-            for role in self.format.roles() {
+            let roles: &[&str] = match self.source {
+                ImageSource::Registry { .. } => &["manifest", "config"],
+                _ => self.format.roles(),
+            };
+            for role in roles {
                 if self.file(role).is_none() {
                     let message = format!("this format needs a file with role `{role}`");
                     found.add("spec.files", message);
@@ -295,7 +313,7 @@ impl Validate for ImageSpec {
 impl ImageSource {
     fn validate(&self, has_digest: bool, found: &mut Invalid) {
         match self {
-            Self::BuiltIn | Self::Upload(_) => {}
+            Self::BuiltIn | Self::Upload(_) | Self::Registry { .. } => {}
             Self::Url(url) => {
                 let good = ["https://", "http://"].iter().any(|scheme| {
                     url.strip_prefix(scheme)

@@ -19,6 +19,8 @@ pub enum Kind {
     Network,
     /// A workload's attachment to a network.
     Port,
+    /// Where container images are pulled from.
+    Registry,
     /// Something workloads start from.
     Image,
     /// Where the data of volumes lies.
@@ -43,12 +45,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which an import must create them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Node,
         Self::User,
         Self::Session,
         Self::Network,
         Self::Port,
+        Self::Registry,
         Self::Image,
         Self::Pool,
         Self::Volume,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Session => "Session",
             Self::Network => "Network",
             Self::Port => "Port",
+            Self::Registry => "Registry",
             Self::Image => "Image",
             Self::Pool => "Pool",
             Self::Volume => "Volume",
@@ -90,6 +94,7 @@ impl Kind {
             Self::Session => "sessions",
             Self::Network => "networks",
             Self::Port => "ports",
+            Self::Registry => "registries",
             Self::Image => "images",
             Self::Pool => "pools",
             Self::Volume => "volumes",

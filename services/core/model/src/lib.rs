@@ -24,6 +24,7 @@ mod pool;
 mod port;
 mod probe;
 mod reference;
+mod registry;
 mod resource;
 mod snapshot;
 mod toml_text;
@@ -54,6 +55,7 @@ pub use pool::{Pool, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile}
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
 pub use probe::{Probe, ProbeCheck};
 pub use reference::{ImageReference, ReferenceError, RegistryHost};
+pub use registry::{Registry, RegistrySpec, RegistryStatus};
 pub use resource::{Document, DocumentError, NewResource, Resource, ResourceKind};
 pub use snapshot::{Snapshot, SnapshotSpec, SnapshotState, SnapshotStatus, SnapshotVolume};
 pub use toml_text::{TomlTextError, read_toml};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use skerry_model::{
     Alarm, Config, Document, DocumentError, Image, Job, Kind, LocalRef, Network, Node, Pod, Pool,
-    Port, ResourceKind, Secret, Session, Snapshot, User, Vm, Volume,
+    Port, Registry, ResourceKind, Secret, Session, Snapshot, User, Vm, Volume,
 };
 use uuid::Uuid;
 
@@ -255,6 +255,7 @@ pub(crate) fn check_shape(document: &Document) -> Result<(), DocumentError> {
         Kind::Session => check::<Session>(document),
         Kind::Network => check::<Network>(document),
         Kind::Port => check::<Port>(document),
+        Kind::Registry => check::<Registry>(document),
         Kind::Image => check::<Image>(document),
         Kind::Pool => check::<Pool>(document),
         Kind::Volume => check::<Volume>(document),

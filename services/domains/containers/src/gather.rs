@@ -116,12 +116,19 @@ fn archive(name: &Name, found: Option<&Resource<Image>>) -> Result<ImageArchive,
     }
     match image.status.state {
         ImageState::Available => {}
+        ImageState::Pending if image.spec.files.is_empty() => {
+            return Err(wait(format!("waits for image `{name}` to be pulled")));
+        }
         ImageState::Pending => return Err(wait(format!("waits for image `{name}` to be checked"))),
         ImageState::Receiving => {
             return Err(wait(format!("waits for image `{name}` to be brought in")));
         }
         ImageState::Failed => return Err(wait(format!("image `{name}` could not be brought in"))),
         ImageState::Quarantined => return Err(wait(format!("image `{name}` is damaged"))),
+    }
+    if let Some(manifest) = image.spec.file("manifest") {
+        let (name, sha256) = (name.clone(), manifest.sha256.to_ascii_lowercase());
+        return Ok(ImageArchive { name, path: String::new(), sha256 });
     }
     let file = image.spec.file("archive");
     let file = file.ok_or_else(|| wait(format!("image `{name}` has no archive")))?;

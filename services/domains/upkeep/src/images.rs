@@ -60,6 +60,11 @@ impl ImageController {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the image read at the next look, however lately that was done.
+    pub fn doubt(&self, image: Uuid) {
+        self.seen().remove(&image);
+    }
+
     /// How long until the image has to be read; `None` if that is now.
     fn rest(&self, image: &Resource<Image>) -> Option<Duration> {
         let (generation, at) = self.seen().get(&image.meta.id).copied()?;
@@ -160,7 +165,8 @@ pub fn image_users(store: &Store, name: &Name) -> Vec<LocalRef> {
 /// The names of images in what is wanted of a workload or a volume.
 fn named_images(document: &Document) -> Vec<&str> {
     let spec = &document.spec;
-    let containers = spec.get("containers").and_then(Value::as_array).into_iter().flatten();
+    let list = |key| spec.get(key).and_then(Value::as_array).into_iter().flatten();
+    let containers = list("containers").chain(list("init"));
     let own = spec.get("image").into_iter();
     let source = spec.get("source").and_then(|source| source.get("image"));
     own.chain(source)
@@ -190,6 +196,8 @@ impl Controller for ImageController {
             Kind::Image => vec![change.subject],
             Kind::Job => {
                 let job = after.or(before).and_then(|d| d.to_resource::<Job>().ok());
+                // Its progress is nothing to read a damaged image again for.
+                let job = job.filter(|job| job.status.state.is_final() || before.is_none());
                 let subject = job.and_then(|job| job.spec.subject);
                 subject.filter(|subject| subject.kind == Kind::Image).into_iter().collect()
             }

@@ -3,6 +3,7 @@
 //! Holds the port to the machine ([`Host`]), the reports that faces show ([`Summary`], [`Inventory`]) and the
 //! rules of the image library and of jobs. It must not read the machine itself: an adapter does that.
 
+mod blobs;
 mod builtin;
 mod host;
 mod images;
@@ -11,6 +12,7 @@ mod inventory;
 mod jobs;
 mod summary;
 
+pub use blobs::{BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, Swept};
 pub use builtin::{ImageListError, builtin_images};
 pub use host::{
     FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, KvmUnusable, PowerAction,

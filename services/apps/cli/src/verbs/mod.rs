@@ -4,6 +4,7 @@ mod create;
 mod job;
 mod machine;
 mod read;
+mod registry;
 mod session;
 mod storage;
 mod wait;
@@ -27,7 +28,8 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
         Verb::Pod(verb) => pod(shell, verb).await,
         Verb::Vm(verb) => vm(shell, verb).await,
         Verb::Network(verb) => network(shell, verb).await,
-        Verb::Image(verb) => read(shell, Kind::Image, verb).await,
+        Verb::Image(verb) => registry::image(shell, verb).await,
+        Verb::Registry(verb) => registry::registry(shell, verb).await,
         Verb::Volume(verb) => storage::volume(shell, verb).await,
         Verb::Snapshot(verb) => storage::snapshot(shell, verb).await,
         Verb::Pool(verb) => read(shell, Kind::Pool, verb).await,

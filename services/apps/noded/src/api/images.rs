@@ -17,6 +17,7 @@ use super::workloads::draw_id;
 use super::write::resource;
 use crate::images::IMPORT;
 use crate::node::Node;
+use crate::pulls::PULL;
 
 /// Names that a refusal lists at most.
 const LISTED: usize = 10;
@@ -28,7 +29,11 @@ pub async fn create(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Re
     check_source(node, &spec).await?;
     let id = draw_id::<Image>(node);
     let subject = LocalRef { kind: Kind::Image, id: id.uuid() };
-    let job = node.jobs.prepare(IMPORT, Some(subject), Value::Null).map_err(jobs::refused)?;
+    let operation = match spec.source {
+        ImageSource::Registry { .. } => PULL,
+        _ => IMPORT,
+    };
+    let job = node.jobs.prepare(operation, Some(subject), Value::Null).map_err(jobs::refused)?;
     let status = ImageStatus {
         state: ImageState::Receiving,
         job: Some(job.id.uuid()),
@@ -50,8 +55,16 @@ fn check(spec: &ImageSpec) -> Result<(), Refusal> {
     if spec.source == ImageSource::BuiltIn {
         faults.add(
             "spec.source",
-            "must be an upload, a url or a folder; only the system brings built-in images",
+            "must be an upload, a url, a folder or a registry; only the system brings built-in images",
         );
+    }
+    if let ImageSource::Registry { resolved, .. } = &spec.source {
+        let message = "is for the node to fill in";
+        faults.require(resolved.is_none(), "spec.source.registry.resolved", message);
+        let message = "must be oci_archive for what comes from a registry";
+        faults.require(spec.format == ImageFormat::OciArchive, "spec.format", message);
+        let message = "is for files; name a digest in the reference instead";
+        faults.require(spec.sha256.is_none(), "spec.sha256", message);
     }
     faults.require(spec.files.is_empty(), "spec.files", "is for the node to fill in");
     faults.require(
@@ -72,7 +85,7 @@ async fn check_source(node: &Node, spec: &ImageSpec) -> Result<(), Refusal> {
     let (incoming, field) = match &spec.source {
         ImageSource::Upload(id) => (Incoming::Spooled(*id), "spec.source.upload"),
         ImageSource::Folder(path) => (Incoming::Medium(path.clone()), "spec.source.folder"),
-        ImageSource::Url(_) | ImageSource::BuiltIn => return Ok(()),
+        ImageSource::Url(_) | ImageSource::BuiltIn | ImageSource::Registry { .. } => return Ok(()),
     };
     let library = &node.machine.images;
     let size =

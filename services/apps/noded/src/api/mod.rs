@@ -10,8 +10,10 @@ mod fetches;
 mod images;
 mod jobs;
 mod logs;
+mod pulls;
 mod read;
 mod refuse;
+mod registries;
 mod storage;
 mod summary;
 mod watch;
@@ -117,6 +119,7 @@ impl Api {
                 caller.permit(Permission::ChangeWorkloads).map(|()| Answer::Done)
             }
             Request::FetchReport { id, report } => fetches::report(node, caller, id, report),
+            Request::Pulled { job, report } => pulls::report(node, caller, job, report),
             _ => Err(internal("a request that no part of the API answers")),
         }
     }
@@ -183,6 +186,7 @@ impl Handler for Api {
                 watch::watch(&self.node, &caller, kinds, after).map(Reply::Stream)
             }
             Request::Fetches => fetches::watch(&self.node, &caller).map(Reply::Stream),
+            Request::Pulls => pulls::watch(&self.node, &caller),
             Request::Log(query) => logs::log(&self.node, &caller, query).await.map(Reply::Stream),
             request => match self.read(&caller, &request).await {
                 Some(answer) => answer.map(Reply::Answer),

@@ -22,6 +22,7 @@ pub const fn permission(kind: Kind) -> Permission {
         Kind::Node
         | Kind::Network
         | Kind::Port
+        | Kind::Registry
         | Kind::Image
         | Kind::Pool
         | Kind::Volume
@@ -41,6 +42,7 @@ pub fn shown(document: &Document) -> Result<Json, Refusal> {
         Kind::User => "password_hash",
         Kind::Session => "secret_hash",
         Kind::Secret => return text(&without_values(document)),
+        Kind::Registry => "password",
         _ => return text(document),
     };
     let mut copy = document.clone();

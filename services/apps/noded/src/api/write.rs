@@ -4,7 +4,7 @@ use serde_json::Value;
 use skerry_ipc::{Answer, Json, Refusal, RefusalClass};
 use skerry_model::{
     Config as ConfigKind, Document, Id, Invalid, Kind, Network, NetworkSpec, NewResource,
-    Node as NodeKind, Owner, Pod, Port, Resource, ResourceKind, Secret, User, Validate,
+    Node as NodeKind, Owner, Pod, Port, Registry, Resource, ResourceKind, Secret, User, Validate,
 };
 use skerry_store::Transaction;
 use skerry_trust::Permission;
@@ -16,8 +16,7 @@ use super::draft::{Draft, merge, read_json, typed};
 use super::images;
 use super::read::{find, shown};
 use super::refuse::{found, store};
-use super::storage;
-use super::workloads;
+use super::{registries, storage, workloads};
 use crate::node::Node;
 
 /// What changing a kind takes, or why nobody may.
@@ -31,7 +30,7 @@ fn permission(kind: Kind) -> Result<Permission, Refusal> {
         | Kind::Snapshot
         | Kind::Config
         | Kind::Secret => Ok(Permission::ChangeWorkloads),
-        Kind::Node | Kind::Pool => Ok(Permission::ChangeNode),
+        Kind::Node | Kind::Pool | Kind::Registry => Ok(Permission::ChangeNode),
         Kind::User | Kind::Session => Ok(Permission::ChangeAccounts),
         Kind::Port | Kind::Job | Kind::Alarm => Err(Refusal::new(
             RefusalClass::Forbidden,
@@ -56,6 +55,7 @@ pub async fn create(
         Kind::Pod => workloads::create_pod(node, caller, draft).await?,
         Kind::Network => create_network(node, draft)?,
         Kind::Image => images::create(node, draft).await?,
+        Kind::Registry => registries::create(node, draft)?,
         Kind::User => create_user(node, draft).await?,
         Kind::Volume => storage::create_volume(node, draft)?,
         Kind::Snapshot => storage::create_snapshot(node, draft)?,
@@ -124,8 +124,12 @@ pub async fn patch(
 /// The spec as a caller sees it, so that a patch starts from there.
 fn shown_spec(document: &Document) -> Value {
     let mut spec = document.spec.clone();
-    if let (Kind::User, Value::Object(fields)) = (document.kind, &mut spec) {
-        fields.remove("password_hash");
+    if let Value::Object(fields) = &mut spec {
+        match document.kind {
+            Kind::User => drop(fields.remove("password_hash")),
+            Kind::Registry => drop(fields.remove("password")),
+            _ => {}
+        }
     }
     spec
 }
@@ -154,6 +158,7 @@ async fn change(
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::Config => put::<ConfigKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::Secret => put::<Secret>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
+        Kind::Registry => registries::change(node, &mut tx, present, spec, if_revision)?,
         Kind::User => {
             let draft: AccountDraft = typed(spec, "spec")?;
             let resource: Resource<User> = resource(present)?;
@@ -220,6 +225,9 @@ pub async fn delete(
             tx.remove(id);
         }
         Kind::Job => super::jobs::delete(&mut tx, &present)?,
+        Kind::Registry => {
+            tx.remove(Id::<Registry>::new(present.metadata.id));
+        }
         Kind::Session => {
             tx.remove(Id::<skerry_model::Session>::new(present.metadata.id));
         }
@@ -362,6 +370,7 @@ fn put_labels(
         Kind::Image => tx.put_labels(Id::<skerry_model::Image>::new(id), labels),
         Kind::Config => tx.put_labels(Id::<ConfigKind>::new(id), labels),
         Kind::Secret => tx.put_labels(Id::<Secret>::new(id), labels),
+        Kind::Registry => tx.put_labels(Id::<Registry>::new(id), labels),
         _ => tx.put_labels(Id::<NodeKind>::new(id), labels),
     };
 }
@@ -377,7 +386,7 @@ fn dry_answer(node: &Node, kind: Kind, document: &Json) -> Result<Answer, Refusa
     let mut value = read_json(document)?;
     if let Some(Value::Object(spec)) = value.get_mut("spec") {
         match kind {
-            Kind::User => drop(spec.remove("password")),
+            Kind::User | Kind::Registry => drop(spec.remove("password")),
             Kind::Secret => drop(spec.remove("data")),
             _ => {}
         }

@@ -59,7 +59,9 @@ impl ImportImage {
             ImageSource::Upload(id) => Ok(Incoming::Spooled(*id)),
             ImageSource::Url(_) => Ok(Incoming::Spooled(job.id)),
             ImageSource::Folder(path) => Ok(Incoming::Medium(path.clone())),
-            ImageSource::BuiltIn => Err(JobFailure::bug("a built-in image is not brought in")),
+            ImageSource::BuiltIn | ImageSource::Registry { .. } => {
+                Err(JobFailure::bug("the image does not come as a file"))
+            }
         }
     }
 

@@ -21,9 +21,10 @@ use crate::problem::Problem;
 use crate::{o2, openapi, page};
 
 /// Kinds with the uniform paths. The node itself has paths of its own.
-pub const KINDS: [Kind; 14] = [
+pub const KINDS: [Kind; 15] = [
     Kind::Network,
     Kind::Port,
+    Kind::Registry,
     Kind::Image,
     Kind::Pool,
     Kind::Volume,

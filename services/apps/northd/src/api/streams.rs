@@ -99,7 +99,7 @@ fn event(item: Result<StreamItem, NodeError>) -> Option<Event> {
             let data = data.replace(['\r', '\n'], " ");
             Some(Event::default().event("change").id(revision.to_string()).data(data))
         }
-        Ok(StreamItem::Line(_)) => None,
+        Ok(StreamItem::Line(_) | StreamItem::Pulls(_)) => None,
         Err(NodeError::Refused(Refusal { class: RefusalClass::Gone, .. })) => {
             Some(Event::default().event("gone").data("{}"))
         }
@@ -156,6 +156,7 @@ async fn log(
     let items = app.node.open(caller.auth(), Request::Log(query)).await?;
     let lines = guarded(app, caller.auth(), items).filter_map(|item| async {
         match item {
+            Ok(StreamItem::Pulls(_)) => None,
             Ok(StreamItem::Line(mut line)) => {
                 line.push('\n');
                 Some(Ok(Bytes::from(line)))

@@ -15,8 +15,9 @@ use serde_json::{Map, Value, json};
 use skerry_model::{
     AlarmSpec, AlarmStatus, ConfigSpec, ConfigStatus, ImageSpec, ImageStatus, JobSpec, JobStatus,
     Kind, Meta, NetworkSpec, NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus, PoolSpec,
-    PoolStatus, PortSpec, PortStatus, SecretSpec, SecretStatus, SessionSpec, SessionStatus,
-    SnapshotSpec, SnapshotStatus, UserSpec, UserStatus, VmSpec, VmStatus, VolumeSpec, VolumeStatus,
+    PoolStatus, PortSpec, PortStatus, RegistrySpec, RegistryStatus, SecretSpec, SecretStatus,
+    SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec, UserStatus, VmSpec,
+    VmStatus, VolumeSpec, VolumeStatus,
 };
 use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
@@ -46,6 +47,8 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     NetworkStatus,
     PortSpec,
     PortStatus,
+    RegistrySpec,
+    RegistryStatus,
     ImageSpec,
     ImageStatus,
     PoolSpec,
@@ -80,6 +83,10 @@ pub fn description() -> Result<Value, serde_json::Error> {
     let mut schemas = found.cloned().unwrap_or_default();
     hide(&mut schemas, "UserSpec", "password_hash");
     hide(&mut schemas, "SessionSpec", "secret_hash");
+    // What goes in is what comes out, except for the password.
+    let registry = schemas.get("RegistrySpec").cloned().unwrap_or_default();
+    schemas.insert("RegistryInputSpec".to_owned(), registry);
+    hide(&mut schemas, "RegistrySpec", "password");
     for kind in KINDS.into_iter().chain([Kind::Node]) {
         add_resource(&mut schemas, kind);
     }
@@ -200,6 +207,9 @@ fn shown_spec(kind: Kind) -> Value {
 
 /// What callers give is what they get, except that a password goes in and no hash comes out.
 fn input_spec(kind: Kind) -> Value {
+    if kind == Kind::Registry {
+        return reference("RegistryInputSpec");
+    }
     if kind != Kind::User {
         return reference(&format!("{}Spec", kind.name()));
     }

@@ -4,7 +4,8 @@ use proptest::option;
 use proptest::prelude::*;
 use skerry_ipc::{
     Action, Answer, Auth, ClientFrame, FetchReport, Hello, HelloReply, Json, ListQuery, LogQuery,
-    PeerRole, PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem, decode, encode,
+    PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal, RefusalClass, Request,
+    ServerFrame, StreamItem, decode, encode,
 };
 use skerry_model::{Kind, Role, Violation};
 use uuid::Uuid;
@@ -107,6 +108,9 @@ fn others() -> impl Strategy<Value = Request> {
             .prop_map(|(kinds, after)| Request::Watch { kinds, after }),
         log_query().prop_map(Request::Log),
         power.prop_map(Request::Power),
+        Just(Request::Pulls),
+        (any::<u128>(), pull_report())
+            .prop_map(|(job, report)| Request::Pulled { job: uuid::Uuid::from_u128(job), report }),
         (any::<u128>(), fetch_report())
             .prop_map(|(id, report)| Request::FetchReport { id: Uuid::from_u128(id), report }),
     ]
@@ -119,6 +123,39 @@ fn fetch_report() -> impl Strategy<Value = FetchReport> {
             .prop_map(|(done, total)| FetchReport::Progress { done, total }),
         (text(), any::<bool>()).prop_map(|(detail, retry)| FetchReport::Failed { detail, retry }),
     ]
+}
+
+fn pull_report() -> impl Strategy<Value = PullReport> {
+    let blobs = prop::collection::vec((text(), any::<u64>()), 0..4);
+    prop_oneof![
+        (any::<u64>(), any::<u64>()).prop_map(|(done, total)| PullReport::Progress { done, total }),
+        (text(), blobs).prop_map(|(named, blobs)| PullReport::Done { named, blobs }),
+        (text(), any::<bool>()).prop_map(|(detail, retry)| PullReport::Failed { detail, retry }),
+    ]
+}
+
+fn pull_order() -> impl Strategy<Value = PullOrder> {
+    let credentials = option::of((text(), text()));
+    let endpoint = (text(), any::<bool>(), option::of(text()), credentials).prop_map(
+        |(host, plain_http, ca_pem, credentials)| PullEndpoint {
+            host,
+            plain_http,
+            ca_pem,
+            credentials,
+        },
+    );
+    let endpoints = prop::collection::vec(endpoint, 0..3);
+    let have = prop::collection::vec(text(), 0..3);
+    (any::<u128>(), text(), endpoints, text(), have, any::<u64>()).prop_map(
+        |(job, reference, endpoints, folder, have, limit)| PullOrder {
+            job: uuid::Uuid::from_u128(job),
+            reference,
+            endpoints,
+            folder,
+            have,
+            limit,
+        },
+    )
 }
 
 fn client_frame() -> impl Strategy<Value = ClientFrame> {
@@ -184,6 +221,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 fn item() -> impl Strategy<Value = StreamItem> {
     prop_oneof![
         text().prop_map(StreamItem::Line),
+        prop::collection::vec(pull_order(), 0..2).prop_map(StreamItem::Pulls),
         (any::<u64>(), kind(), json(), any::<bool>()).prop_map(
             |(revision, kind, document, removed)| StreamItem::Change {
                 revision,

@@ -1,0 +1,68 @@
+//! What the node daemon has the north side pull from registries, and what that tells of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A registry or a mirror, with its secrets. For the north side alone.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullEndpoint {
+    /// Host, with the port if there is one.
+    pub host: String,
+    /// Without TLS.
+    pub plain_http: bool,
+    /// Certificates (PEM) to trust instead of the public ones.
+    pub ca_pem: Option<String>,
+    /// Name and password.
+    pub credentials: Option<(String, String)>,
+}
+
+impl fmt::Debug for PullEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PullEndpoint").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// An image to pull.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullOrder {
+    /// The job that wants it.
+    pub job: Uuid,
+    /// The image, as a complete reference.
+    pub reference: String,
+    /// Mirrors in their order, then the registry.
+    pub endpoints: Vec<PullEndpoint>,
+    /// The folder for its blobs, each named by its SHA-256.
+    pub folder: String,
+    /// Digests of blobs that need not be fetched.
+    pub have: Vec<String>,
+    /// Most bytes of the whole image.
+    pub limit: u64,
+}
+
+/// How a pull stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullReport {
+    /// So many bytes are there, of so many (0 if not known yet).
+    Progress {
+        /// Bytes that are there.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// Everything is in the folder.
+    Done {
+        /// SHA-256 of what the reference names: an index or a manifest.
+        named: String,
+        /// All blobs that were pulled or known, with their sizes: SHA-256 and bytes.
+        blobs: Vec<(String, u64)>,
+    },
+    /// It did not succeed.
+    Failed {
+        /// What happened, and what to do.
+        detail: String,
+        /// Whether trying again may help.
+        retry: bool,
+    },
+}
