@@ -3,10 +3,12 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use skerry_ipc::{Action, Json, Request};
 use skerry_model::Kind;
-use skerry_scenarios_tests::RunningNode;
+use skerry_scenarios_tests::{RunningNode, eventually};
 use skerry_sim_host::SimHost;
 
 async fn act(node: &RunningNode, action: Action) -> anyhow::Result<()> {
@@ -75,5 +77,58 @@ async fn what_makes_no_sense_is_refused_and_requests_come_from_actions_alone() {
     let patch = Request::Patch { kind: Kind::Vm, key, patch, if_revision: None };
     let refused = node.ask(patch).await.unwrap_err().to_string();
     assert!(refused.contains("it does not run"), "{refused}");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_raises_an_alarm_that_a_stop_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let spec = json!({"image": "tiny-vm", "memory_mib": 128, "crash_policy": {"action": "alarm"}});
+    node.create(Kind::Vm, json!({"metadata": {"name": "guest"}, "spec": spec})).await.unwrap();
+    let id = state(&node, "running").await["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    host.crash_guest(id);
+    state(&node, "crashed").await;
+    let standing = async |wanted: bool| {
+        eventually(Duration::from_secs(20), || async {
+            let alarms = node.list(Kind::Alarm).await?;
+            let mut crashed = alarms.iter().filter(|a| a["spec"]["definition"] == "VM_CRASHED");
+            let stands = crashed.any(|a| a["status"]["cleared"].is_null());
+            anyhow::ensure!(stands == wanted, "{alarms:?}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await
+        .unwrap();
+    };
+    standing(true).await;
+    act(&node, Action::Stop).await.unwrap();
+    state(&node, "stopped").await;
+    standing(false).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_power_cut_machines_start_as_was_set_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    for (name, power, autostart) in [
+        ("kept", "stopped", "last_state"),
+        ("on", "stopped", "always"),
+        ("off", "running", "never"),
+    ] {
+        let spec =
+            json!({"image": "tiny-vm", "memory_mib": 128, "power": power, "autostart": autostart});
+        node.create(Kind::Vm, json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
+        node.wait_state(Kind::Vm, name, power).await.unwrap();
+    }
+    node.kill().await.unwrap();
+    host.power_cut();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    for (name, state) in [("on", "running"), ("off", "stopped"), ("kept", "stopped")] {
+        node.wait_state(Kind::Vm, name, state).await.unwrap();
+    }
+    assert_eq!(host.running(), (1, 0));
     node.stop().await.unwrap();
 }

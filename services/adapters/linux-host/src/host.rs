@@ -6,13 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use skerry_model::Name;
 use skerry_upkeep::{
-    FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, KvmUnusable,
-    MemoryUse, PowerAction,
+    FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
+    PowerAction,
 };
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::roots::{Roots, text};
-use crate::{addresses, digest, disks, dmi, journal, kvm, memory, nics, pci, power, processors};
+use crate::{addresses, digest, disks, dmi, journal, memory, nics, pci, power, processors};
 
 /// A Linux machine run by systemd.
 #[derive(Debug, Clone)]
@@ -129,10 +129,6 @@ impl Host for LinuxHost {
 
     async fn journal(&self, query: JournalQuery) -> Result<JournalLines, HostError> {
         journal::lines(&self.journalctl, &query)
-    }
-
-    async fn kvm_usable(&self) -> Result<(), KvmUnusable> {
-        self.blocking(|roots| Some(kvm::usable(roots))).await.unwrap_or(Err(KvmUnusable::NoFlag))
     }
 
     async fn hash_file(&self, path: &Path) -> Result<FileDigest, HostError> {

@@ -10,7 +10,6 @@ mod disks;
 mod dmi;
 mod host;
 mod journal;
-mod kvm;
 mod memory;
 mod nics;
 mod pci;

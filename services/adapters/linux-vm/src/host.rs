@@ -1,29 +1,6 @@
-//! What this machine can run guests with.
-
-use std::fs::OpenOptions;
-use std::path::Path;
+//! What libvirt says about itself.
 
 use roxmltree::Document;
-use skerry_model::Accelerator;
-
-/// The accelerator that works here. KVM only if the processor has the feature *and* the device can be
-/// opened: on machines without nested virtualization the device may exist, and guests hang in it.
-pub fn usable_accelerator() -> Accelerator {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let device = OpenOptions::new().read(true).write(true).open(Path::new("/dev/kvm"));
-    if has_virtualization(&cpuinfo) && device.is_ok() {
-        Accelerator::Kvm
-    } else {
-        Accelerator::Emulation
-    }
-}
-
-fn has_virtualization(cpuinfo: &str) -> bool {
-    cpuinfo
-        .lines()
-        .filter(|line| line.starts_with("flags"))
-        .any(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"))
-}
 
 /// The versioned machine type behind `q35`, from libvirt's capabilities.
 pub fn newest_q35(capabilities: &str) -> Option<String> {
@@ -55,13 +32,6 @@ mod tests {
         assert_eq!(newest_q35(capabilities).as_deref(), Some("pc-q35-10.0"));
         assert_eq!(newest_q35("<capabilities/>"), None);
         assert_eq!(newest_q35("no xml"), None);
-    }
-
-    #[test]
-    fn the_processor_flag_counts_and_not_a_part_of_a_word() {
-        assert!(has_virtualization("model name : x\nflags\t\t: fpu vmx sse\n"));
-        assert!(has_virtualization("flags : svm"));
-        assert!(!has_virtualization("flags : fpu vmx_like\nmodel name: svm\n"));
     }
 
     #[test]

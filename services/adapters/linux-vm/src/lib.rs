@@ -11,10 +11,11 @@ mod failure;
 mod files;
 mod guests;
 mod host;
+mod kvm;
 mod label;
 mod libvirt;
 mod worker;
 mod xml;
 
-pub use host::usable_accelerator;
+pub use kvm::Probe;
 pub use libvirt::{Libvirt, LibvirtConfig};

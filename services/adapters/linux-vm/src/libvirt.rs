@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use skerry_compute::{
-    DiskDefinition, DomainDefinition, DomainObserved, DomainPower, Hypervisor, HypervisorError,
-    HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+    Acceleration, DiskDefinition, DomainDefinition, DomainObserved, DomainPower, Hypervisor,
+    HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
-use tokio::sync::broadcast;
+use tokio::sync::{OnceCell, broadcast};
 
 use crate::failure::CallError;
 use crate::files::Places;
+use crate::kvm::Probe;
 use crate::worker::{Idle, Link, Worker};
 use crate::{calls, disks, host, xml};
 
@@ -54,21 +55,26 @@ pub struct LibvirtConfig {
     pub pids: PathBuf,
     /// Where libvirt puts the memory of suspended guests; `None` if it keeps none on disk.
     pub memory: Option<PathBuf>,
-    /// What runs guests.
-    pub accelerator: Accelerator,
+    /// How to find out what runs guests.
+    pub probe: Probe,
     /// Time between two polls.
     pub poll: Duration,
 }
 
 impl LibvirtConfig {
-    /// The system's QEMU, with machines below `data` and the memory of suspended ones below `memory`.
-    pub fn system(data: impl Into<PathBuf>, memory: impl Into<PathBuf>) -> Self {
+    /// The system's QEMU, with machines below `data` and the memory of suspended ones below `memory`;
+    /// `run` is a folder that is empty after each boot.
+    pub fn system(
+        data: impl Into<PathBuf>,
+        memory: impl Into<PathBuf>,
+        run: impl Into<PathBuf>,
+    ) -> Self {
         Self {
             uri: "qemu:///system".into(),
             data: data.into(),
             memory: Some(memory.into()),
             pids: "/run/libvirt/qemu".into(),
-            accelerator: host::usable_accelerator(),
+            probe: Probe::system(run),
             poll: Duration::from_secs(1),
         }
     }
@@ -78,6 +84,7 @@ impl LibvirtConfig {
 pub struct Libvirt {
     config: LibvirtConfig,
     places: Places,
+    acceleration: OnceCell<Acceleration>,
     look: Worker,
     change: Worker,
     memory: Worker,
@@ -104,7 +111,8 @@ impl Libvirt {
         let look = Worker::start("libvirt-look", uri.clone(), config.poll, poll)?;
         let change = Worker::start("libvirt-change", uri.clone(), KEEP_IDLE, CloseWhenIdle)?;
         let memory = Worker::start("libvirt-memory", uri, KEEP_IDLE, CloseWhenIdle)?;
-        Ok(Self { config, places, look, change, memory, events })
+        let acceleration = OnceCell::new();
+        Ok(Self { config, places, acceleration, look, change, memory, events })
     }
 
     /// The domain type: what libvirt's test driver takes differs.
@@ -176,6 +184,10 @@ impl Libvirt {
 
 #[async_trait]
 impl Hypervisor for Libvirt {
+    async fn acceleration(&self) -> Acceleration {
+        self.acceleration.get_or_init(|| self.config.probe.ask()).await.clone()
+    }
+
     async fn facts(&self) -> Result<HypervisorFacts, HypervisorError> {
         let ask = |connection: &virt::connect::Connect| {
             let capabilities = connection.get_capabilities()?;
@@ -190,7 +202,8 @@ impl Hypervisor for Libvirt {
             message: "it offers no q35 machine for x86_64".into(),
         })?;
         let version = format!("QEMU {}, libvirt {}", host::version(qemu), host::version(libvirt));
-        Ok(HypervisorFacts { accelerator: self.config.accelerator, machine, version })
+        let accelerator = self.acceleration().await.accelerator;
+        Ok(HypervisorFacts { accelerator, machine, version })
     }
 
     async fn observe(&self) -> Result<Vec<DomainObserved>, HypervisorError> {

@@ -35,7 +35,8 @@ impl Bench {
             data: root.path().join("vm"),
             pids: root.path().join("run"),
             memory: None,
-            accelerator: Accelerator::Emulation,
+            // Without a device guests are emulated.
+            probe: Probe { device: root.path().join("kvm"), ..Probe::system(root.path()) },
             poll: Duration::from_millis(20),
         })
         .unwrap();
@@ -59,6 +60,7 @@ impl Bench {
                 mac: "02:00:00:00:00:01".into(),
             },
             disks: Vec::new(),
+            off_on_reboot: false,
             generation: 1,
         }
     }

@@ -122,7 +122,11 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> E
     root.child(Element::new("clock").attribute("offset", "utc"))
         // What is off stays defined, so that its end can be judged by its reason.
         .child(Element::new("on_poweroff").text("destroy"))
-        .child(Element::new("on_reboot").text("restart"))
+        .child(Element::new("on_reboot").text(if definition.off_on_reboot {
+            "destroy"
+        } else {
+            "restart"
+        }))
         .child(Element::new("on_crash").text("destroy"))
         .child(devices(definition, kind, serial_log))
 }
@@ -280,6 +284,7 @@ mod tests {
                 mac: "02:00:00:00:00:01".into(),
             },
             disks: Vec::new(),
+            off_on_reboot: false,
             generation: 3,
         }
     }

@@ -7,8 +7,8 @@ use futures::StreamExt;
 use futures::stream;
 use skerry_model::Name;
 use skerry_upkeep::{
-    FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, KvmUnusable,
-    MemoryUse, PowerAction,
+    FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
+    PowerAction,
 };
 
 use crate::library::digest_of;
@@ -45,10 +45,6 @@ impl Host for SimHost {
     async fn journal(&self, _query: JournalQuery) -> Result<JournalLines, HostError> {
         let line = "the simulated machine keeps no journal".to_owned();
         Ok(stream::iter([Ok(line)]).boxed())
-    }
-
-    async fn kvm_usable(&self) -> Result<(), KvmUnusable> {
-        Err(KvmUnusable::NoFlag)
     }
 
     async fn hash_file(&self, path: &Path) -> Result<FileDigest, HostError> {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use skerry_compute::{
-    DiskDefinition, DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError,
+    Acceleration, DiskDefinition, DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError,
     HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
@@ -36,6 +36,11 @@ impl SimHost {
 
 #[async_trait]
 impl Hypervisor for SimHost {
+    async fn acceleration(&self) -> Acceleration {
+        let why = "the simulated machine has no processor of its own".to_owned();
+        Acceleration { accelerator: Accelerator::Emulation, why }
+    }
+
     async fn facts(&self) -> Result<HypervisorFacts, HypervisorError> {
         Ok(HypervisorFacts {
             accelerator: Accelerator::Emulation,

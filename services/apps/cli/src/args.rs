@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use skerry_model::{ImageReference, Kind, Name, Protocol, Publish, RegistryHost};
 
-use crate::power_words::PowerVerb;
+use crate::power_words::{Keeping, PowerVerb};
 use crate::storage_words::{SnapshotVerb, VolumeVerb};
 
 /// Printed after the help text.
@@ -474,6 +474,8 @@ pub enum VmVerb {
         /// Attach a volume; may be repeated
         #[arg(long, value_name = "VOLUME")]
         disk: Vec<Name>,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// What it prints on its serial line
     Serial {

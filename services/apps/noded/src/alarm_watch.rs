@@ -4,15 +4,12 @@ use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::Faults;
 use skerry_model::{
-    Id, Image, ImageState, Kind, LocalRef, Pod, Pool, Resource, ResourceKind, Snapshot, Vm,
-    VmState, Volume,
+    Id, Image, ImageState, Kind, LocalRef, Pod, Pool, Resource, ResourceKind, Snapshot, Vm, Volume,
 };
 use skerry_store::{Change, Store};
 
 use crate::alarm_storage::{of_pool, of_snapshot, of_volume};
-
-/// So many crashes in a row make a crash loop.
-const LOOP: u32 = 5;
+use crate::alarm_vms::of_vm;
 
 /// Raises and clears the alarms that follow from status alone.
 pub struct AlarmController {
@@ -37,17 +34,7 @@ impl AlarmController {
     fn verdicts(&self, key: Key) -> Result<Vec<Verdict>, Failure> {
         let failed = |error| Failure::retry("a resource could not be read").because(error);
         Ok(match key.kind {
-            Kind::Vm => {
-                let vm = self.store.get(Id::<Vm>::new(key.id)).map_err(failed)?;
-                let looping = vm.filter(|vm| {
-                    matches!(vm.status.state, VmState::Backoff | VmState::Failed)
-                        && vm.status.crashes >= LOOP
-                });
-                let text = looping.map(|vm| {
-                    format!("`{}` crashed {} times in a row", vm.meta.name, vm.status.crashes)
-                });
-                vec![("VM_CRASH_LOOP", text)]
-            }
+            Kind::Vm => of_vm(self.store.get(Id::new(key.id)).map_err(failed)?),
             Kind::Pod => {
                 let pod = self.store.get(Id::<Pod>::new(key.id)).map_err(failed)?;
                 [("POD_CRASH_LOOP", "CrashLoop"), ("POD_OOM", "OutOfMemory")]

@@ -127,6 +127,7 @@ impl Daemon {
             Arc::clone(&machine.hypervisor),
             capacity,
             now,
+            &facts.boot_id,
         ));
         let pods =
             Arc::new(PodController::new(store.clone(), Arc::clone(&machine.containers), now));

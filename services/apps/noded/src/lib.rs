@@ -4,6 +4,7 @@
 //! bytes that came over the network; and its end must not touch a workload.
 
 mod alarm_storage;
+mod alarm_vms;
 mod alarm_watch;
 mod api;
 mod clock;

@@ -35,9 +35,12 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     };
     let units = Arc::new(SystemdUnits::new(systemd.clone()));
     let network = LinuxNet::start(settings, units).context("the network cannot be reached")?;
-    let hypervisor =
-        Libvirt::start(LibvirtConfig::system(dirs.data.join("vm"), dirs.data.join("vm-memory")))
-            .context("the threads for libvirt cannot be started")?;
+    let hypervisor = Libvirt::start(LibvirtConfig::system(
+        dirs.data.join("vm"),
+        dirs.data.join("vm-memory"),
+        dirs.run.clone(),
+    ))
+    .context("the threads for libvirt cannot be started")?;
     let hypervisor = Arc::new(hypervisor);
     let tool = QemuImg::new(Arc::new(UnitCage::new(systemd.clone(), TOOL_USER)));
     let images = LinuxLibrary::new(DiskPlaces::below(&dirs.data, &dirs.run), tool);

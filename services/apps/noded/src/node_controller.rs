@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use skerry_compute::Acceleration;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::{Faults, FaultsError};
-use skerry_model::{ConditionState, Id, Kind, LocalRef, Node as NodeKind, Resource, Timestamp};
+use skerry_model::{
+    Accelerator, ConditionState, Id, Kind, LocalRef, Node as NodeKind, Resource, Timestamp,
+};
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::watch;
 
@@ -61,16 +64,13 @@ impl NodeController {
             )
         };
         status.conditions.set("NetworkConnected", state, reason, text, now);
-        match self.machine.host.kvm_usable().await {
-            Ok(()) => status.conditions.set("KvmUsable", ConditionState::True, "Usable", "", now),
-            Err(why) => {
-                let why = why.to_string();
-                status.conditions.set("KvmUsable", ConditionState::False, "Unusable", why, now);
-            }
-        }
-        if let Ok(facts) = self.machine.hypervisor.facts().await {
-            status.accelerator = Some(facts.accelerator);
-        }
+        let Acceleration { accelerator, why } = self.machine.hypervisor.acceleration().await;
+        let (state, reason) = match accelerator {
+            Accelerator::Kvm => (ConditionState::True, "Usable"),
+            Accelerator::Emulation => (ConditionState::False, "Unusable"),
+        };
+        status.conditions.set("KvmUsable", state, reason, why, now);
+        status.accelerator = Some(accelerator);
         let mut tx = Transaction::new();
         tx.put_status(self.node, status);
         Ok(tx)

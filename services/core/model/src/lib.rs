@@ -61,8 +61,11 @@ pub use snapshot::{Snapshot, SnapshotSpec, SnapshotState, SnapshotStatus, Snapsh
 pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
-pub use vm::{Accelerator, Power, Vm, VmSpec, VmState, VmStatus};
-pub use vm_life::{VmAction, VmActionState, VmPower, VmRequest, VmRequestKind};
+pub use vm::{Accelerator, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
+pub use vm_life::{
+    Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,
+    VmRequest, VmRequestKind,
+};
 pub use volume::{
     Allocation, LARGEST_VOLUME_MIB, Volume, VolumeOperation, VolumeSource, VolumeSpec, VolumeState,
     VolumeStatus,

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Conditions, Id, Invalid, Kind, Name, Port, Publish, ResourceKind, Timestamp, Validate,
-    VmActionState, VmDisk, VmPower, VmRequest,
+    Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, Id, Invalid, Kind, Name, Port,
+    Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -64,6 +64,24 @@ pub struct VmSpec {
     /// Seconds that the guest gets for its own shutdown before it is forced off, 0 to 3600.
     #[serde(default = "VmSpec::default_stop_timeout")]
     pub stop_timeout_s: u32,
+    /// What is done about crashes.
+    #[serde(default)]
+    pub crash_policy: CrashPolicy,
+    /// What it means when the guest turns itself off.
+    #[serde(default)]
+    pub on_guest_off: GuestOff,
+    /// What it means when the guest reboots.
+    #[serde(default)]
+    pub on_guest_reboot: GuestReboot,
+    /// What becomes of it when the node has been booted.
+    #[serde(default)]
+    pub autostart: Autostart,
+    /// Its place in the order of starts after a boot of the node, 0 to 1000: lower ones first.
+    #[serde(default = "VmSpec::middle_order")]
+    pub start_order: u32,
+    /// Seconds to wait after a boot of the node, once it is its turn, 0 to 3600.
+    #[serde(default)]
+    pub start_delay_s: u32,
 }
 
 /// The network that exists from the first boot on.
@@ -73,6 +91,11 @@ pub(crate) fn default_network() -> Name {
 }
 
 impl VmSpec {
+    /// The wanted size.
+    pub const fn size(&self) -> VmSize {
+        VmSize { vcpus: self.vcpus, memory_mib: self.memory_mib }
+    }
+
     const fn one() -> u32 {
         1
     }
@@ -81,6 +104,9 @@ impl VmSpec {
     }
     const fn default_stop_timeout() -> u32 {
         90
+    }
+    const fn middle_order() -> u32 {
+        500
     }
 }
 
@@ -125,6 +151,16 @@ pub enum Accelerator {
     Emulation,
 }
 
+/// How large a virtual machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VmSize {
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
 /// What a virtual machine is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -149,6 +185,8 @@ pub struct VmStatus {
     /// Versioned machine type, chosen at its first definition and kept, so that an update of the
     /// hypervisor does not change the guest's hardware.
     pub machine: Option<String>,
+    /// The size it runs with, which is that of its start; of a suspended one, that of its memory.
+    pub running_size: Option<VmSize>,
     /// When it last started.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub started_at: Option<Timestamp>,
@@ -159,6 +197,8 @@ pub struct VmStatus {
     /// When the next try is due, for people; the wait itself follows monotonic time.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_try: Option<Timestamp>,
+    /// The boot of the node after which it was last looked at.
+    pub boot: Option<String>,
     /// Number of the last request that was dealt with.
     pub request_done: u64,
     /// What can be done with it now, and why the rest cannot.
@@ -176,6 +216,14 @@ impl Validate for VmSpec {
             "must be 32 to 1048576",
         );
         found.require(self.stop_timeout_s <= 3600, "spec.stop_timeout_s", "must be 0 to 3600");
+        found.require(self.start_order <= 1000, "spec.start_order", "must be 0 to 1000");
+        found.require(self.start_delay_s <= 3600, "spec.start_delay_s", "must be 0 to 3600");
+        self.crash_policy.validate(found);
+        found.require(
+            (self.on_guest_off, self.on_guest_reboot) != (GuestOff::Restart, GuestReboot::Stop),
+            "spec.on_guest_reboot",
+            "cannot be stop while on_guest_off is restart: a reboot would look like a power-off",
+        );
         Publish::validate_all(&self.publish, found);
         VmDisk::validate_all(&self.disks, found);
     }

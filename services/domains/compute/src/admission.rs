@@ -197,20 +197,10 @@ fn largest_memory(free: u64, request: &Charge) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use skerry_model::Name;
 
     fn vm(memory_mib: u64, vcpus: u32) -> VmSpec {
-        VmSpec {
-            image: Name::new("tiny").unwrap(),
-            vcpus,
-            memory_mib,
-            power: skerry_model::VmPower::Running,
-            request: None,
-            network: Name::new("default").unwrap(),
-            publish: Vec::new(),
-            disks: Vec::new(),
-            stop_timeout_s: 90,
-        }
+        let spec = serde_json::from_str(r#"{"image": "tiny"}"#).unwrap();
+        VmSpec { memory_mib, vcpus, ..spec }
     }
 
     /// What a kernel counts on a machine of 1 GiB with two processors.

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use skerry_model::Timestamp;
 
-/// After this long without a crash, crashes are forgotten.
-pub const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
-
 /// Wait of a machine that cannot be started as it is: long, since somebody has to change something.
 pub const REJECTED: Duration = Duration::from_secs(300);
 

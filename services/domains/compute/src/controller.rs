@@ -46,6 +46,8 @@ pub struct VmController {
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     pub(crate) capacity: Capacity,
     pub(crate) clock: fn() -> Timestamp,
+    /// Tells one boot of the node from the next; `None` if the node cannot.
+    pub(crate) boot: Option<String>,
     /// Held while a start is admitted and written down, so that two starts cannot both take the last
     /// free memory.
     pub(crate) admission: tokio::sync::Mutex<()>,
@@ -55,18 +57,20 @@ pub struct VmController {
 }
 
 impl VmController {
-    /// A controller for the machines in this store.
+    /// A controller for the machines in this store. `boot` tells one boot of the node from the next.
     pub fn new(
         store: Store,
         hypervisor: Arc<dyn Hypervisor>,
         capacity: Capacity,
         clock: fn() -> Timestamp,
+        boot: &str,
     ) -> Self {
         Self {
             store,
             hypervisor,
             capacity,
             clock,
+            boot: (!boot.is_empty()).then(|| boot.to_owned()),
             admission: tokio::sync::Mutex::new(()),
             facts: OnceCell::new(),
             memory: Mutex::default(),

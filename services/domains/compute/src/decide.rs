@@ -4,7 +4,7 @@
 //! whether a time has come is told to it. Called again after each event until it has nothing to say, it
 //! leads from any state and any observation to where the machine should be.
 
-use skerry_model::{VmPower, VmRequestKind, VmState};
+use skerry_model::{Autostart, CrashAction, GuestOff, VmPower, VmRequestKind, VmState};
 
 use crate::{DomainPower, Event, Hold, OffReason};
 
@@ -26,6 +26,12 @@ pub struct Situation {
     /// Whether it has run, or was started, since this service began to look at it. If not, and it is
     /// off, then the host was off.
     pub seen_up: bool,
+    /// What is done about a crash that comes now: [`CrashAction::Alarm`] also if it would be one too many.
+    pub on_crash: CrashAction,
+    /// What it means when the guest turns itself off.
+    pub on_off: GuestOff,
+    /// What becomes of it after a boot of the node, if this is the first look since then.
+    pub boot: Option<Autostart>,
     /// Whether the wait before the next start is over.
     pub due: bool,
     /// Whether the guest's time for its own shutdown is over.
@@ -72,6 +78,9 @@ fn when_up(power: DomainPower) -> Option<Event> {
 }
 
 fn while_off(now: &Situation) -> Option<Event> {
+    if let Some(event) = after_boot(now) {
+        return Some(event);
+    }
     match (now.wanted, now.state) {
         (VmPower::Suspended, _) if now.saved => Some(Event::MemoryKept),
         (VmPower::Stopped, VmState::Stopped) => now.saved.then_some(Event::Withdrawn),
@@ -80,14 +89,31 @@ fn while_off(now: &Situation) -> Option<Event> {
         (VmPower::Paused, _) => Some(Event::HoldLost),
         (VmPower::Running, VmState::Stopped) => Some(Event::Start),
         (VmPower::Running, _) => {
-            (now.due || now.request == Some(VmRequestKind::Start)).then_some(Event::Start)
+            let told = now.request == Some(VmRequestKind::Start) || now.boot.is_some();
+            let due = match now.state {
+                VmState::Crashed => now.on_crash == CrashAction::Restart,
+                _ => now.due,
+            };
+            (due || told).then_some(Event::Start)
         }
+    }
+}
+
+/// What was set for the time after a boot, if it is not what is wanted already.
+fn after_boot(now: &Situation) -> Option<Event> {
+    match (now.boot?, now.wanted) {
+        (Autostart::Always, VmPower::Stopped | VmPower::Suspended) => Some(Event::BootOn),
+        (Autostart::Never, VmPower::Running | VmPower::Paused) => Some(Event::BootOff),
+        _ => None,
     }
 }
 
 fn while_suspended(now: &Situation) -> Option<Event> {
     if !now.saved {
         return Some(Event::MemoryGone);
+    }
+    if let Some(event) = after_boot(now) {
+        return Some(event);
     }
     match now.wanted {
         _ if now.request == Some(VmRequestKind::ForceStop) => Some(Event::ForceOff),
@@ -132,7 +158,7 @@ fn start_without_process(now: &Situation) -> Option<Event> {
             // It was up for less time than one look takes; the next event is its end.
             OffReason::Shutdown => Event::Up,
             OffReason::Failed => Event::StartFailed,
-            OffReason::Unknown | OffReason::Destroyed | OffReason::Crashed => Event::Crash,
+            OffReason::Unknown | OffReason::Destroyed | OffReason::Crashed => crash(now),
         });
     }
     match now.wanted {
@@ -153,9 +179,20 @@ fn ended(now: &Situation, reason: OffReason) -> Option<Event> {
     match (reason, now.wanted) {
         (OffReason::Unknown, VmPower::Suspended) if !now.seen_up => Some(Event::HostBooted),
         (_, VmPower::Stopped | VmPower::Suspended) => Some(Event::GuestOff),
-        (OffReason::Shutdown, _) => now.settled.then_some(Event::GuestOff),
+        (OffReason::Shutdown, _) => now.settled.then_some(match now.on_off {
+            GuestOff::StayOff => Event::GuestOff,
+            GuestOff::Restart => Event::GuestOffAgain,
+        }),
         (OffReason::Unknown, _) if !now.seen_up => Some(Event::HostBooted),
-        _ => Some(Event::Crash),
+        _ => Some(crash(now)),
+    }
+}
+
+fn crash(now: &Situation) -> Event {
+    match now.on_crash {
+        CrashAction::Restart => Event::Crash,
+        CrashAction::Alarm => Event::CrashForGood,
+        CrashAction::Stop => Event::CrashOff,
     }
 }
 
@@ -174,6 +211,9 @@ mod tests {
             saved: false,
             request: None,
             seen_up: true,
+            on_crash: CrashAction::Restart,
+            on_off: GuestOff::StayOff,
+            boot: None,
             due: false,
             stop_expired: false,
             settled: false,
@@ -202,6 +242,40 @@ mod tests {
         assert_eq!(decide(&off(OffReason::Unknown)), Some(Event::Crash), "it was seen running");
         let unwanted = Situation { wanted: VmPower::Stopped, ..off(OffReason::Crashed) };
         assert_eq!(decide(&unwanted), Some(Event::GuestOff));
+    }
+
+    #[test]
+    fn a_crash_and_a_power_off_lead_to_what_was_set() {
+        let crashed = off(OffReason::Crashed);
+        let alarm = Situation { on_crash: CrashAction::Alarm, ..crashed };
+        assert_eq!(decide(&alarm), Some(Event::CrashForGood));
+        let stop = Situation { on_crash: CrashAction::Stop, ..crashed };
+        assert_eq!(decide(&stop), Some(Event::CrashOff));
+        let waiting = Situation { state: VmState::Crashed, ..alarm };
+        assert_eq!(decide(&waiting), None, "until somebody starts it");
+        assert_eq!(
+            decide(&Situation { boot: Some(Autostart::LastState), ..waiting }),
+            Some(Event::Start),
+            "or the node is booted"
+        );
+        let again =
+            Situation { on_off: GuestOff::Restart, settled: true, ..off(OffReason::Shutdown) };
+        assert_eq!(decide(&again), Some(Event::GuestOffAgain));
+    }
+
+    #[test]
+    fn a_boot_changes_what_is_wanted_only_if_that_was_set() {
+        let stopped = Situation {
+            state: VmState::Stopped,
+            wanted: VmPower::Stopped,
+            boot: Some(Autostart::LastState),
+            ..off(OffReason::Unknown)
+        };
+        assert_eq!(decide(&stopped), None, "what its user stopped stays stopped");
+        let always = Situation { boot: Some(Autostart::Always), ..stopped };
+        assert_eq!(decide(&always), Some(Event::BootOn));
+        let never = Situation { wanted: VmPower::Running, boot: Some(Autostart::Never), ..stopped };
+        assert_eq!(decide(&never), Some(Event::BootOff));
     }
 
     #[test]
@@ -288,12 +362,20 @@ mod tests {
             wanted in prop::sample::select(vec![
                 VmPower::Running, VmPower::Paused, VmPower::Suspended, VmPower::Stopped,
             ]),
-            saved in any::<bool>(), defined in any::<bool>(), seen_up in any::<bool>(),
-            due in any::<bool>(), stop_expired in any::<bool>(), settled in any::<bool>(),
+            on_crash in prop::sample::select(vec![
+                CrashAction::Restart, CrashAction::Alarm, CrashAction::Stop,
+            ]),
+            again in any::<bool>(),
+            boot in prop::sample::select(vec![
+                None, Some(Autostart::LastState), Some(Autostart::Always), Some(Autostart::Never),
+            ]),
+            (saved, settled) in any::<(bool, bool)>(), defined in any::<bool>(), seen_up in any::<bool>(),
+            due in any::<bool>(), stop_expired in any::<bool>(),
         ) -> Situation {
             Situation {
-                state, wanted, defined, power, saved: saved && !power.is_up(), request, seen_up, due,
-                stop_expired, settled,
+                state, wanted, defined, power, saved: saved && !power.is_up(), request, seen_up,
+                on_crash, boot, due, stop_expired, settled,
+                on_off: if again { GuestOff::Restart } else { GuestOff::StayOff },
             }
         }
     }

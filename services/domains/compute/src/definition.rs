@@ -73,6 +73,10 @@ pub struct DomainDefinition {
     /// Its disks. Not part of this serialization: see [`Self::fingerprint`].
     #[serde(skip)]
     pub disks: Vec<DiskDefinition>,
+    /// Whether a reboot of the guest ends it. Left out of the fingerprint if not, as it was before it could
+    /// be chosen.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub off_on_reboot: bool,
     /// The generation of the record when this was made. Not part of the fingerprint: it also counts
     /// changes, such as of the wanted power, that do not touch the definition.
     #[serde(skip)]

@@ -168,6 +168,15 @@ impl VmStep {
     }
 }
 
+/// What runs guests' instructions on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acceleration {
+    /// It.
+    pub accelerator: Accelerator,
+    /// Why it is not the processor; empty if it is.
+    pub why: String,
+}
+
 /// What the hypervisor can do on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HypervisorFacts {
@@ -278,6 +287,10 @@ impl HypervisorError {
 /// The hypervisor.
 #[async_trait]
 pub trait Hypervisor: Send + Sync + 'static {
+    /// What runs guests here: the processor only if a guest was seen to run on it. Does not need the
+    /// hypervisor's service.
+    async fn acceleration(&self) -> Acceleration;
+
     /// What it can do on this machine.
     async fn facts(&self) -> Result<HypervisorFacts, HypervisorError>;
 

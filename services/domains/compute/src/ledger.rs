@@ -2,7 +2,9 @@
 //!
 //! Worked out from the records each time, so there is nothing that could drift from them.
 
-use skerry_model::{Accelerator, LocalRef, Phase, Pod, PodState, Power, Resource, Vm, VmState};
+use skerry_model::{
+    Accelerator, LocalRef, Phase, Pod, PodState, Power, Resource, Vm, VmSize, VmSpec, VmState,
+};
 use skerry_store::{Store, StoreError};
 
 use crate::Charge;
@@ -27,7 +29,7 @@ pub fn charges(
     let mut held = Vec::new();
     for vm in store.list::<Vm>()? {
         if Some(vm.local_ref()) != except && vm_holds(&vm, holding) {
-            held.push(Charge::of_vm(&vm.spec, accelerator));
+            held.push(Charge::of_vm(&spec_held(vm, holding), accelerator));
         }
     }
     for pod in store.list::<Pod>()? {
@@ -36,6 +38,16 @@ pub fn charges(
         }
     }
     Ok(held)
+}
+
+/// What runs holds what it was started with, whatever is wanted of its next start.
+fn spec_held(vm: Resource<Vm>, holding: Holding) -> VmSpec {
+    match (holding, vm.status.running_size) {
+        (Holding::Running, Some(VmSize { vcpus, memory_mib })) => {
+            VmSpec { vcpus, memory_mib, ..vm.spec }
+        }
+        _ => vm.spec,
+    }
 }
 
 fn vm_holds(vm: &Resource<Vm>, holding: Holding) -> bool {

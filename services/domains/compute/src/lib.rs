@@ -18,6 +18,8 @@ mod memory;
 mod pass;
 mod plan;
 #[cfg(test)]
+mod policy_scenarios;
+#[cfg(test)]
 mod random_life;
 mod report;
 #[cfg(test)]
@@ -25,6 +27,7 @@ mod scenarios;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod turn;
 
 pub use actions::{actions, pending, possible, spec_after};
 pub use admission::{
@@ -35,7 +38,7 @@ pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
 pub use hypervisor::{
-    DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
+    Acceleration, DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
     HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 pub use lifecycle::{Effect, Event, Refused, next};

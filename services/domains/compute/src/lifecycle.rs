@@ -16,6 +16,8 @@
 //! | stopped | memory kept | suspended | |
 //! | stopped | hold lost | stopped | want running |
 //! | stopped | force off | stopped | |
+//! | stopped | boot on | stopped | want running |
+//! | stopped | boot off | stopped | want stopped |
 //! | stopped | withdrawn | stopped | force off |
 //! | stopped | delete | deleting | force off |
 //! | starting | up | running | count start |
@@ -25,6 +27,8 @@
 //! | starting | start rejected | failed | count crash |
 //! | starting | force off | stopped | force off |
 //! | starting | crash | backoff | count crash |
+//! | starting | crash for good | crashed | count crash |
+//! | starting | crash off | stopped | count crash, want stopped |
 //! | starting | withdrawn | stopped | force off |
 //! | starting | delete | deleting | force off |
 //! | running | held | paused | |
@@ -36,7 +40,10 @@
 //! | running | shutdown | stopping | ask guest |
 //! | running | force off | stopped | force off |
 //! | running | guest off | stopped | want stopped |
+//! | running | guest off again | backoff | count crash |
 //! | running | crash | backoff | count crash |
+//! | running | crash for good | crashed | count crash |
+//! | running | crash off | stopped | count crash, want stopped |
 //! | running | host booted | stopped | |
 //! | running | delete | deleting | force off |
 //! | paused | up | running | |
@@ -46,7 +53,10 @@
 //! | paused | shutdown | stopping | ask guest |
 //! | paused | force off | stopped | force off |
 //! | paused | guest off | stopped | want stopped |
+//! | paused | guest off again | backoff | count crash |
 //! | paused | crash | backoff | count crash |
+//! | paused | crash for good | crashed | count crash |
+//! | paused | crash off | stopped | count crash, want stopped |
 //! | paused | host booted | stopped | |
 //! | paused | delete | deleting | force off |
 //! | suspended | start | starting | |
@@ -55,6 +65,8 @@
 //! | suspended | memory gone | stopped | |
 //! | suspended | hold lost | suspended | want running |
 //! | suspended | force off | stopped | force off |
+//! | suspended | boot on | suspended | want running |
+//! | suspended | boot off | suspended | want stopped |
 //! | suspended | withdrawn | stopped | force off |
 //! | suspended | delete | deleting | force off |
 //! | stopping | stop timeout | stopping | force off |
@@ -69,6 +81,8 @@
 //! | crashed | memory kept | suspended | |
 //! | crashed | hold lost | crashed | want running |
 //! | crashed | force off | stopped | |
+//! | crashed | boot on | crashed | want running |
+//! | crashed | boot off | crashed | want stopped |
 //! | crashed | withdrawn | stopped | force off |
 //! | crashed | delete | deleting | force off |
 //! | backoff | start | starting | |
@@ -77,6 +91,8 @@
 //! | backoff | memory kept | suspended | |
 //! | backoff | hold lost | backoff | want running |
 //! | backoff | force off | stopped | |
+//! | backoff | boot on | backoff | want running |
+//! | backoff | boot off | backoff | want stopped |
 //! | backoff | withdrawn | stopped | force off |
 //! | backoff | delete | deleting | force off |
 //! | failed | start | starting | |
@@ -85,6 +101,8 @@
 //! | failed | memory kept | suspended | |
 //! | failed | hold lost | failed | want running |
 //! | failed | force off | stopped | |
+//! | failed | boot on | failed | want running |
+//! | failed | boot off | failed | want stopped |
 //! | failed | withdrawn | stopped | force off |
 //! | failed | delete | deleting | force off |
 
@@ -131,8 +149,18 @@ pub enum Event {
     ForceOff,
     /// The guest powered itself off.
     GuestOff,
-    /// Its process ended though nobody asked for it, or the guest panicked.
+    /// The guest powered itself off and is to be on.
+    GuestOffAgain,
+    /// Its process ended though nobody asked for it, or the guest panicked; it is to be started again.
     Crash,
+    /// The same, and somebody has to look first.
+    CrashForGood,
+    /// The same, and it is to be off.
+    CrashOff,
+    /// The node was booted, and it is to be on after each boot.
+    BootOn,
+    /// The node was booted, and it is to be off after each boot.
+    BootOff,
     /// It is off because the host was off.
     HostBooted,
     /// It was to be started, or to go on with its memory, but is not wanted any more and does not run.
@@ -143,7 +171,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Made,
         Self::Start,
         Self::Up,
@@ -162,7 +190,12 @@ impl Event {
         Self::StopTimeout,
         Self::ForceOff,
         Self::GuestOff,
+        Self::GuestOffAgain,
         Self::Crash,
+        Self::CrashForGood,
+        Self::CrashOff,
+        Self::BootOn,
+        Self::BootOff,
         Self::HostBooted,
         Self::Withdrawn,
         Self::Delete,
@@ -190,7 +223,12 @@ impl fmt::Display for Event {
             Self::StopTimeout => "stop timeout",
             Self::ForceOff => "force off",
             Self::GuestOff => "guest off",
+            Self::GuestOffAgain => "guest off again",
             Self::Crash => "crash",
+            Self::CrashForGood => "crash for good",
+            Self::CrashOff => "crash off",
+            Self::BootOn => "boot on",
+            Self::BootOff => "boot off",
             Self::HostBooted => "host booted",
             Self::Withdrawn => "withdrawn",
             Self::Delete => "delete",
@@ -323,7 +361,20 @@ pub fn next(state: VmState, event: Event) -> Result<(VmState, Vec<Effect>), Refu
 
         (S::Stopping, On::GuestOff | On::Crash) => (S::Stopped, vec![]),
         (S::Running | S::Paused, On::GuestOff) => (S::Stopped, vec![Do::WantStopped]),
+        (S::Running | S::Paused, On::GuestOffAgain) => (S::Backoff, vec![Do::CountCrash]),
         (S::Starting | S::Running | S::Paused, On::Crash) => (S::Backoff, vec![Do::CountCrash]),
+        (S::Starting | S::Running | S::Paused, On::CrashForGood) => {
+            (S::Crashed, vec![Do::CountCrash])
+        }
+        (S::Starting | S::Running | S::Paused, On::CrashOff) => {
+            (S::Stopped, vec![Do::CountCrash, Do::WantStopped])
+        }
+        (S::Stopped | S::Crashed | S::Backoff | S::Failed | S::Suspended, On::BootOn) => {
+            (state, vec![Do::WantRunning])
+        }
+        (S::Stopped | S::Crashed | S::Backoff | S::Failed | S::Suspended, On::BootOff) => {
+            (state, vec![Do::WantStopped])
+        }
         (S::Running | S::Paused | S::Stopping, On::HostBooted) => (S::Stopped, vec![]),
 
         _ => return Err(Refused { state, event }),
@@ -394,8 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_but_crashed_can_be_reached_from_creating() {
-        // `crashed` is for a crash policy that does not restart, which cannot be chosen yet.
+    fn every_state_can_be_reached_from_creating() {
         let mut seen: BTreeSet<String> = BTreeSet::new();
         let mut todo = vec![VmState::Creating];
         while let Some(state) = todo.pop() {
@@ -405,6 +455,6 @@ mod tests {
         }
         let all: BTreeSet<_> = STATES.into_iter().map(word).collect();
         let missing: Vec<_> = all.difference(&seen).cloned().collect();
-        assert_eq!(missing, ["crashed"]);
+        assert_eq!(missing, [""; 0]);
     }
 }

@@ -25,6 +25,10 @@ pub struct Memory {
     pub off_since: Option<Instant>,
     /// When the next start is due.
     pub next_try: Option<Instant>,
+    /// Since when it has been waiting for its turn to start after a boot.
+    pub queued_since: Option<Instant>,
+    /// Since when it is its turn.
+    pub turn_since: Option<Instant>,
     /// When a guest that was asked to shut down is forced off.
     pub stop_by: Option<Instant>,
     /// When it was last asked.

@@ -10,7 +10,9 @@ mod start;
 use std::time::Duration;
 
 use skerry_engine::{Failure, Outcome};
-use skerry_model::{Id, Phase, Resource, Vm, VmPower, VmRequestKind, VmState, VmStatus};
+use skerry_model::{
+    Autostart, CrashAction, Id, Phase, Resource, Vm, VmPower, VmRequestKind, VmState, VmStatus,
+};
 use skerry_store::Transaction;
 use tokio::time::Instant;
 
@@ -43,12 +45,18 @@ pub struct Pass<'a> {
     definition: Result<DomainDefinition, Missing>,
     define_error: Option<HypervisorError>,
     note: Option<Note>,
+    /// What becomes of it after a boot of the node, until that has been done.
+    boot: Option<Autostart>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass over this machine.
     pub fn new(controller: &'a VmController, vm: Resource<Vm>) -> Self {
         let id = vm.id();
+        let known = vm.status.boot.as_ref();
+        let booted =
+            known.is_some() && controller.boot.is_some() && known != controller.boot.as_ref();
+        let boot = booted.then_some(vm.spec.autostart);
         let unknown = Missing { reason: "Creating", message: String::new(), on: None };
         Self {
             controller,
@@ -60,6 +68,7 @@ impl<'a> Pass<'a> {
             definition: Err(unknown),
             define_error: None,
             note: None,
+            boot,
         }
     }
 
@@ -91,7 +100,7 @@ impl<'a> Pass<'a> {
         if let Some(error) = self.define_error.take().filter(|_| !urgent) {
             return Err(failure(error));
         }
-        outcome(&self.status, &self.memory, self.vm.spec.power, self.note.as_ref())
+        outcome(&self.status, &self.memory, &self.vm.spec, self.note.as_ref())
     }
 
     async fn work(&mut self) -> Result<(), Failure> {
@@ -157,10 +166,29 @@ impl<'a> Pass<'a> {
             power: self.power(),
             request: self.request,
             seen_up: self.memory.seen_up,
+            on_crash: self.on_crash(),
+            on_off: self.vm.spec.on_guest_off,
+            boot: self.boot,
             due: changed || Memory::past(self.memory.next_try),
             stop_expired: Memory::past(self.memory.stop_by),
             settled: Memory::since(self.memory.off_since, SETTLE),
         }
+    }
+
+    /// What a crash that comes now would lead to.
+    fn on_crash(&self) -> CrashAction {
+        let policy = &self.vm.spec.crash_policy;
+        if policy.give_up && self.status.crashes >= policy.max {
+            return match policy.action {
+                CrashAction::Restart => CrashAction::Alarm,
+                other => other,
+            };
+        }
+        policy.action
+    }
+
+    fn crash_window(&self) -> Duration {
+        Duration::from_secs(self.vm.spec.crash_policy.window_s.into())
     }
 
     /// Waits that an earlier run of this service began.
@@ -231,6 +259,8 @@ impl<'a> Pass<'a> {
                 Effect::CountStart => {
                     self.status.starts = self.status.starts.saturating_add(1);
                     self.status.started_at = Some((self.controller.clock)());
+                    // One that goes on with memory from disk has the size that it had.
+                    self.status.running_size.get_or_insert(self.vm.spec.size());
                 }
                 Effect::CountCrash => self.count_crash(to),
                 Effect::AskGuest => {
@@ -262,6 +292,15 @@ impl<'a> Pass<'a> {
     fn settle_in(&mut self, from: VmState, event: Event, to: VmState) {
         tracing::info!(kind = "Vm", id = %self.id(), ?from, %event, ?to, "virtual machine");
         self.status.state = to;
+        if matches!(to, VmState::Stopped | VmState::Crashed | VmState::Backoff | VmState::Failed) {
+            self.status.running_size = None;
+        }
+        if matches!(event, Event::BootOn | Event::BootOff | Event::Start) {
+            self.boot = None;
+        }
+        if to == VmState::Stopped && self.vm.spec.power == VmPower::Stopped {
+            self.status.crashes = 0;
+        }
         if to != VmState::Stopping {
             self.memory.stop_by = None;
             self.memory.asked_at = None;
@@ -307,7 +346,10 @@ impl<'a> Pass<'a> {
         if let (VmState::Creating, Err(missing)) = (self.status.state, &self.definition) {
             self.note = Some(Note::missing(missing));
         }
-        let long = Memory::since(self.memory.running_since, backoff::FORGIVEN_AFTER);
+        if self.note.as_ref().is_none_or(|note| note.again.is_none()) {
+            self.boot = None;
+        }
+        let long = Memory::since(self.memory.running_since, self.crash_window());
         if self.status.state == VmState::Running && long {
             self.status.crashes = 0;
         }
@@ -405,7 +447,10 @@ impl<'a> Pass<'a> {
             _ => false,
         };
         let now = (self.controller.clock)();
-        ready(&mut self.status, self.vm.spec.power, self.note.as_ref(), pending, now);
+        if self.boot.is_none() {
+            self.status.boot.clone_from(&self.controller.boot);
+        }
+        ready(&mut self.status, &self.vm.spec, self.note.as_ref(), pending, now);
         self.status.actions = actions(self.vm.meta.phase, self.vm.spec.power, self.status.state);
         self.status.clone()
     }

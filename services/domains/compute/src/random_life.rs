@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use skerry_engine::ErrorClass;
-use skerry_model::{Id, Vm, VmAction, VmPower, VmState};
+use skerry_model::{
+    Autostart, CrashAction, CrashPolicy, GuestOff, Id, Vm, VmAction, VmPower, VmState,
+};
 
 use crate::testing::{Mood, Node};
 use crate::{OffReason, pending};
@@ -21,6 +23,7 @@ enum Happening {
     Act(VmAction),
     End(OffReason),
     Boot(bool),
+    Set(CrashPolicy, GuestOff, Autostart),
     RestartService,
     Mood(Mood),
     Port(bool),
@@ -42,6 +45,7 @@ fn any_happening() -> impl Strategy<Value = Happening> {
         ])
         .prop_map(Happening::End),
         any::<bool>().prop_map(Happening::Boot),
+        any_setting(),
         Just(Happening::RestartService),
         select(vec![Mood::Good, Mood::Deaf, Mood::StartFails, Mood::DefineRefused, Mood::Away])
             .prop_map(Happening::Mood),
@@ -52,14 +56,32 @@ fn any_happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+fn any_setting() -> impl Strategy<Value = Happening> {
+    use prop::sample::select;
+    let action = select(vec![CrashAction::Restart, CrashAction::Alarm, CrashAction::Stop]);
+    let off = select(vec![GuestOff::StayOff, GuestOff::Restart]);
+    let boot = select(vec![Autostart::LastState, Autostart::Always, Autostart::Never]);
+    (action, any::<bool>(), off, boot).prop_map(|(action, give_up, off, boot)| {
+        let policy = CrashPolicy { action, give_up, max: 2, ..CrashPolicy::default() };
+        Happening::Set(policy, off, boot)
+    })
+}
+
 async fn happen(node: &mut Node, vm: Id<Vm>, happening: Happening) {
     match happening {
         Happening::Want(power) => node.want(vm, power).await,
         Happening::Act(action) => node.act(vm, action).await,
         Happening::End(reason) => node.fake.with(vm, |domain| domain.end(reason)),
         Happening::Boot(forget) => {
-            node.fake.with(vm, |domain| domain.reboot(forget));
-            node.restart();
+            node.reboot(forget);
+        }
+        Happening::Set(policy, off, autostart) => {
+            node.edit(vm, |spec| {
+                spec.crash_policy = policy;
+                spec.on_guest_off = off;
+                spec.autostart = autostart;
+            })
+            .await;
         }
         Happening::RestartService => node.restart(),
         Happening::Mood(mood) => node.fake.set(mood),
@@ -96,8 +118,15 @@ async fn after_everything(happenings: Vec<Happening>, delete: bool) -> Result<()
     let record = node.vm(vm);
     let saved = seen.as_ref().is_some_and(|domain| domain.saved);
     let up = seen.is_some_and(|domain| domain.power.is_up());
-    prop_assert_eq!(up, record.spec.power.is_on(), "{:?}", record.status);
+    let waits_for_a_person = record.status.state == VmState::Crashed;
+    if waits_for_a_person {
+        let policy = record.spec.crash_policy;
+        prop_assert!(policy.action != CrashAction::Restart || policy.give_up);
+    }
+    let on = record.spec.power.is_on() && !waits_for_a_person;
+    prop_assert_eq!(up, on, "{:?}", record.status);
     let expected = match record.spec.power {
+        _ if waits_for_a_person => VmState::Crashed,
         VmPower::Running => VmState::Running,
         VmPower::Paused => VmState::Paused,
         VmPower::Suspended if saved => VmState::Suspended,

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use skerry_engine::{Failure, Outcome};
-use skerry_model::{ConditionState, LocalRef, Timestamp, VmPower, VmState, VmStatus};
+use skerry_model::{
+    ConditionState, LocalRef, Timestamp, VmPower, VmSize, VmSpec, VmState, VmStatus,
+};
 use tokio::time::Instant;
 
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
 use crate::sources::Missing;
-use crate::{Event, HypervisorError, backoff};
+use crate::{Event, HypervisorError};
 
 /// How often a machine that did not fit, or of which something is missing, is tried again though
 /// nothing was heard.
 pub const TRY_AGAIN: Duration = Duration::from_secs(30);
-
-/// Crashes in a row from which on it is called a loop.
-const CRASH_LOOP: u32 = 6;
 
 /// What a pass found worth saying beyond the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +27,13 @@ pub struct Note {
     pub known: bool,
     /// Whose change would help.
     pub on: Option<LocalRef>,
+    /// When to look again, if sooner than the state asks for.
+    pub again: Option<Duration>,
 }
 
 impl Note {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), known: true, on: None }
+        Self { reason, message: message.into(), known: true, on: None, again: None }
     }
 
     /// Something the hypervisor said.
@@ -48,6 +49,11 @@ impl Note {
     /// Its memory is on its way to disk.
     pub fn saving() -> Self {
         Self::new("Suspending", "its memory is being put on disk")
+    }
+
+    /// Others are started first, or its own delay is not over.
+    pub fn turn(message: String, again: Duration) -> Self {
+        Self { again: Some(again), ..Self::new("WaitsForTurn", message) }
     }
 
     /// The machine cannot be held now.
@@ -68,11 +74,17 @@ impl Note {
             Event::GuestOff if from != VmState::Stopping && wanted == VmPower::Running => {
                 Some(Self::new("StoppedByGuest", "the guest powered itself off, and stays off"))
             }
-            Event::Crash => Some(Self::new(
+            Event::GuestOffAgain => Some(Self::new(
+                "StoppedByGuest",
+                "the guest powered itself off, and is started again",
+            )),
+            Event::Crash | Event::CrashForGood | Event::CrashOff => Some(Self::new(
                 "Crashed",
                 "its process ended though nobody asked for it, or the guest panicked: read its \
                  serial log",
             )),
+            // Whatever ended it before is over with the wish for it to be off.
+            Event::Withdrawn => Some(Self::new("Stopped", "")),
             Event::ForceOff => Some(Self::new("ForcedOff", "it was forced off")),
             Event::MemoryGone => Some(Self::new(
                 "MemoryGone",
@@ -86,35 +98,52 @@ impl Note {
 /// Sets the conditions and the sentence that follow from the state.
 pub fn ready(
     status: &mut VmStatus,
-    wanted: VmPower,
+    spec: &VmSpec,
     note: Option<&Note>,
     pending: bool,
     now: Timestamp,
 ) {
     let (reason, message) = match note {
         Some(note) => (note.reason, note.message.clone()),
-        None => standing(status, wanted),
+        None => standing(status, spec.power),
     };
     let state = match (note, status.state) {
         (Some(note), _) if !note.known => ConditionState::Unknown,
         (_, VmState::Running) => ConditionState::True,
         _ => ConditionState::False,
     };
+    let size = status.running_size;
     let conditions = &mut status.conditions;
     conditions.set("Ready", state, reason, message.clone(), now);
     status.reason = message;
     if pending {
-        let message = "the definition was changed while it runs; it takes effect at its next start";
+        let message = pending_changes(size, spec);
         conditions.set("Pending", ConditionState::True, "ChangedWhileRunning", message, now);
     } else {
         conditions.clear("Pending");
     }
-    if status.crashes >= CRASH_LOOP {
+    if status.crashes > spec.crash_policy.max {
         let message = format!("{} crashes in a row: read its serial log", status.crashes);
         conditions.set("CrashLoop", ConditionState::True, "CrashedAgain", message, now);
     } else {
         conditions.clear("CrashLoop");
     }
+}
+
+/// What will be different after the next start.
+fn pending_changes(runs_with: Option<VmSize>, spec: &VmSpec) -> String {
+    let now = runs_with.unwrap_or(spec.size());
+    let sizes = [
+        ("vcpus", u64::from(now.vcpus), u64::from(spec.vcpus)),
+        ("memory_mib", now.memory_mib, spec.memory_mib),
+    ];
+    let changes: Vec<_> = sizes
+        .into_iter()
+        .filter(|(_, now, wanted)| now != wanted)
+        .map(|(field, now, wanted)| format!("{field} {now} -> {wanted}"))
+        .collect();
+    let what = if changes.is_empty() { "its definition".to_owned() } else { changes.join(", ") };
+    format!("changed while it runs, and takes effect at its next start: {what}")
 }
 
 /// What the state itself says. The cause of a failure stays as it was told when it happened.
@@ -128,6 +157,7 @@ fn standing(status: &VmStatus, wanted: VmPower) -> (&'static str, String) {
         VmState::Stopped if wanted == VmPower::Stopped => {
             return kept("StoppedByGuest")
                 .or_else(|| kept("ForcedOff"))
+                .or_else(|| kept("Crashed"))
                 .unwrap_or(("Stopped", String::new()));
         }
         VmState::Stopped if wanted == VmPower::Suspended => {
@@ -154,6 +184,7 @@ fn standing(status: &VmStatus, wanted: VmPower) -> (&'static str, String) {
         VmState::Crashed | VmState::Backoff => {
             return kept("Crashed")
                 .or_else(|| kept("StartFailed"))
+                .or_else(|| kept("StoppedByGuest"))
                 .unwrap_or(("Crashed", status.reason.clone()));
         }
         VmState::Failed => {
@@ -168,9 +199,14 @@ fn standing(status: &VmStatus, wanted: VmPower) -> (&'static str, String) {
 pub fn outcome(
     status: &VmStatus,
     memory: &Memory,
-    wanted: VmPower,
+    spec: &VmSpec,
     note: Option<&Note>,
 ) -> Result<Outcome, Failure> {
+    if let Some(wait) = note.and_then(|note| note.again) {
+        return Ok(Outcome::Again(wait));
+    }
+    let wanted = spec.power;
+    let window = Duration::from_secs(spec.crash_policy.window_s.into());
     let left = |until: Option<Instant>| until.map(|at| at.duration_since(Instant::now()));
     let again = |wait: Option<Duration>| Ok(wait.map_or(Outcome::Done, Outcome::Again));
     match status.state {
@@ -182,7 +218,7 @@ pub fn outcome(
         }
         VmState::Paused => Ok(Outcome::Done),
         VmState::Running => {
-            let forgiven = memory.running_since.map(|at| at + backoff::FORGIVEN_AFTER);
+            let forgiven = memory.running_since.map(|at| at + window);
             again(left(forgiven).filter(|_| status.crashes > 0))
         }
         VmState::Stopping => {
@@ -190,7 +226,8 @@ pub fn outcome(
             again(left(memory.stop_by.into_iter().chain(ask).min()))
         }
         VmState::Failed => Err(Failure::needs_operator(status.reason.clone())),
-        VmState::Crashed | VmState::Backoff => again(left(memory.next_try)),
+        VmState::Crashed => Ok(Outcome::Done),
+        VmState::Backoff => again(left(memory.next_try)),
     }
 }
 

@@ -9,13 +9,13 @@ use tokio::time::advance;
 use crate::testing::{Mood, Node};
 use crate::{Hold, OffReason};
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-fn seconds(n: u64) -> Duration {
+pub(crate) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-async fn running(node: &Node, number: u128) -> Id<Vm> {
+pub(crate) async fn running(node: &Node, number: u128) -> Id<Vm> {
     let vm = node.create(number, 128).await;
     node.settle(vm, MINUTE).await;
     assert_eq!(node.vm(vm).status.state, VmState::Running);
@@ -23,7 +23,7 @@ async fn running(node: &Node, number: u128) -> Id<Vm> {
     vm
 }
 
-fn reason(node: &Node, vm: Id<Vm>) -> String {
+pub(crate) fn reason(node: &Node, vm: Id<Vm>) -> String {
     node.vm(vm).status.conditions.get("Ready").unwrap().reason.clone()
 }
 
@@ -509,4 +509,28 @@ async fn only_changes_of_what_is_wanted_wake_a_machine() {
     let kinds: Vec<_> = woken.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [Kind::Vm, Kind::Port, Kind::Port, Kind::Vm, Kind::Vm]);
     assert!(woken.iter().all(|(_, id)| *id == vm.uuid()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resize_waits_for_the_next_start_and_says_what_will_be_different() {
+    // 1536 MiB for workloads.
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.edit(vm, |spec| (spec.vcpus, spec.memory_mib) = (2, 1024)).await;
+    node.settle(vm, MINUTE).await;
+    let pending = node.vm(vm).status.conditions.get("Pending").cloned().unwrap();
+    assert!(pending.message.contains("vcpus 1 -> 2, memory_mib 128 -> 1024"), "{pending:?}");
+    // What it has not taken yet is free for a start; what it takes at its own is asked for then.
+    let other = node.create(2, 512).await;
+    node.settle(other, MINUTE).await;
+    assert_eq!(node.vm(other).status.state, VmState::Running);
+    node.act(vm, VmAction::Restart).await;
+    node.settle(vm, seconds(20)).await;
+    assert_eq!(reason(&node, vm), "DoesNotFit");
+    node.act(other, VmAction::Stop).await;
+    node.settle(other, MINUTE).await;
+    node.settle(vm, MINUTE).await;
+    let status = node.vm(vm).status;
+    assert_eq!(status.running_size, Some(node.vm(vm).spec.size()));
+    assert!(status.conditions.get("Pending").is_none());
 }

@@ -3,7 +3,7 @@
 //! Reads the store only. What is missing is named, with the resource to wait for if there is one.
 
 use skerry_model::{
-    Binding, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Port, Resource, Vm,
+    Binding, GuestReboot, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Port, Resource, Vm,
 };
 use skerry_store::{Store, StoreError};
 
@@ -118,6 +118,7 @@ fn define(
             mac: port.spec.mac.clone(),
         },
         disks,
+        off_on_reboot: vm.spec.on_guest_reboot == GuestReboot::Stop,
         generation: vm.meta.generation,
     })
 }

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Capacity, DomainDefinition, DomainObserved, DomainPower, FINALIZER, Hold, Hypervisor,
-    HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, NicDefinition,
-    OffReason, VmController, VmStep, spec_after,
+    Acceleration, Capacity, DomainDefinition, DomainObserved, DomainPower, FINALIZER, Hold,
+    Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition,
+    NicDefinition, OffReason, VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
@@ -40,6 +40,7 @@ pub fn definition(number: u128) -> DomainDefinition {
             mac: "02:00:00:00:00:01".into(),
         },
         disks: Vec::new(),
+        off_on_reboot: false,
         generation: 1,
     }
 }
@@ -224,6 +225,11 @@ impl Fake {
 
 #[async_trait]
 impl Hypervisor for Fake {
+    async fn acceleration(&self) -> Acceleration {
+        let why = "a model has no processor".to_owned();
+        Acceleration { accelerator: Accelerator::Emulation, why }
+    }
+
     async fn facts(&self) -> Result<HypervisorFacts, HypervisorError> {
         self.reachable()?;
         Ok(HypervisorFacts {
@@ -282,6 +288,7 @@ pub struct Node {
     /// The controller; replaced when the service restarts.
     pub controller: VmController,
     capacity: Capacity,
+    boots: u32,
 }
 
 fn clock() -> Timestamp {
@@ -310,14 +317,34 @@ impl Node {
         );
         store.commit(tx).await.unwrap();
         let fake = Fake::new();
-        let controller = VmController::new(store.clone(), fake.clone(), capacity, clock);
-        Self { store, fake, controller, capacity }
+        let controller = VmController::new(store.clone(), fake.clone(), capacity, clock, "boot-0");
+        Self { store, fake, controller, capacity, boots: 0 }
     }
 
     /// The service starts anew and has forgotten what it only remembered.
     pub fn restart(&mut self) {
+        let boot = format!("boot-{}", self.boots);
         self.controller =
-            VmController::new(self.store.clone(), self.fake.clone(), self.capacity, clock);
+            VmController::new(self.store.clone(), self.fake.clone(), self.capacity, clock, &boot);
+    }
+
+    /// The host is switched off and on; with `forget` the hypervisor has no definitions any more.
+    pub fn reboot(&mut self, forget: bool) {
+        for domain in self.fake.domains.lock().unwrap().values_mut() {
+            domain.reboot(forget);
+        }
+        self.boots += 1;
+        self.restart();
+    }
+
+    /// A user changes what is wanted.
+    pub async fn edit(&self, vm: Id<Vm>, change: impl FnOnce(&mut VmSpec)) {
+        let Some(record) = self.store.get(vm).unwrap() else { return };
+        let mut spec = record.spec;
+        change(&mut spec);
+        let mut tx = Transaction::new();
+        tx.put_spec(vm, None, spec);
+        self.store.commit(tx).await.unwrap();
     }
 
     /// Makes a machine and its port, which is ready.

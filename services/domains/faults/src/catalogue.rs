@@ -119,8 +119,16 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Import a checkpoint that knows them; what is not wanted can stay without harm.",
     },
     Definition {
-        key: "VM_CRASH_LOOP",
+        key: "VM_CRASHED",
         severity: Severity::Major,
+        cause: "HOST_OS_ERROR",
+        clearing: Clearing::Automatic,
+        text: "A virtual machine crashed: its process ended though nobody asked for it, or its guest panicked.",
+        repair: "Read its serial output. The alarm ends when it has run for a while, or is stopped.",
+    },
+    Definition {
+        key: "VM_CRASH_LOOP",
+        severity: Severity::Critical,
         cause: "HOST_OS_ERROR",
         clearing: Clearing::Automatic,
         text: "A virtual machine keeps crashing and is started again ever more slowly.",
@@ -141,6 +149,14 @@ pub const CATALOGUE: &[Definition] = &[
         clearing: Clearing::Automatic,
         text: "The file of a volume or snapshot is gone, though nobody asked for that.",
         repair: "Bring the file back, or delete the record.",
+    },
+    Definition {
+        key: "WORKLOAD_REFUSED",
+        severity: Severity::Major,
+        cause: "CPU_CONFIGURATION",
+        clearing: Clearing::Automatic,
+        text: "A workload should run but does not fit on the node.",
+        repair: "Stop another workload, make this one smaller, or stop it.",
     },
 ];
 

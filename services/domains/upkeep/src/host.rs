@@ -62,30 +62,6 @@ pub struct FileDigest {
     pub size: u64,
 }
 
-/// Why virtual machines cannot run on the processor itself and are emulated.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KvmUnusable {
-    /// The device node is absent.
-    #[error("{} does not exist: the kvm module is not loaded, or virtualization is switched off in the firmware", .device.display())]
-    NoDevice {
-        /// Where it was looked for.
-        device: PathBuf,
-    },
-    /// The processor does not offer virtualization, although a device node may exist.
-    #[error(
-        "the processor offers neither vmx nor svm: switch virtualization on in the firmware, or in the outer hypervisor"
-    )]
-    NoFlag,
-    /// The device node is there but cannot be opened.
-    #[error("{} cannot be opened for reading and writing ({reason})", .device.display())]
-    NotOpenable {
-        /// The device.
-        device: PathBuf,
-        /// What the kernel said.
-        reason: String,
-    },
-}
-
 /// Why the machine did not do or tell something.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -135,9 +111,6 @@ pub trait Host: Send + Sync + 'static {
 
     /// Lines of the system journal.
     async fn journal(&self, query: JournalQuery) -> Result<JournalLines, HostError>;
-
-    /// Whether virtual machines can run on the processor itself.
-    async fn kvm_usable(&self) -> Result<(), KvmUnusable>;
 
     /// Reads a whole file and says what it is.
     async fn hash_file(&self, path: &Path) -> Result<FileDigest, HostError>;

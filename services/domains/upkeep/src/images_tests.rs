@@ -9,7 +9,7 @@ use skerry_model::{
 
 use super::*;
 use crate::{
-    FileDigest, HostError, HostFacts, Incoming, Inventory, JournalLines, JournalQuery, KvmUnusable,
+    FileDigest, HostError, HostFacts, Incoming, Inventory, JournalLines, JournalQuery,
     LibraryError, LibraryKeep, Meter, PowerAction, Room,
 };
 
@@ -29,9 +29,6 @@ impl Host for Files {
     }
     async fn journal(&self, _query: JournalQuery) -> Result<JournalLines, HostError> {
         Err(HostError::Refused { action: "read the journal", detail: "there is none".to_owned() })
-    }
-    async fn kvm_usable(&self) -> Result<(), KvmUnusable> {
-        Ok(())
     }
     async fn hash_file(&self, path: &Path) -> Result<FileDigest, HostError> {
         let found = self.0.lock().unwrap().get(path.to_str().unwrap()).cloned();

@@ -14,9 +14,7 @@ mod summary;
 
 pub use blobs::{BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, Swept};
 pub use builtin::{ImageListError, builtin_images};
-pub use host::{
-    FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, KvmUnusable, PowerAction,
-};
+pub use host::{FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, PowerAction};
 pub use images::{IMAGE_FINALIZER, ImageController, image_users};
 pub use intake::{
     CheckReport, DiskReport, HEAD, ImageLibrary, Incoming, IntakeRefusal, LARGEST_DISK,

@@ -156,18 +156,6 @@ async fn disks_are_listed_and_the_system_disk_is_known() {
 }
 
 #[tokio::test]
-async fn kvm_needs_device_and_flag() {
-    let tree = server();
-    assert_eq!(tree.host().kvm_usable().await, Ok(()));
-    tree.file("proc/cpuinfo", CPUINFO.replace("vmx ", ""));
-    assert_eq!(tree.host().kvm_usable().await, Err(KvmUnusable::NoFlag));
-    std::fs::remove_file(tree.0.path().join("dev/kvm")).unwrap();
-    assert!(matches!(tree.host().kvm_usable().await, Err(KvmUnusable::NoDevice { .. })));
-    tree.file("proc/cpuinfo", CPUINFO).file("dev/kvm/x", "");
-    assert!(matches!(tree.host().kvm_usable().await, Err(KvmUnusable::NotOpenable { .. })));
-}
-
-#[tokio::test]
 async fn a_machine_that_tells_nothing_gives_an_empty_inventory() {
     let tree = Tree::new();
     assert_eq!(tree.host().inventory().await, Inventory::default());

@@ -7,6 +7,7 @@ use skerry_ipc::{Json, Request};
 use skerry_model::{Kind, Name};
 
 use crate::args::{NewWorkload, Restart};
+use crate::power_words::Keeping;
 use crate::shell::{Done, Shell};
 use crate::text;
 use crate::verbs::wait::{Goal, wait_for};
@@ -60,7 +61,12 @@ pub(super) fn pod(
     Value::Object(spec)
 }
 
-pub(super) fn vm(new: &NewWorkload, vcpus: Option<u32>, disks: &[Name]) -> Value {
+pub(super) fn vm(
+    new: &NewWorkload,
+    vcpus: Option<u32>,
+    disks: &[Name],
+    keeping: &Keeping,
+) -> Value {
     let mut spec = Map::new();
     spec.insert("image".to_owned(), json!(new.image));
     insert_some(&mut spec, "memory_mib", new.memory);
@@ -69,6 +75,7 @@ pub(super) fn vm(new: &NewWorkload, vcpus: Option<u32>, disks: &[Name]) -> Value
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
         spec.insert("disks".to_owned(), Value::Array(disks));
     }
+    keeping.add_to(&mut spec);
     common(new, &mut spec);
     Value::Object(spec)
 }

@@ -1,7 +1,9 @@
 //! The start of a machine: admitted, written down, then done.
 
+use std::time::Duration;
+
 use skerry_engine::{ErrorClass, Failure};
-use skerry_model::VmState;
+use skerry_model::{Autostart, Phase, Vm, VmState};
 use tokio::time::Instant;
 
 use super::{Flow, Pass, failure};
@@ -9,7 +11,14 @@ use crate::controller::store_failure;
 use crate::disks::at_work;
 use crate::ledger::{Holding, charges};
 use crate::report::{Note, TRY_AGAIN};
+use crate::turn::{self, Other};
 use crate::{Charge, DoesNotFit, Event, HypervisorError, Target, admit, plan};
+
+/// How often a machine that waits for its turn looks whether it has come.
+const LOOK_AT_QUEUE: Duration = Duration::from_secs(1);
+
+/// Nobody waits longer than this for others, whatever may have become of them.
+const LONGEST_QUEUE: Duration = Duration::from_secs(300);
 
 impl Pass<'_> {
     /// Asks for the machine's share of the host; with it, the start is written down.
@@ -25,6 +34,10 @@ impl Pass<'_> {
             return Ok(Flow::Wait);
         }
         let _turn = self.controller.admission.lock().await;
+        if let Some(note) = self.turn()? {
+            self.note = Some(note);
+            return Ok(Flow::Wait);
+        }
         if let Err(refused) = self.fits()? {
             self.note = Some(Note::refused(refused.to_string()));
             self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
@@ -34,6 +47,48 @@ impl Pass<'_> {
         self.settle_in(self.status.state, Event::Start, to);
         self.commit().await?;
         Ok(Flow::GoOn)
+    }
+
+    /// After a boot of the node: whether it has to wait for its turn.
+    fn turn(&mut self) -> Result<Option<Note>, Failure> {
+        if self.boot.is_none() {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let queued = now - *self.memory.queued_since.get_or_insert(now);
+        let others = self.others()?;
+        if let Some(why) =
+            turn::wait(self.vm.spec.start_order, &others).filter(|_| queued < LONGEST_QUEUE)
+        {
+            return Ok(Some(Note::turn(why, LOOK_AT_QUEUE)));
+        }
+        let delay = Duration::from_secs(self.vm.spec.start_delay_s.into());
+        let waited = now - *self.memory.turn_since.get_or_insert(now);
+        let left = delay.saturating_sub(waited);
+        let why = || format!("is started {} s after those before it", delay.as_secs());
+        Ok((!left.is_zero()).then(|| Note::turn(why(), left)))
+    }
+
+    fn others(&self) -> Result<Vec<Other>, Failure> {
+        let boot = self.controller.boot.as_ref();
+        let all = self.controller.store.list::<Vm>().map_err(store_failure)?;
+        let others = all.into_iter().filter(|vm| vm.id() != self.id());
+        Ok(others
+            .map(|vm| {
+                let wanted = match vm.spec.autostart {
+                    Autostart::LastState => vm.spec.power.is_on(),
+                    Autostart::Always => true,
+                    Autostart::Never => false,
+                };
+                let seen = vm.status.boot.is_none() || vm.status.boot.as_ref() == boot;
+                Other {
+                    name: vm.meta.name.to_string(),
+                    order: vm.spec.start_order,
+                    open: wanted && !seen && vm.meta.phase == Phase::Present,
+                    starting: vm.status.state == VmState::Starting,
+                }
+            })
+            .collect())
     }
 
     fn fits(&self) -> Result<Result<(), DoesNotFit>, Failure> {
