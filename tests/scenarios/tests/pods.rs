@@ -37,13 +37,7 @@ async fn a_secret_goes_in_and_never_comes_out() {
     answers.push(node.wait_state(Kind::Pod, "web", "running").await.unwrap());
     let key = || "keys".to_owned();
     let patch = Json(json!({"spec": {"data": {"other": "mackerel"}}}).to_string());
-    let request = Request::Patch {
-        kind: Kind::Secret,
-        key: key(),
-        patch,
-        if_revision: None,
-        with_volumes: false,
-    };
+    let request = Request::Patch { kind: Kind::Secret, key: key(), patch, if_revision: None };
     let patched = document(node.ask(request).await.unwrap()).unwrap();
     assert_eq!(patched["spec"], json!({"keys": ["other", "token"]}), "the old value stays");
     answers.push(patched);
