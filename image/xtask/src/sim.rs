@@ -32,7 +32,9 @@ pub fn run(paths: &Paths) -> Result<()> {
     let _northd = Service::start(
         program("northd")
             .args(["--listen", &format!("127.0.0.1:{PAGE_PORT}"), "--socket"])
-            .arg(folder.join("run/noded.sock")),
+            .arg(folder.join("run/noded.sock"))
+            .arg("--spool")
+            .arg(folder.join("data/spool")),
     )?;
     println!(
         "A simulated node runs; Ctrl-C ends it.\n\

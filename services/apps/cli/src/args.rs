@@ -221,27 +221,44 @@ pub enum ReadVerb {
     },
 }
 
-/// Verbs for jobs.
-#[derive(Debug, Subcommand)]
-pub enum JobVerb {
+/// An image to bring in.
+#[derive(Debug, Args)]
+pub struct NewImage {
+    /// File to upload, or address that the node fetches from
+    #[arg(value_name = "FILE|URL")]
+    pub source: String,
+    /// Name of the new image
+    #[arg(long)]
+    pub name: Name,
+    /// What it is: qcow2, raw, vmdk, vdi, iso or oci_archive; by the end of the file's name if not given
+    #[arg(long)]
+    pub format: Option<String>,
+    /// SHA-256 that it must have; needed for an address
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// Processor architecture
+    #[arg(long, default_value = "x86_64")]
+    pub architecture: String,
+    /// How a machine starts from it: uefi or bios
+    #[arg(long)]
+    pub firmware: Option<String>,
+    /// Least memory of a machine, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub min_memory: Option<u64>,
+    /// The account that it makes, such as debian
+    #[arg(long)]
+    pub default_user: Option<String>,
+    /// Its version, for people
+    #[arg(long)]
+    pub version: Option<String>,
+    /// One line for people
+    #[arg(long)]
+    pub description: Option<String>,
+    /// Keep it from being deleted
+    #[arg(long)]
+    pub pinned: bool,
     #[command(flatten)]
-    Common(ReadVerb),
-    /// End a job; what it has half done is undone
-    Abort {
-        #[command(flatten)]
-        target: Target,
-    },
-    /// Try a failed job again
-    Retry {
-        #[command(flatten)]
-        target: Target,
-    },
-    /// Remove the record of a finished job
-    #[command(visible_alias = "rm")]
-    Delete {
-        #[command(flatten)]
-        target: Target,
-    },
+    pub wait: Wait,
 }
 
 /// Verbs for images.
@@ -259,7 +276,45 @@ pub enum ImageVerb {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Remove an image that no workload uses
+    /// Bring an image in; an upload that broke off goes on where it was
+    Import {
+        #[command(flatten)]
+        new: NewImage,
+    },
+    /// Keep an image from being deleted
+    Pin {
+        /// Name or id
+        name: String,
+    },
+    /// Let an image be deleted again
+    Unpin {
+        /// Name or id
+        name: String,
+    },
+    /// Delete an image that nothing uses
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Verbs for jobs.
+#[derive(Debug, Subcommand)]
+pub enum JobVerb {
+    #[command(flatten)]
+    Common(ReadVerb),
+    /// End a job; what it has half done is undone
+    Abort {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Try a failed job again
+    Retry {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove the record of a finished job
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]
@@ -607,6 +662,9 @@ mod tests {
             "skerry watch vms pod",
             "skerry job abort import --wait",
             "skerry job ls",
+            "skerry image import disk.qcow2 --name debian --wait",
+            "skerry image import https://x/d.img --name d --format raw --sha256 00 --firmware uefi",
+            "skerry image pin debian",
             "skerry completion bash",
         ] {
             Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

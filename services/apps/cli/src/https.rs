@@ -17,12 +17,14 @@ use crate::fingerprint::Fingerprint;
 use crate::nodes::Nodes;
 use crate::pin::Pin;
 use crate::respond::{Event, Events, Lines, Shape, answer, refusal};
-use crate::transport::{CallError, Items, Session, Transport};
+use crate::transport::{CallError, Items, Session, Transport, UploadStep};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take; streams have no limit.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long a piece of a file may take.
+const PIECE: Duration = Duration::from_secs(900);
 /// Largest answer that is read: an export may be large, nothing else is.
 const MAX_BODY: usize = 256 * 1024 * 1024;
 
@@ -42,6 +44,8 @@ struct Call {
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
     body: Option<String>,
+    /// A part of a file, and the bytes before it.
+    part: Option<(u64, Vec<u8>)>,
     if_revision: Option<u64>,
     shape: Shape,
 }
@@ -49,7 +53,7 @@ struct Call {
 impl Call {
     fn new(method: Method, path: &[&str], shape: Shape) -> Self {
         let path = path.iter().map(|part| (*part).to_owned()).collect();
-        Self { method, path, query: Vec::new(), body: None, if_revision: None, shape }
+        Self { method, path, query: Vec::new(), body: None, part: None, if_revision: None, shape }
     }
 
     fn get(path: &[&str], shape: Shape) -> Self {
@@ -146,6 +150,10 @@ impl Https {
         }
         if let Some(body) = call.body {
             request = request.header("content-type", "application/json").body(body);
+        }
+        if let Some((offset, bytes)) = call.part {
+            let request_part = request.header("content-type", "application/partial-upload");
+            request = request_part.header("upload-offset", offset).body(bytes);
         }
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
@@ -273,6 +281,22 @@ fn call(request: Request) -> Result<Call, CallError> {
     })
 }
 
+/// The call that a step of an upload is.
+fn upload_call(step: UploadStep) -> Call {
+    let document = Shape::Document;
+    match step {
+        UploadStep::List => Call::get(&["uploads"], document),
+        UploadStep::Create { name, size } => {
+            Call::post(&["uploads"], json!({ "name": name, "size": size }), document)
+        }
+        UploadStep::Get { id } => Call::get(&["uploads", &id], document),
+        UploadStep::Append { id, offset, bytes } => {
+            let call = Call::new(Method::PATCH, &["uploads", &id], document);
+            Call { part: Some((offset, bytes)), ..call }
+        }
+    }
+}
+
 fn list(kind: Kind, query: ListQuery) -> Call {
     if kind == Kind::Node {
         return Call::get(&["node"], Shape::ListOfOne);
@@ -391,6 +415,14 @@ impl Transport for Https {
             futures::future::ready(Some(item))
         });
         Ok(events.filter_map(futures::future::ready).boxed())
+    }
+
+    async fn upload(&self, step: UploadStep) -> Result<Value, CallError> {
+        // A piece takes as long as the link needs; the node gives up a silent one by itself.
+        let limit = if matches!(step, UploadStep::Append { .. }) { PIECE } else { ANSWER };
+        let response = self.send(upload_call(step), Some(limit)).await?;
+        let body = self.body(response).await?;
+        serde_json::from_slice(&body).map_err(|error| self.odd(error.to_string()))
     }
 
     async fn health(&self) -> Result<Value, CallError> {

@@ -58,6 +58,34 @@ impl CallError {
 /// Items of an open stream; dropping it ends the stream at the node.
 pub type Items = BoxStream<'static, Result<StreamItem, CallError>>;
 
+/// A step in bringing a file to the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UploadStep {
+    /// All uploads.
+    List,
+    /// Announces a file.
+    Create {
+        /// Its name, for people.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// How far an upload is.
+    Get {
+        /// The upload.
+        id: String,
+    },
+    /// Adds bytes.
+    Append {
+        /// The upload.
+        id: String,
+        /// Bytes that are there.
+        offset: u64,
+        /// What follows.
+        bytes: Vec<u8>,
+    },
+}
+
 /// A way to a node, on behalf of one user.
 #[async_trait]
 pub trait Transport: Send + Sync {
@@ -66,6 +94,12 @@ pub trait Transport: Send + Sync {
 
     /// Asks for a stream.
     async fn open(&self, request: Request) -> Result<Items, CallError>;
+
+    /// One step of an upload: the upload as it is then, or the list of all.
+    async fn upload(&self, _step: UploadStep) -> Result<serde_json::Value, CallError> {
+        let detail = "files go over HTTPS only: give the node's address with --node https://…";
+        Err(CallError::Unsupported { detail: detail.to_owned() })
+    }
 
     /// What is known without a login: a report with at least `ready`, `claimed`, `hostname`, `version`.
     async fn health(&self) -> Result<serde_json::Value, CallError>;

@@ -15,6 +15,7 @@ use skerry_ipc::{Answer, Auth, Json, Request};
 use tokio_util::sync::CancellationToken;
 
 use crate::etag;
+use crate::intake::Spool;
 use crate::node::Node;
 use crate::problem::Problem;
 
@@ -23,6 +24,8 @@ use crate::problem::Problem;
 pub struct App {
     pub(crate) node: Arc<dyn Node>,
     pub(crate) o2: skerry_o2::Inventory,
+    /// Files that come in.
+    pub(crate) spool: Spool,
     /// Ends long streams when the service stops.
     pub(crate) stop: CancellationToken,
 }
@@ -43,8 +46,8 @@ impl Peer {
 
 impl App {
     /// Handlers on top of a node; streams end when `stop` is cancelled.
-    pub fn new(node: Arc<dyn Node>, stop: CancellationToken) -> Self {
-        Self { node, o2: skerry_o2::Inventory::default(), stop }
+    pub fn new(node: Arc<dyn Node>, spool: Spool, stop: CancellationToken) -> Self {
+        Self { node, o2: skerry_o2::Inventory::default(), spool, stop }
     }
 
     pub(crate) async fn ask(&self, auth: Auth, request: Request) -> Result<Answer, Problem> {

@@ -1,13 +1,15 @@
 //! The north side of a node: HTTPS with the page, `/api/v1` and O2.
 //!
 //! Runs as its own user without any right on the machine. It holds no state: every question goes to the node
-//! daemon over the local socket, together with the secret of whoever asked, and the node daemon decides.
+//! daemon over the local socket, together with the secret of whoever asked, and the node daemon decides. Files that
+//! come in are put into the spool, unread, for the node daemon to take over.
 
 pub mod api;
 mod app;
 mod auth;
 mod body;
 mod etag;
+pub mod intake;
 mod ipc_node;
 mod node;
 mod o2;

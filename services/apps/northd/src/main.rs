@@ -22,6 +22,9 @@ struct Arguments {
     /// Socket of the node daemon.
     #[arg(long, default_value = "/run/skerry/noded.sock")]
     socket: PathBuf,
+    /// Folder for files that come in.
+    #[arg(long, default_value = "/var/lib/skerry/data/spool")]
+    spool: PathBuf,
     /// Print the description of the API and end.
     #[arg(long)]
     print_openapi: bool,
@@ -55,7 +58,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let settings = Settings { listen: arguments.listen, socket: arguments.socket };
+    let Arguments { listen, socket, spool, .. } = arguments;
+    let settings = Settings { listen, socket, spool };
     runtime.block_on(service::run(settings))
 }
 

@@ -59,6 +59,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
+    /// 503: too much goes on at once.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// 503: the node daemon does not answer, which passes by itself.
     pub fn away() -> Self {
         let detail = "the node's own service is not up at the moment: try again in some seconds";

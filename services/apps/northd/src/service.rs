@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use sd_notify::NotifyState;
@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::intake::{Fetcher, Reach, Spool};
 use crate::ipc_node::IpcNode;
 use crate::node::{Node, NodeError};
 use crate::server::{Limits, Listeners, Server, TlsIdentity};
@@ -26,6 +27,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often the certificate is asked for, besides after each new connection: it may have been renewed.
 const REFRESH: Duration = Duration::from_secs(600);
 
+/// How often stale files of the spool are looked for.
+const TIDY: Duration = Duration::from_secs(3600);
+
 /// What the command line says.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -33,6 +37,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Socket of the node daemon.
     pub socket: PathBuf,
+    /// Folder for files that come in.
+    pub spool: PathBuf,
 }
 
 /// Serves until the process is told to end.
@@ -49,7 +55,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let addresses: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
     tracing::info!(addresses = addresses.join(" "), page = crate::is_built(), "serving");
-    let router = crate::router(App::new(node, stop.clone()));
+    let spool = Spool::new(&settings.spool);
+    let fetcher = Fetcher::new(Arc::clone(&node) as _, spool.clone(), Reach::Elsewhere);
+    let fetcher = fetcher.map_err(anyhow::Error::msg).context("nothing can be fetched")?;
+    tokio::spawn(fetcher.run(stop.clone()));
+    tokio::spawn(keep_spool(spool.clone(), stop.clone()));
+    let router = crate::router(App::new(node, spool, stop.clone()));
     let server = Server { router, identity, limits: Limits::default() };
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let watchdog = sd_notify::watchdog_enabled().is_some();
@@ -62,6 +73,21 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         .await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Removes uploads that nobody goes on with.
+async fn keep_spool(spool: Spool, stop: CancellationToken) {
+    let keep = async {
+        loop {
+            match spool.blocking(|spool| spool.tidy(SystemTime::now())).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "stale files of the spool were removed"),
+                Err(error) => tracing::warn!(%error, "the spool could not be cleared"),
+            }
+            sleep(TIDY).await;
+        }
+    };
+    stop.run_until_cancelled(keep).await;
 }
 
 fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {

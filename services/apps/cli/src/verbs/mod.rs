@@ -1,6 +1,7 @@
 //! The verbs: each turns words into requests and answers into text.
 
 mod create;
+mod image;
 mod job;
 mod machine;
 mod read;
@@ -28,7 +29,7 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
         Verb::Pod(verb) => pod(shell, verb).await,
         Verb::Vm(verb) => vm(shell, verb).await,
         Verb::Network(verb) => network(shell, verb).await,
-        Verb::Image(verb) => registry::image(shell, verb).await,
+        Verb::Image(verb) => image::run(shell, verb).await,
         Verb::Registry(verb) => registry::registry(shell, verb).await,
         Verb::Volume(verb) => storage::volume(shell, verb).await,
         Verb::Snapshot(verb) => storage::snapshot(shell, verb).await,

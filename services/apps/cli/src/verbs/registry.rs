@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use skerry_ipc::{Answer, Json, ListQuery, Request};
 use skerry_model::{ImageReference, Kind, Name, RegistryHost};
 
-use crate::args::{ImageVerb, RegistryVerb, Wait};
+use crate::args::{RegistryVerb, Wait};
 use crate::shell::{Done, Failure, Shell};
 use crate::text;
 use crate::verbs::create::report;
@@ -15,14 +15,6 @@ use crate::verbs::{read, workload};
 
 /// Largest file of certificates.
 const MAX_CA: u64 = 64 << 10;
-
-pub(super) async fn image(shell: &mut Shell<'_, '_>, verb: ImageVerb) -> Done {
-    match verb {
-        ImageVerb::Read(verb) => read(shell, Kind::Image, verb).await,
-        ImageVerb::Pull { reference, name, wait } => pull(shell, &reference, name, wait).await,
-        ImageVerb::Delete { target } => workload::delete(shell, Kind::Image, target).await,
-    }
-}
 
 pub(super) async fn registry(shell: &mut Shell<'_, '_>, verb: RegistryVerb) -> Done {
     match verb {
@@ -39,7 +31,7 @@ pub(super) async fn registry(shell: &mut Shell<'_, '_>, verb: RegistryVerb) -> D
     }
 }
 
-async fn pull(
+pub(super) async fn pull(
     shell: &mut Shell<'_, '_>,
     reference: &ImageReference,
     name: Option<Name>,

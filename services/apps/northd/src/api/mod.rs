@@ -6,6 +6,7 @@ mod node;
 mod resources;
 mod session;
 mod streams;
+mod uploads;
 
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
@@ -15,6 +16,7 @@ use axum::{Extension, Router};
 use skerry_model::Kind;
 
 pub use session::{ClaimBody, Health, LoginBody, Principal, SessionOpened};
+pub use uploads::UploadList;
 
 use crate::app::{App, json};
 use crate::problem::Problem;
@@ -56,6 +58,11 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/node/actions/{action}", post(node::act))
         .route("/api/v1/node/log", get(streams::node_log))
         .route("/api/v1/watch", get(streams::watch))
+        .route("/api/v1/uploads", get(uploads::list).post(uploads::create))
+        .route(
+            "/api/v1/uploads/{key}",
+            get(uploads::show).patch(uploads::append).put(uploads::append).delete(uploads::delete),
+        )
         .route("/api/v1/openapi.json", get(description))
         .route("/api/v1/vms/{key}/serial", get(streams::vm_serial))
         .route("/api/v1/pods/{key}/logs", get(streams::pod_logs));

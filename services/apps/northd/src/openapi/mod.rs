@@ -22,7 +22,8 @@ use skerry_model::{
 use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
 
-use crate::api::{ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened};
+use crate::api::{ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, UploadList};
+use crate::intake::{Upload, UploadInput};
 use crate::problem::Problem;
 use operations::operations;
 
@@ -37,6 +38,9 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     LoginBody,
     SessionOpened,
     Principal,
+    Upload,
+    UploadInput,
+    UploadList,
     Summary,
     Inventory,
     Meta,

@@ -16,6 +16,8 @@ pub(super) enum Content {
     AnyJson,
     Text,
     Events,
+    /// A part of a file.
+    Bytes,
 }
 
 impl Content {
@@ -32,6 +34,9 @@ impl Content {
                 "description": format!("Parts of {name}; null takes a member away (RFC 7396)."),
             } } }),
             Self::AnyJson => json!({ "application/json": { "schema": { "type": "object" } } }),
+            Self::Bytes => json!({ "application/partial-upload": { "schema": {
+                "type": "string", "format": "binary",
+            } } }),
             Self::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
             Self::Events => json!({ "text/event-stream": { "schema": reference("Change") } }),
         })

@@ -79,6 +79,31 @@ fn fixed() -> Vec<Operation> {
         Operation::new("get", "watch", "watch", "Changes as they happen.")
             .query(watch)
             .gives(200, Content::Events),
+        Operation::new("get", "uploads", "listUploads", "Files that are coming or have come.")
+            .gives(200, Content::json("UploadList")),
+        Operation::new("post", "uploads", "createUpload", "Announces a file.")
+            .takes(Content::json("UploadInput"))
+            .gives(201, Content::json("Upload")),
+        Operation::new(
+            "get",
+            "uploads/{key}",
+            "getUpload",
+            "How far it is; also as headers Upload-Offset, Upload-Length and Upload-Complete.",
+        )
+        .gives(200, Content::json("Upload")),
+        Operation::new(
+            "patch",
+            "uploads/{key}",
+            "appendUpload",
+            "Adds bytes at the header Upload-Offset, which must be where the file ends (409 tells where that is).",
+        )
+        .takes(Content::Bytes)
+        .gives(200, Content::json("Upload")),
+        Operation::new("put", "uploads/{key}", "putUpload", "The same as PATCH.")
+            .takes(Content::Bytes)
+            .gives(200, Content::json("Upload")),
+        Operation::new("delete", "uploads/{key}", "deleteUpload", "Throws it away.")
+            .gives(204, Content::Nothing),
         Operation::new("get", "openapi.json", "openapi", "This description.")
             .gives(200, Content::AnyJson)
             .open(),

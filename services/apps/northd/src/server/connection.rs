@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::Request;
 use futures::stream::{SelectAll, StreamExt, select_all, unfold};
 use hyper::body::Incoming;
@@ -153,7 +154,12 @@ impl Server {
         let service = service_fn(move |mut request: Request<Incoming>| {
             watched.asked();
             request.extensions_mut().insert(Peer(address));
-            let (answer, activity) = (router.clone().oneshot(request), Arc::clone(&watched));
+            let activity = Arc::clone(&watched);
+            // Bytes that come in are a sign of life as well as those that go out.
+            let coming = Arc::clone(&watched);
+            let request =
+                request.map(|body| Body::new(Watched::new(Body::new(body), coming, false)));
+            let answer = router.clone().oneshot(request);
             async move {
                 let response = answer.await?;
                 let lasting = response.extensions().get::<Lasting>().is_some();

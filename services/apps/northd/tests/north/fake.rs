@@ -196,6 +196,7 @@ impl Fake {
             return no(RefusalClass::Forbidden, "the role does not allow this");
         }
         match request {
+            Request::MayBringIn => Ok(Answer::Done),
             Request::Summary => Ok(document(&self.summary())),
             Request::Inventory => Ok(document(&inventory())),
             Request::WhoAmI => Ok(Answer::Principal { username: "ada".into(), role }),

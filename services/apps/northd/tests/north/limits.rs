@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::Request as HttpRequest;
 use skerry_ipc::{Answer, Auth, Request};
+use skerry_northd::intake::Spool;
 use skerry_northd::server::Limits;
 use skerry_northd::{App, Items, Node, NodeError, router};
+use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -125,7 +127,11 @@ impl Node for Broken {
 
 #[tokio::test]
 async fn faults_become_answers() {
-    let service = router(App::new(Arc::new(Broken), CancellationToken::new()));
+    let service = router(App::new(
+        Arc::new(Broken),
+        Spool::new(Path::new("/nonexistent")),
+        CancellationToken::new(),
+    ));
     for (path, status) in [
         ("/api/v1/health", 500),
         ("/api/v1/inventory", 500),

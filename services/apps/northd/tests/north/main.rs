@@ -16,3 +16,5 @@ mod process;
 mod start;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod uploads;

@@ -45,6 +45,8 @@ async fn the_program_waits_for_the_node_daemon_serves_and_ends() {
     let mut program = Command::new(env!("CARGO_BIN_EXE_northd"))
         .args(["--listen", "127.0.0.1:0", "--socket"])
         .arg(&socket)
+        .arg("--spool")
+        .arg(folder.path().join("spool"))
         .env("NOTIFY_SOCKET", &notify)
         .env("WATCHDOG_USEC", "60000000")
         .env("NO_COLOR", "1")

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 use skerry_ipc::{PeerRole, Server as NodeServer};
+use skerry_northd::intake::Spool;
 use skerry_northd::server::{Limits, Listeners, Server, TlsIdentity};
 use skerry_northd::{App, IpcNode, router};
 use tempfile::TempDir;
@@ -71,7 +72,9 @@ impl North {
         let port = listeners.addresses()[0].port();
         let (certificate, key) = &fake.identity;
         let (_sender, identity) = watch::channel(TlsIdentity::from_pem(certificate, key).unwrap());
-        let app = App::new(Arc::new(IpcNode::with_build(&socket, BUILD)), stop.clone());
+        let node = Arc::new(IpcNode::with_build(&socket, BUILD));
+        let spool = Spool::new(&folder.path().join("spool"));
+        let app = App::new(node, spool, stop.clone());
         let server = Server { router: router(app), identity, limits };
         let serving = tokio::spawn(server.run(listeners, stop.clone(), || {}));
         Self {
@@ -97,6 +100,15 @@ impl North {
 
     pub async fn get(&self, path: &str) -> Response {
         self.admin(Method::GET, path).send().await.unwrap()
+    }
+
+    /// The offset of an upload whose sender is gone, once all that came is written.
+    pub async fn settled(&self, path: &str) -> u64 {
+        // An empty piece has its turn after whoever sent before.
+        let request = self.admin(Method::PATCH, path).header("upload-offset", u64::MAX);
+        let request = request.header("content-type", "application/octet-stream");
+        let answer = request.body("").send().await.unwrap();
+        answer.headers()["upload-offset"].to_str().unwrap().parse().unwrap()
     }
 
     /// Ends the node daemon, as a restart would.
