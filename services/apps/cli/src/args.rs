@@ -99,6 +99,24 @@ pub enum Verb {
     /// Pods: containers that share a network address
     #[command(subcommand)]
     Pod(PodVerb),
+    /// Texts for containers, as files or variables
+    #[command(subcommand)]
+    Config(ValuesVerb),
+    /// The same, of which nobody gets the values back
+    #[command(subcommand)]
+    Secret(ValuesVerb),
+    /// Make and change what a file describes
+    ///
+    /// Documents of this node, or Kubernetes' Pod, Deployment of one replica, ConfigMap and Secret, in YAML or JSON.
+    /// What is not supported is named, and then nothing is applied.
+    Apply {
+        /// The file; - for standard input
+        #[arg(long, short, value_name = "FILE")]
+        file: PathBuf,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Virtual machines
     #[command(subcommand)]
     Vm(VmVerb),
@@ -500,6 +518,29 @@ pub enum PodVerb {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Its revisions, oldest first
+    History {
+        /// Name or id
+        name: String,
+    },
+    /// Go back to an earlier revision
+    Rollback {
+        /// Name or id
+        name: String,
+        /// Number of the revision; the last good one before the newest if not given
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<u64>,
+    },
+    /// Hold changes of its containers back
+    Hold {
+        /// Name or id
+        name: String,
+    },
+    /// Let changes of its containers through again
+    Release {
+        /// Name or id
+        name: String,
+    },
     /// What its containers print
     Logs {
         /// Name or id
@@ -509,6 +550,42 @@ pub enum PodVerb {
         container: Option<String>,
         #[command(flatten)]
         tail: Tail,
+    },
+}
+
+/// Verbs for configs and secrets.
+#[derive(Debug, Subcommand)]
+pub enum ValuesVerb {
+    /// List them
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Set keys; makes it if there is none. Other keys stay
+    Set {
+        /// Its name
+        name: Name,
+        /// A key and its value; may be repeated. Others on this machine may see it: use --file for secrets
+        #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+        value: Vec<(String, String)>,
+        /// A key and the file that holds its value; may be repeated
+        #[arg(long, short, value_name = "KEY=FILE", value_parser = pair_of_file)]
+        file: Vec<(String, PathBuf)>,
+        /// Remove a key; may be repeated
+        #[arg(long, value_name = "KEY")]
+        remove: Vec<String>,
+    },
+    /// Remove it; no pod may name it
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
     },
 }
 
@@ -586,6 +663,13 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),
     }
+}
+
+/// `KEY=FILE`.
+fn pair_of_file(text: &str) -> Result<(String, PathBuf), String> {
+    pair(text)
+        .map(|(key, file)| (key, PathBuf::from(file)))
+        .map_err(|_| "write KEY=FILE".to_owned())
 }
 
 /// `10.90.0.0/24`.
@@ -666,6 +750,12 @@ mod tests {
             "skerry image import https://x/d.img --name d --format raw --sha256 00 --firmware uefi",
             "skerry image pin debian",
             "skerry completion bash",
+            "skerry apply -f web.yaml --dry-run",
+            "skerry pod rollback web --to 3",
+            "skerry pod history web",
+            "skerry pod hold web",
+            "skerry config set app --value motd=hello --file page=/tmp/x --remove old",
+            "skerry secret list",
         ] {
             Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
         }

@@ -10,6 +10,7 @@ pub mod exit;
 mod fingerprint;
 mod https;
 mod io;
+mod kubernetes;
 mod local;
 mod nodes;
 mod pin;

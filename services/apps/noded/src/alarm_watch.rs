@@ -37,9 +37,12 @@ impl AlarmController {
             Kind::Vm => of_vm(self.store.get(Id::new(key.id)).map_err(failed)?),
             Kind::Pod => {
                 let pod = self.store.get(Id::<Pod>::new(key.id)).map_err(failed)?;
-                [("POD_CRASH_LOOP", "CrashLoop"), ("POD_OOM", "OutOfMemory")]
-                    .map(|(alarm, condition)| (alarm, standing(pod.as_ref(), condition)))
-                    .into()
+                let rows = [
+                    ("POD_CRASH_LOOP", "CrashLoop"),
+                    ("POD_OOM", "OutOfMemory"),
+                    ("POD_ROLLED_BACK", "RolledBack"),
+                ];
+                rows.map(|(alarm, condition)| (alarm, standing(pod.as_ref(), condition))).into()
             }
             Kind::Pool => of_pool(self.store.get(Id::new(key.id)).map_err(failed)?),
             Kind::Volume => of_volume(self.store.get(Id::new(key.id)).map_err(failed)?),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::vm::default_network;
 use crate::{
-    Conditions, Container, Id, Invalid, Kind, Name, PodVolume, Port, Power, Publish, ResourceKind,
-    Timestamp, Validate,
+    Conditions, Container, Id, Invalid, Kind, Name, PodRevision, PodTemplate, PodVolume, Port,
+    Power, Publish, ResourceKind, Timestamp, UpdatePolicy, Validate,
 };
 
 /// Marks [`crate::Resource`]s that are pods.
@@ -48,6 +48,9 @@ pub struct PodSpec {
     /// Folders that its containers see, at most 32.
     #[serde(default)]
     pub volumes: Vec<PodVolume>,
+    /// How it goes from one revision of these to the next.
+    #[serde(default)]
+    pub update: UpdatePolicy,
     /// On or off.
     #[serde(default)]
     pub power: Power,
@@ -69,6 +72,15 @@ pub struct PodSpec {
 impl PodSpec {
     const fn default_stop_timeout() -> u32 {
         30
+    }
+
+    /// What a revision of it is.
+    pub fn template(&self) -> PodTemplate {
+        PodTemplate {
+            containers: self.containers.clone(),
+            init: self.init.clone(),
+            volumes: self.volumes.clone(),
+        }
     }
 
     /// All containers in the order in which they start: those that run before the others first.
@@ -167,6 +179,10 @@ pub struct PodStatus {
     pub containers: Vec<ContainerStatus>,
     /// Those that run before the others.
     pub init: Vec<ContainerStatus>,
+    /// The number of the revision that runs, or is to run once it is on.
+    pub revision: u32,
+    /// Revisions that can be gone back to, oldest first; the images of all of them are kept.
+    pub history: Vec<PodRevision>,
     /// What of it loosens the hold on its containers, one sentence each.
     pub risks: Vec<String>,
     /// When the next start is tried, for people.
@@ -174,6 +190,14 @@ pub struct PodStatus {
     pub next_try: Option<Timestamp>,
     /// Details.
     pub conditions: Conditions,
+}
+
+impl PodStatus {
+    /// What the revision that runs is.
+    pub fn template(&self) -> Option<&PodTemplate> {
+        let running = self.history.iter().find(|revision| revision.number == self.revision)?;
+        Some(&running.template)
+    }
 }
 
 impl Validate for PodSpec {
@@ -186,6 +210,7 @@ impl Validate for PodSpec {
         found.require(self.init.len() <= 16, "spec.init", "must be at most 16 containers");
         self.validate_containers(found);
         self.validate_volumes(found);
+        self.update.validate(found);
         for (index, container) in self.init.iter().enumerate() {
             let probed = container.probes().next().is_some();
             let field = format!("spec.init[{index}]");

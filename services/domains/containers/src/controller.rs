@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
-use skerry_model::{Id, Kind, LocalRef, Name, Phase, Pod, Resource, Timestamp};
+use skerry_model::{
+    Id, Kind, LocalRef, Name, Phase, Pod, PodRevision, Resource, RevisionState, Timestamp,
+};
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -23,7 +25,7 @@ use crate::prober::{self, Prober, Subject};
 use crate::status::{Report, status};
 use crate::{
     ContainerRuntime, FINALIZER, PodEvent, PodObserved, PodStep, RuntimeError, RuntimeEvent,
-    RuntimeFault, plan,
+    RuntimeFault, plan, rollout,
 };
 
 /// Looks at a pod within one pass; more would only come of a runtime that never does what it says.
@@ -117,11 +119,14 @@ impl PodController {
                 self.let_go(id).await?;
                 return Ok(Outcome::Done);
             }
-            let gathered = gather(&self.store, &pod).map_err(store_failure)?;
             let clocks = Clocks { now: Instant::now(), wall: (self.clock)() };
+            let mut history = rollout::record(&pod.spec, &pod.status, clocks.wall);
+            let (pod, revision) = rollout::effective(&pod, &history);
+            let gathered = gather(&self.store, &pod).map_err(store_failure)?;
             let health = self.health(&pod, &gathered, &observed);
             let facts = Facts {
                 pod: &pod,
+                revision,
                 ready: &gathered.ready,
                 volumes: gathered.volumes.as_deref(),
                 observed: &observed,
@@ -129,12 +134,25 @@ impl PodController {
                 clocks,
             };
             let decision = decide(&facts, memory);
-            self.settle(&facts, &gathered, &decision, memory).await?;
+            let judged = pod.meta.phase != Phase::Removing
+                && rollout::judge(&mut history, &facts, &decision, memory);
+            // What was learnt of a revision is written in any case.
+            memory.broken &= !judged;
+            self.settle(&facts, &gathered, &decision, &history, memory).await?;
+            if judged {
+                // Another revision may be to run now.
+                continue;
+            }
             let steps = plan(&decision.wanted, &observed);
             if steps.is_empty() {
                 return Ok(outcome(&decision, &gathered.ready, &observed, memory, clocks.now));
             }
-            self.apply(&pod, &gathered, &decision, &steps, memory).await?;
+            let view = View { pod: &pod, gathered: &gathered, history: &history, revision };
+            let applied = self.apply(&view, &decision, &steps, memory).await;
+            if applied.is_err() && memory.refused.is_some() && view.can_give_way() {
+                continue;
+            }
+            applied?;
         }
         Ok(Outcome::Again(POLL))
     }
@@ -171,6 +189,7 @@ impl PodController {
         facts: &Facts<'_>,
         gathered: &Gathered,
         decision: &Decision,
+        history: &[PodRevision],
         memory: &mut PodMemory,
     ) -> Result<(), Failure> {
         let before = facts.pod.status.state;
@@ -190,6 +209,8 @@ impl PodController {
         let report = Report {
             state,
             reason: &decision.reason,
+            revision: facts.revision,
+            history,
             port: gathered.port.as_ref(),
             observed: facts.observed,
             health: facts.health,
@@ -215,12 +236,12 @@ impl PodController {
 
     async fn apply(
         &self,
-        pod: &Resource<Pod>,
-        gathered: &Gathered,
+        view: &View<'_>,
         decision: &Decision,
         steps: &[PodStep],
         memory: &mut PodMemory,
     ) -> Result<(), Failure> {
+        let pod = view.pod;
         for step in steps {
             let began = Instant::now();
             let done = self.runtime.apply(step).await;
@@ -232,7 +253,7 @@ impl PodController {
             };
             warn!(kind = "Pod", %id, %name, %step, took_ms, error = %error.chain(), "step failed");
             if decision.event == PodEvent::Begin && error.fault != RuntimeFault::Passing {
-                self.mark_broken(pod.id(), gathered, &error, memory).await?;
+                self.mark_broken(view, &error, memory).await?;
             }
             return Err(failure(&error, step.word()));
         }
@@ -242,25 +263,32 @@ impl PodController {
     /// Records why a pod does not start.
     async fn mark_broken(
         &self,
-        id: Id<Pod>,
-        gathered: &Gathered,
+        view: &View<'_>,
         error: &RuntimeError,
         memory: &mut PodMemory,
     ) -> Result<(), Failure> {
-        let Some(pod) = self.store.get(id).map_err(store_failure)? else { return Ok(()) };
+        let id = view.pod.id();
+        let Some(found) = self.store.get(id).map_err(store_failure)? else { return Ok(()) };
+        // The record as it is now, with the containers that were to be started.
+        let pod = Resource { status: found.status, ..view.pod.clone() };
         let event = match error.fault {
             RuntimeFault::Refused => PodEvent::Broken,
             _ => PodEvent::Waits,
         };
         let Ok((state, _)) = next(pod.status.state, event) else { return Ok(()) };
         memory.broken = true;
+        if error.fault == RuntimeFault::Refused {
+            memory.refused = Some(error.chain());
+        }
         let observed = self.runtime.observe(id).await.unwrap_or_default();
         let report = Report {
             state,
             reason: &error.chain(),
-            port: gathered.port.as_ref(),
+            revision: view.revision,
+            history: view.history,
+            port: view.gathered.port.as_ref(),
             observed: &observed,
-            health: &self.health(&pod, gathered, &observed),
+            health: &self.health(&pod, view.gathered, &observed),
             clocks: Clocks { now: Instant::now(), wall: (self.clock)() },
         };
         let status = status(&pod, &report, memory);
@@ -273,6 +301,23 @@ impl PodController {
         tx.drop_finalizer::<Pod>(id, FINALIZER);
         self.store.commit(tx).await.map_err(store_failure)?;
         Ok(())
+    }
+}
+
+/// A pod as one look has it.
+struct View<'a> {
+    pod: &'a Resource<Pod>,
+    gathered: &'a Gathered,
+    history: &'a [PodRevision],
+    revision: u32,
+}
+
+impl View<'_> {
+    /// Whether the revision that runs has failed if it cannot be started, and another one runs instead.
+    fn can_give_way(&self) -> bool {
+        let newest = self.history.last().map(|revision| revision.state);
+        let good = |revision: &PodRevision| revision.state == RevisionState::Good;
+        newest == Some(RevisionState::Rolling) && self.history.iter().any(good)
     }
 }
 

@@ -252,7 +252,8 @@ async fn a_pod_waits_for_its_port_then_its_image_then_runs() {
     let image = LocalRef { kind: Kind::Image, id: world.image.uuid() };
     assert_eq!(world.pass().await.unwrap(), Outcome::Blocked(image));
     world.set_image(true).await;
-    assert_eq!(world.pass().await.unwrap(), Outcome::Done);
+    let proving = Outcome::Again(Duration::from_secs(10));
+    assert_eq!(world.pass().await.unwrap(), proving);
     let status = world.status();
     assert_eq!(status.state, PodState::Running);
     assert_eq!(status.addresses, ["10.1.0.2".parse::<std::net::IpAddr>().unwrap()]);
@@ -264,7 +265,7 @@ async fn a_pod_waits_for_its_port_then_its_image_then_runs() {
         ["import_image tiny", "make_layer a", "write_bundle a", "mount_root a", "start a"]
     );
     let revision = world.store.revision();
-    assert_eq!(world.pass().await.unwrap(), Outcome::Done);
+    assert_eq!(world.pass().await.unwrap(), proving);
     assert_eq!((world.steps(), world.store.revision()), (vec![], revision), "rest means no write");
 }
 
@@ -504,6 +505,119 @@ async fn other_probes_wait_for_the_startup_probe() {
 }
 
 impl World {
+    /// Lets so much time pass, then makes a pass.
+    async fn later(&self, seconds: u64) -> Outcome {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        self.pass().await.unwrap()
+    }
+
+    /// Another definition of the only container.
+    async fn redefine(&self, memory_mib: u64) {
+        self.change(|spec| spec.containers[0].memory_mib = memory_mib).await;
+        self.pass().await.unwrap();
+        self.finish_stops();
+        self.pass().await.unwrap();
+    }
+
+    fn revisions(&self) -> Vec<(u32, RevisionState)> {
+        self.status().history.iter().map(|it| (it.number, it.state)).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_revision_that_fails_gives_way_to_the_last_good_one() {
+    use RevisionState::{Failed, Good, Rolling};
+    let mut world = World::ready(&["a"], "always").await;
+    assert_eq!(world.pass().await.unwrap(), Outcome::Again(Duration::from_secs(10)));
+    assert_eq!(world.revisions(), [(1, Rolling)]);
+    assert_eq!(world.later(10).await, Outcome::Done);
+    assert_eq!((world.revisions(), world.status().revision), (vec![(1, Good)], 1));
+    world.redefine(65).await;
+    assert_eq!((world.revisions(), world.status().revision), (vec![(1, Good), (2, Rolling)], 2));
+    world.later(9).await;
+    world.end("a", Exit::Code(3), 1);
+    world.pass().await.unwrap();
+    world.finish_stops();
+    world.pass().await.unwrap();
+    let status = world.status();
+    assert_eq!((world.revisions(), status.revision), (vec![(1, Good), (2, Failed)], 1));
+    assert_eq!(status.history[1].reason, "container `a` ended with exit code 3");
+    let condition = status.conditions.get("RolledBack").unwrap();
+    assert!(condition.message.contains("revision 2 failed and revision 1 runs"));
+    assert_eq!(status.state, PodState::Running);
+    // What is wanted stays as it was given; a new noded does not try it again.
+    let spec = || world.store.get(world.pod).unwrap().unwrap().spec;
+    assert_eq!(spec().containers[0].memory_mib, 65);
+    world.steps();
+    world.restart_noded();
+    world.later(60).await;
+    assert_eq!((world.steps(), world.state()), (vec![], PodState::Running));
+    // The next change is the next revision.
+    world.redefine(66).await;
+    world.later(10).await;
+    assert_eq!(world.revisions(), [(1, Good), (2, Failed), (3, Good)]);
+    assert!(world.status().conditions.get("RolledBack").is_none());
+    // A good one that ends later is started again and stays.
+    world.end("a", Exit::Code(3), 30);
+    world.pass().await.unwrap();
+    assert_eq!((world.status().revision, world.state()), (3, PodState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_is_never_ready_or_cannot_start_gives_way() {
+    use RevisionState::{Failed, Good};
+    let world = World::with_spec(serde_json::json!({"update": {"deadline_s": 30},
+        "containers": [{"name": "a", "image": "tiny",
+            "readiness": {"check": {"tcp": {"port": 1}}, "period_s": 1}}]}))
+    .await;
+    world.pass().await.unwrap();
+    world.pass_after(2).await.unwrap();
+    world.pass_after(11).await.unwrap();
+    let first = world.revisions();
+    assert_eq!(first.last().unwrap().1, Good, "{first:?}");
+    world.answer("readiness", Answer::Bad("closed".into()));
+    world.redefine(65).await;
+    world.pass_after(29).await.unwrap();
+    world.answer("readiness", Answer::Good);
+    world.pass_after(2).await.unwrap();
+    world.finish_stops();
+    world.pass().await.unwrap();
+    assert_eq!(world.revisions().last().unwrap().1, Failed);
+    assert!(world.status().history.last().unwrap().reason.contains("not ready within 30 s"));
+    world.change(|spec| spec.containers[0].memory_mib = 66).await;
+    world.pass().await.unwrap();
+    world.finish_stops();
+    *lock(&world.runtime.fail_next) = Some(RuntimeFault::Refused);
+    world.pass().await.unwrap();
+    world.finish_stops();
+    world.pass_after(2).await.unwrap();
+    let status = world.status();
+    assert_eq!(status.history.last().unwrap().reason, "told to fail");
+    assert_eq!((status.revision, status.state), (first[0].0, PodState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_pod_keeps_what_runs() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.later(10).await;
+    world.steps();
+    world.change(|spec| spec.update.paused = true).await;
+    world.redefine(65).await;
+    assert_eq!((world.steps(), world.status().revision), (vec![], 1));
+    // It is started again as it was.
+    world.end("a", Exit::Code(1), 1);
+    world.pass().await.unwrap();
+    assert!(!world.steps().contains(&"make_layer a".to_owned()));
+    world.change(|spec| spec.update.paused = false).await;
+    world.pass().await.unwrap();
+    world.finish_stops();
+    world.pass().await.unwrap();
+    assert_eq!(world.status().revision, 2);
+    assert!(world.steps().contains(&"make_layer a".to_owned()));
+}
+
+impl World {
     async fn put_config(&self, value: &str) {
         let spec = skerry_model::ConfigSpec {
             data: BTreeMap::from([("motd".to_owned(), value.to_owned())]),
@@ -627,9 +741,7 @@ async fn exits_are_counted_and_waits_follow_the_curve() {
     for (round, wait) in [0, 10, 20, 40, 80, 160, 300, 300].into_iter().enumerate() {
         world.end("a", Exit::Code(2), 1);
         let outcome = world.pass().await.unwrap();
-        if wait == 0 {
-            assert_eq!(outcome, Outcome::Done);
-        } else {
+        if wait > 0 {
             let expected = Duration::from_secs(wait);
             assert_eq!(outcome, Outcome::Again(expected), "round {round}");
             assert_eq!(world.state(), PodState::Backoff);

@@ -29,8 +29,10 @@ pub(crate) struct Missing {
 
 /// All that a decision is made from.
 pub(crate) struct Facts<'a> {
-    /// The record.
+    /// The record, with the containers of the revision that is to run.
     pub pod: &'a Resource<Pod>,
+    /// That revision.
+    pub revision: u32,
     /// The containers with their images and network, or what is missing.
     pub ready: &'a Result<Vec<ContainerDesired>, Missing>,
     /// Its volumes, unless something of them is missing.
@@ -131,7 +133,7 @@ pub(crate) fn decide(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
         };
     }
     memory.keep_only(|name| facts.is_listed(name));
-    memory.note_generation(facts.pod.meta.generation);
+    memory.note_generation(facts.pod.meta.generation, facts.revision);
     for name in facts.names() {
         let run = facts.observed.container(name).run;
         memory.note_end(name, &run, facts.policy(name), &facts.pod.status, facts.clocks);

@@ -154,7 +154,9 @@ pub(crate) fn pods_that_need(store: &Store, change: &Change) -> Vec<LocalRef> {
             };
             let pods = store.list::<Pod>().unwrap_or_default();
             let uses = |pod: &&Resource<Pod>| {
-                pod.spec.all_containers().any(|container| container.image == name)
+                let template = pod.status.template();
+                let running = template.iter().flat_map(|it| it.init.iter().chain(&it.containers));
+                pod.spec.all_containers().chain(running).any(|container| container.image == name)
             };
             pods.iter().filter(uses).map(Resource::local_ref).collect()
         }

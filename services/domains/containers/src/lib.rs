@@ -18,6 +18,7 @@ mod observed;
 pub mod oci;
 mod plan;
 mod prober;
+mod rollout;
 mod runtime;
 mod status;
 mod step;
@@ -33,6 +34,7 @@ pub use health::{Count, Health, HealthEvent, health_after, health_table};
 pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
 pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};
 pub use plan::plan;
+pub use rollout::{RevisionEvent, revision_after, revision_table};
 pub use runtime::{
     Answer, ContainerRuntime, LogLines, LogRequest, Question, RuntimeError, RuntimeEvent,
     RuntimeFault,

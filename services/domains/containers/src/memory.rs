@@ -10,6 +10,7 @@ use skerry_model::{ContainerState, ContainerStatus, Name, PodStatus, RestartPoli
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
+use crate::rollout::Rollout;
 use crate::status::{CRASH_LOOP, OUT_OF_MEMORY};
 use crate::{Effect, Exit, Run};
 
@@ -47,6 +48,8 @@ pub(crate) struct ContainerMemory {
     looping: bool,
     /// It was killed for want of memory, and has not had a good run since.
     out_of_memory: bool,
+    /// How it ended badly first in this revision, if it did.
+    failed: Option<Exit>,
 }
 
 /// The two clocks, read once for a look at a pod.
@@ -97,6 +100,9 @@ impl ContainerMemory {
             return;
         }
         self.out_of_memory |= exit == Exit::OutOfMemory;
+        if !exit.is_success() && self.failed.is_none() {
+            self.failed = Some(exit.clone());
+        }
         let again = match policy {
             RestartPolicy::Always => true,
             RestartPolicy::OnFailure => !exit.is_success(),
@@ -202,7 +208,11 @@ pub(crate) struct PodMemory {
     pub fresh: bool,
     /// The last start failed for a reason that stands in the status.
     pub broken: bool,
-    generation: Option<u64>,
+    generation: Option<(u64, u32)>,
+    /// Why this revision cannot be started at all.
+    pub refused: Option<String>,
+    /// The revision that is not good yet.
+    pub rollout: Option<Rollout>,
 }
 
 impl PodMemory {
@@ -221,12 +231,30 @@ impl PodMemory {
         })
     }
 
-    /// Another specification is another pod: earlier failures say nothing of it.
-    pub fn note_generation(&mut self, generation: u64) {
-        if self.generation.replace(generation).is_some_and(|before| before != generation) {
+    /// Another specification or revision is another pod: earlier failures say nothing of it.
+    pub fn note_generation(&mut self, generation: u64, revision: u32) {
+        let before = self.generation.replace((generation, revision));
+        if before.is_some_and(|before| before != (generation, revision)) {
             self.forget_failures();
             self.broken = false;
         }
+        if before.is_some_and(|before| before.1 != revision) {
+            self.refused = None;
+            self.containers.values_mut().for_each(|container| container.failed = None);
+        }
+    }
+
+    /// What failed first in this revision, for people.
+    pub fn what_failed(&self) -> Option<String> {
+        if let Some(why) = &self.refused {
+            return Some(why.clone());
+        }
+        let mut failed =
+            self.containers.iter().filter_map(|(name, it)| Some((name, it.failed.as_ref()?)));
+        failed.next().map(|(name, exit)| match exit {
+            Exit::Code(code) => format!("container `{name}` ended with exit code {code}"),
+            exit => format!("container `{name}` ended ({})", exit.reason()),
+        })
     }
 
     /// What is remembered of a container, if anything.
@@ -295,7 +323,8 @@ impl PodMemory {
             let kill = container.unhealthy.as_ref().map(|found| found.kill_at);
             [container.due, kill, container.good_at()]
         });
-        of_containers.flatten().chain(self.stop_by).filter(|at| *at > now).min()
+        let rollout = self.rollout.as_ref().and_then(|rollout| rollout.moment);
+        of_containers.flatten().chain(self.stop_by).chain(rollout).filter(|at| *at > now).min()
     }
 
     /// The earliest next start, for people.

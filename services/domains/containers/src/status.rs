@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use skerry_model::{
-    ConditionState, ContainerState, ContainerStatus, Id, Name, Pod, PodState, PodStatus, Port,
-    Resource, Timestamp,
+    ConditionState, ContainerState, ContainerStatus, Id, Name, Pod, PodRevision, PodState,
+    PodStatus, Port, Resource, Timestamp,
 };
 
 use crate::memory::{Clocks, PodMemory, all};
@@ -18,12 +18,19 @@ pub(crate) const CRASH_LOOP: &str = "CrashLoop";
 /// True from when a container was killed for want of memory until it has had a good run.
 pub(crate) const OUT_OF_MEMORY: &str = "OutOfMemory";
 
+/// True while another revision runs than the one that is wanted, because that one failed.
+pub(crate) const ROLLED_BACK: &str = "RolledBack";
+
 /// What a status is made from, besides the pod's record.
 pub(crate) struct Report<'a> {
     /// The new state.
     pub state: PodState,
     /// Why, for people.
     pub reason: &'a str,
+    /// The revision that is to run, of these.
+    pub revision: u32,
+    /// All of them.
+    pub history: &'a [PodRevision],
     /// The pod's port, if found.
     pub port: Option<&'a Resource<Port>>,
     /// What is there.
@@ -49,6 +56,8 @@ pub(crate) fn status(
         addresses: report.port.map(|port| port.spec.address.into()).into_iter().collect(),
         containers: Vec::new(),
         init: Vec::new(),
+        revision: report.revision,
+        history: report.history.to_vec(),
         risks: pod.spec.risks(),
         next_try: memory.next_try(report.clocks.now),
         conditions: pod.status.conditions.clone(),
@@ -62,6 +71,7 @@ pub(crate) fn status(
     ready(&mut status, report, now);
     crash_loop(&mut status, memory.in_crash_loop(), now);
     out_of_memory(&mut status, memory.out_of_memory(), now);
+    rolled_back(&mut status, now);
     status
 }
 
@@ -158,4 +168,16 @@ fn out_of_memory(status: &mut PodStatus, container: Option<&Name>, now: Timestam
     } else {
         status.conditions.clear(OUT_OF_MEMORY);
     }
+}
+
+fn rolled_back(status: &mut PodStatus, now: Timestamp) {
+    let newest = status.history.last().filter(|newest| newest.number != status.revision);
+    let Some(newest) = newest else {
+        return status.conditions.clear(ROLLED_BACK);
+    };
+    let message = format!(
+        "revision {} failed and revision {} runs instead: {}",
+        newest.number, status.revision, newest.reason
+    );
+    status.conditions.set(ROLLED_BACK, ConditionState::True, "Failed", message, now);
 }

@@ -13,7 +13,7 @@ use crate::{VolumeContent, VolumeDesired, VolumeFile};
 
 type Values = BTreeMap<String, Hidden>;
 
-/// Whether a pod names this config or secret.
+/// Whether a pod names this config or secret, as it is wanted or as it runs.
 pub(crate) fn names(pod: &Resource<Pod>, kind: Kind, name: &Name) -> bool {
     let of_key = |key: &Option<KeyOf>| key.as_ref().is_some_and(|key| key.name == *name);
     let in_env = |variable: &EnvVar| match kind {
@@ -25,8 +25,12 @@ pub(crate) fn names(pod: &Resource<Pod>, kind: Kind, name: &Name) -> bool {
         | (PodVolumeSource::Secret(files), Kind::Secret) => files.name == *name,
         _ => false,
     };
-    pod.spec.all_containers().any(|container| container.env.iter().any(in_env))
-        || pod.spec.volumes.iter().any(|volume| in_volume(&volume.source))
+    let wanted = pod.spec.template();
+    [Some(&wanted), pod.status.template()].into_iter().flatten().any(|template| {
+        let mut containers = template.init.iter().chain(&template.containers);
+        containers.any(|container| container.env.iter().any(in_env))
+            || template.volumes.iter().any(|volume| in_volume(&volume.source))
+    })
 }
 
 fn values(store: &Store, kind: Kind, name: &Name) -> Result<Result<Values, Missing>, StoreError> {

@@ -95,6 +95,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Look which volumes, snapshots and images are still needed.",
     },
     Definition {
+        key: "POD_ROLLED_BACK",
+        severity: Severity::Major,
+        cause: "HOST_OS_ERROR",
+        clearing: Clearing::Automatic,
+        text: "A new revision of a pod failed, and the last good one runs instead.",
+        repair: "Read the reason in the pod's history, then change the pod again or go back to the revision that runs.",
+    },
+    Definition {
         key: "STATE_ON_TEMPORARY_MEMORY",
         severity: Severity::Critical,
         cause: "STORAGE_PHYSICAL_DISK_STATE",

@@ -162,11 +162,15 @@ pub fn image_users(store: &Store, name: &Name) -> Vec<LocalRef> {
     users.map(|d| LocalRef { kind: d.kind, id: d.metadata.id }).collect()
 }
 
-/// The names of images in what is wanted of a workload or a volume.
+/// The names of images in what is wanted of a workload or a volume, and in what a pod can go back to.
 fn named_images(document: &Document) -> Vec<&str> {
     let spec = &document.spec;
-    let list = |key| spec.get(key).and_then(Value::as_array).into_iter().flatten();
-    let containers = list("containers").chain(list("init"));
+    let history = document.status.get("history").and_then(Value::as_array);
+    let templates = history.into_iter().flatten().filter_map(|kept| kept.get("template"));
+    let containers = [spec].into_iter().chain(templates).flat_map(|template| {
+        let lists = ["containers", "init"].into_iter().filter_map(|list| template.get(list));
+        lists.filter_map(Value::as_array).flatten()
+    });
     let own = spec.get("image").into_iter();
     let source = spec.get("source").and_then(|source| source.get("image"));
     own.chain(source)

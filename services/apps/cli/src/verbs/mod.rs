@@ -1,13 +1,16 @@
 //! The verbs: each turns words into requests and answers into text.
 
+mod apply;
 mod create;
 mod image;
 mod job;
 mod machine;
 mod read;
 mod registry;
+mod revision;
 mod session;
 mod storage;
+mod values;
 mod wait;
 mod workload;
 
@@ -27,6 +30,9 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
         Verb::Summary => machine::summary(shell).await,
         Verb::Inventory => machine::inventory(shell).await,
         Verb::Pod(verb) => pod(shell, verb).await,
+        Verb::Config(verb) => values::run(shell, Kind::Config, verb).await,
+        Verb::Secret(verb) => values::run(shell, Kind::Secret, verb).await,
+        Verb::Apply { file, dry_run } => apply::apply(shell, &file, dry_run).await,
         Verb::Vm(verb) => vm(shell, verb).await,
         Verb::Network(verb) => network(shell, verb).await,
         Verb::Image(verb) => image::run(shell, verb).await,
@@ -53,6 +59,10 @@ async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
             let spec = create::pod(&new, cpu_limit, env, restart, command);
             create::workload(shell, Kind::Pod, &new, spec).await
         }
+        PodVerb::History { name } => revision::history(shell, name).await,
+        PodVerb::Rollback { name, to } => revision::rollback(shell, name, to).await,
+        PodVerb::Hold { name } => revision::pause(shell, name, true).await,
+        PodVerb::Release { name } => revision::pause(shell, name, false).await,
         PodVerb::Logs { name, container, tail } => {
             logs(shell, log_query(Kind::Pod, name, container, tail)).await
         }

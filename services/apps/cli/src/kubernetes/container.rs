@@ -1,0 +1,280 @@
+//! Containers and volumes of a manifest as this node has them.
+
+use serde_json::{Map, Value, json};
+
+use super::{Part, user};
+
+/// Adds a member to an object.
+fn set(made: &mut Value, key: &str, value: Value) {
+    if let Value::Object(made) = made {
+        made.insert(key.to_owned(), value);
+    }
+}
+
+pub(super) fn container(mut part: Part<'_>, pods_user: &str, publish: &mut Vec<Value>) -> Value {
+    let mut made = Map::new();
+    for (theirs, ours) in [
+        ("name", "name"),
+        ("image", "image"),
+        ("command", "command"),
+        ("args", "args"),
+        ("workingDir", "working_dir"),
+    ] {
+        if let Some(value) = part.take(theirs) {
+            made.insert(ours.to_owned(), value);
+        }
+    }
+    let local = [json!("IfNotPresent"), json!("Never")];
+    part.only("imagePullPolicy", &local, "the node starts from images that it has");
+    let env = part.each("env", variable);
+    let ports = ports(&mut part, publish);
+    let mounts = part.each("volumeMounts", |mut mount| {
+        let made = json!({ "volume": mount.take("name"), "path": mount.take("mountPath"),
+            "read_only": mount.take("readOnly").unwrap_or(json!(false)) });
+        mount.finish();
+        made
+    });
+    for (key, list) in [("env", env), ("mounts", mounts)] {
+        if !list.is_empty() {
+            made.insert(key.to_owned(), Value::Array(list));
+        }
+    }
+    resources(part.part("resources"), &mut made);
+    security(part.part("securityContext"), pods_user, &mut made);
+    for (theirs, ours) in [
+        ("startupProbe", "startup"),
+        ("livenessProbe", "liveness"),
+        ("readinessProbe", "readiness"),
+    ] {
+        if part.fields.contains_key(theirs) {
+            let made_probe = probe(part.part(theirs), &ports);
+            made.insert(ours.to_owned(), made_probe);
+        }
+    }
+    part.finish();
+    Value::Object(made)
+}
+
+fn variable(mut part: Part<'_>) -> Value {
+    let name = part.take("name");
+    let value = part.take("value").unwrap_or(json!(""));
+    let mut from = part.part("valueFrom");
+    let mut made = json!({ "name": name, "value": value });
+    for (theirs, ours) in [("configMapKeyRef", "config"), ("secretKeyRef", "secret")] {
+        if from.fields.contains_key(theirs) {
+            let mut key = from.part(theirs);
+            let value = json!({ "name": key.take("name"), "key": key.take("key") });
+            set(&mut made, ours, value);
+            key.only("optional", &[json!(false)], "not supported");
+            key.finish();
+        }
+    }
+    from.finish();
+    part.finish();
+    made
+}
+
+/// Ports by name. One that is not published says nothing that changes anything, here as there.
+fn ports(part: &mut Part<'_>, publish: &mut Vec<Value>) -> Vec<(String, Value)> {
+    let mut named = Vec::new();
+    part.each("ports", |mut port| {
+        let number = port.take("containerPort");
+        if let (Some(Value::String(name)), Some(number)) = (port.take("name"), number.clone()) {
+            named.push((name, number));
+        }
+        let protocol = port.take("protocol").unwrap_or(json!("TCP"));
+        let protocol = match protocol.as_str() {
+            Some("TCP") => "tcp",
+            Some("UDP") => "udp",
+            _ => {
+                port.refuse("protocol", "must be TCP or UDP");
+                "tcp"
+            }
+        };
+        if let Some(host) = port.take("hostPort") {
+            publish
+                .push(json!({ "protocol": protocol, "host_port": host, "workload_port": number }));
+        }
+        port.finish();
+        Value::Null
+    });
+    named
+}
+
+fn resources(mut part: Part<'_>, made: &mut Map<String, Value>) {
+    let mut limits = part.part("limits");
+    match limits.take("memory") {
+        None => limits.refuse("memory", "must be given: every container has a limit here"),
+        Some(value) => put(&mut limits, "memory", mebibytes(&value), "memory_mib", made),
+    }
+    if let Some(value) = limits.take("cpu") {
+        put(&mut limits, "cpu", milli(&value), "cpu_limit_m", made);
+    }
+    limits.finish();
+    let mut requests = part.part("requests");
+    if let Some(value) = requests.take("memory") {
+        put(&mut requests, "memory", mebibytes(&value), "memory_request_mib", made);
+    }
+    if let Some(value) = requests.take("cpu") {
+        put(&mut requests, "cpu", milli(&value), "cpu_request_m", made);
+    }
+    requests.finish();
+    part.finish();
+}
+
+fn put(
+    part: &mut Part<'_>,
+    key: &str,
+    value: Option<u64>,
+    ours: &str,
+    made: &mut Map<String, Value>,
+) {
+    match value {
+        Some(value) => drop(made.insert(ours.to_owned(), json!(value))),
+        None => part.refuse(key, "is no quantity that this node knows"),
+    }
+}
+
+/// Bytes with a suffix, as whole MiB, rounded up.
+pub(super) fn mebibytes(value: &Value) -> Option<u64> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let suffixes = [
+        ("Ki", 1_u64 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+    ];
+    let found =
+        suffixes.iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)));
+    let (digits, unit) = found.unwrap_or((text.as_str(), 1));
+    Some(digits.parse::<u64>().ok()?.checked_mul(unit)?.div_ceil(1 << 20))
+}
+
+/// CPUs, or thousandths of one with `m`, as thousandths.
+pub(super) fn milli(value: &Value) -> Option<u64> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if let Some(digits) = text.strip_suffix('m') {
+        return digits.parse().ok();
+    }
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    if part.len() > 3 || !part.chars().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let part: u64 = format!("{part:0<3}").parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(part)
+}
+
+fn security(mut part: Part<'_>, pods_user: &str, made: &mut Map<String, Value>) {
+    for key in ["allowPrivilegeEscalation", "privileged"] {
+        part.only(key, &[json!(false)], "not supported");
+    }
+    if let Some(value) = part.take("readOnlyRootFilesystem") {
+        made.insert("read_only_root".to_owned(), value);
+    }
+    let own = user(&mut part);
+    let user = if own.is_empty() { pods_user } else { &own };
+    if !user.is_empty() {
+        made.insert("user".to_owned(), json!(user));
+    }
+    let mut capabilities = part.part("capabilities");
+    let changes: Map<String, Value> = ["add", "drop"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), capabilities.take(key)?)))
+        .collect();
+    if !changes.is_empty() {
+        made.insert("capabilities".to_owned(), Value::Object(changes));
+    }
+    capabilities.finish();
+    part.finish();
+}
+
+fn probe(mut part: Part<'_>, ports: &[(String, Value)]) -> Value {
+    let mut made = Map::new();
+    for (theirs, ours) in [
+        ("initialDelaySeconds", "initial_delay_s"),
+        ("periodSeconds", "period_s"),
+        ("timeoutSeconds", "timeout_s"),
+        ("failureThreshold", "failure_threshold"),
+        ("successThreshold", "success_threshold"),
+    ] {
+        if let Some(value) = part.take(theirs) {
+            made.insert(ours.to_owned(), value);
+        }
+    }
+    let number = |value: Option<Value>| match value {
+        Some(Value::String(name)) => {
+            let found = ports.iter().find(|(other, _)| *other == name);
+            found.map_or(Value::String(name), |(_, number)| number.clone())
+        }
+        other => other.unwrap_or_default(),
+    };
+    let check = if part.fields.contains_key("exec") {
+        let mut exec = part.part("exec");
+        let command = exec.take("command");
+        exec.finish();
+        json!({ "exec": { "command": command } })
+    } else if part.fields.contains_key("tcpSocket") {
+        let mut tcp = part.part("tcpSocket");
+        let port = number(tcp.take("port"));
+        tcp.finish();
+        json!({ "tcp": { "port": port } })
+    } else if part.fields.contains_key("httpGet") {
+        let mut http = part.part("httpGet");
+        let port = number(http.take("port"));
+        let path = http.take("path").unwrap_or(json!("/"));
+        http.only("scheme", &[json!("HTTP")], "only HTTP is supported");
+        http.finish();
+        json!({ "http": { "port": port, "path": path } })
+    } else {
+        part.refuse("exec", "one of exec, tcpSocket and httpGet must be given");
+        Value::Null
+    };
+    made.insert("check".to_owned(), check);
+    part.finish();
+    Value::Object(made)
+}
+
+pub(super) fn volume(mut part: Part<'_>) -> Value {
+    let name = part.take("name");
+    let source = if part.fields.contains_key("emptyDir") {
+        let mut empty = part.part("emptyDir");
+        let memory = empty.take("medium") == Some(json!("Memory"));
+        let mut made = json!({ "medium": if memory { "memory" } else { "disk" } });
+        if let Some(limit) = empty.take("sizeLimit") {
+            match mebibytes(&limit).filter(|_| memory) {
+                Some(size) => set(&mut made, "size_mib", json!(size)),
+                None => empty.refuse("sizeLimit", "is only for `medium: Memory`"),
+            }
+        }
+        empty.finish();
+        json!({ "empty": made })
+    } else if part.fields.contains_key("configMap") {
+        json!({ "config": files(part.part("configMap"), "name") })
+    } else if part.fields.contains_key("secret") {
+        json!({ "secret": files(part.part("secret"), "secretName") })
+    } else {
+        Value::Null
+    };
+    if source.is_null() && part.fields.is_empty() {
+        part.refuse("emptyDir", "one of emptyDir, configMap and secret must be given");
+    }
+    part.finish();
+    json!({ "name": name, "source": source })
+}
+
+fn files(mut part: Part<'_>, key: &str) -> Value {
+    let mut made = json!({ "name": part.take(key) });
+    if let Some(mode) = part.take("defaultMode") {
+        match mode.as_u64() {
+            Some(mode) => set(&mut made, "mode", json!(format!("{mode:04o}"))),
+            None => part.refuse("defaultMode", "must be a number"),
+        }
+    }
+    part.only("optional", &[json!(false)], "not supported");
+    part.finish();
+    made
+}
