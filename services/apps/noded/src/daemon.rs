@@ -158,6 +158,7 @@ impl Daemon {
         jobs.register(Arc::new(PullImage::new(
             store.clone(),
             Arc::clone(&machine.blobs),
+            Arc::clone(&machine.images),
             pulls.clone(),
             Arc::clone(&images),
             Arc::clone(&pull_turn),
@@ -243,7 +244,7 @@ impl Daemon {
             }
             working.jobs.run(until).await;
         });
-        let (keeper, until) = (Keeper::of(&node), cancel.clone());
+        let (keeper, until) = (Keeper::of(&node, recovered), cancel.clone());
         tasks.spawn(async move {
             until.run_until_cancelled(keeper.run()).await;
         });

@@ -39,11 +39,12 @@ pub struct Keeper {
     images: Arc<ImageController>,
     engine: EngineHandle,
     turn: Arc<Mutex<()>>,
+    recovered: bool,
 }
 
 impl Keeper {
-    /// Of this node.
-    pub fn of(node: &Node) -> Self {
+    /// Of this node. After a recovery of the store its records may be of yesterday, so nothing is removed then.
+    pub fn of(node: &Node, recovered: bool) -> Self {
         Self {
             store: node.store.clone(),
             blobs: Arc::clone(&node.machine.blobs),
@@ -51,6 +52,7 @@ impl Keeper {
             images: Arc::clone(&node.images),
             engine: node.engine.clone(),
             turn: Arc::clone(&node.pull_turn),
+            recovered,
         }
     }
 
@@ -78,7 +80,8 @@ impl Keeper {
             let present = self.images_present();
             let gone = known.difference(&present).next().is_some();
             known = present;
-            if gone || swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            let due = gone || swept.is_none_or(|at| at.elapsed() >= SWEEP);
+            if due && !self.recovered {
                 self.sweep().await;
                 swept = Some(Instant::now());
             }

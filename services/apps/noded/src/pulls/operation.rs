@@ -15,7 +15,7 @@ use skerry_model::{
     RegistrySpec, Resource,
 };
 use skerry_store::{Store, StoreError, Transaction};
-use skerry_upkeep::{BlobFault, BlobTrouble, ImageBlobs, ImageController, JobClass};
+use skerry_upkeep::{BlobFault, BlobTrouble, ImageBlobs, ImageController, ImageLibrary, JobClass};
 use tokio::sync::Mutex;
 
 use super::desk::PullDesk;
@@ -30,6 +30,8 @@ const LIMIT: u64 = 32 << 30;
 pub struct PullImage {
     store: Store,
     blobs: Arc<dyn ImageBlobs>,
+    /// Knows the room on the data partition.
+    library: Arc<dyn ImageLibrary>,
     desk: PullDesk,
     images: Arc<ImageController>,
     /// Held from the first blob that is taken over until a record names them all: a sweep waits for it.
@@ -41,11 +43,12 @@ impl PullImage {
     pub const fn new(
         store: Store,
         blobs: Arc<dyn ImageBlobs>,
+        library: Arc<dyn ImageLibrary>,
         desk: PullDesk,
         images: Arc<ImageController>,
         turn: Arc<Mutex<()>>,
     ) -> Self {
-        Self { store, blobs, desk, images, turn }
+        Self { store, blobs, library, desk, images, turn }
     }
 
     fn image(&self, job: &JobContext) -> Result<Option<Resource<Image>>, JobFailure> {
@@ -68,6 +71,15 @@ impl PullImage {
         Ok(whole)
     }
 
+    /// Most bytes that an image may have now. What is there already counts too, so this is on the safe side.
+    async fn limit(&self) -> u64 {
+        match self.library.room().await {
+            Ok(room) => room.free.min(LIMIT),
+            // The disk will say so itself.
+            Err(_) => LIMIT,
+        }
+    }
+
     async fn receive(
         &self,
         job: &JobContext,
@@ -82,7 +94,7 @@ impl PullImage {
             endpoints: endpoints(&self.store, reference.host()).map_err(store_failure)?,
             folder: folder.display().to_string(),
             have: have.into_iter().collect(),
-            limit: LIMIT,
+            limit: self.limit().await,
         });
         loop {
             match ticket.next().await {
