@@ -149,7 +149,12 @@ async fn an_image_is_pulled_used_mended_and_removed() {
     assert_eq!(fs::read_dir(folder.path().join("data/blobs/quarantine")).unwrap().count(), 1);
 
     // What is in use stays; what nobody names goes.
-    let delete = |kind, key: &str| Request::Delete { kind, key: key.to_owned(), if_revision: None };
+    let delete = |kind, key: &str| Request::Delete {
+        kind,
+        key: key.to_owned(),
+        if_revision: None,
+        with_volumes: false,
+    };
     let refused = node.ask(delete(Kind::Image, "app")).await.unwrap_err().to_string();
     assert!(refused.contains("web"), "{refused}");
     node.ask(delete(Kind::Pod, "web")).await.unwrap();
