@@ -71,6 +71,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Give the container more memory, or find what uses it; the alarm ends after ten minutes without a kill.",
     },
     Definition {
+        key: "POD_ROLLED_BACK",
+        severity: Severity::Major,
+        cause: "HOST_OS_ERROR",
+        clearing: Clearing::Automatic,
+        text: "A new revision of a pod failed, and the last good one runs instead.",
+        repair: "Read the reason in the pod's history, then change the pod again or go back to the revision that runs.",
+    },
+    Definition {
         key: "POOL_SPACE_CRITICAL",
         severity: Severity::Critical,
         cause: "STORAGE_CAPACITY",
@@ -93,14 +101,6 @@ pub const CATALOGUE: &[Definition] = &[
         clearing: Clearing::Automatic,
         text: "At least 80 % of a storage pool is used.",
         repair: "Look which volumes, snapshots and images are still needed.",
-    },
-    Definition {
-        key: "POD_ROLLED_BACK",
-        severity: Severity::Major,
-        cause: "HOST_OS_ERROR",
-        clearing: Clearing::Automatic,
-        text: "A new revision of a pod failed, and the last good one runs instead.",
-        repair: "Read the reason in the pod's history, then change the pod again or go back to the revision that runs.",
     },
     Definition {
         key: "STATE_ON_TEMPORARY_MEMORY",
