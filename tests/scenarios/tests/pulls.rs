@@ -216,7 +216,7 @@ async fn what_cannot_be_pulled_says_why_and_a_pull_outlives_a_restart() {
     node.create(Kind::Image, body).await.unwrap();
     let message = job_message(&node, "missing", "failed").await;
     assert!(message.contains("has no image b:1"), "{message}");
-    assert_eq!(node.get(Kind::Image, "missing").await.unwrap()["status"]["state"], "pending");
+    node.wait_state(Kind::Image, "missing", "failed").await.unwrap();
 
     // A step that fails is tried again.
     host.order_faults(|plan| plan.fail("OpenFolder", 1));

@@ -200,6 +200,12 @@ impl NodeUnderTest {
         .with_context(|| format!("port {port} is to answer `{expected}`"))
     }
 
+    /// What a workload says over HTTP at a forwarded port.
+    pub async fn fetch(&self, port: u16, path: &str) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("http://127.0.0.1:{port}{path}")).send().await?;
+        Ok(answer.text().await?)
+    }
+
     /// A command line in the debug shell that must succeed.
     pub fn shell(&mut self, line: &str) -> anyhow::Result<String> {
         let (output, code) = self.vm.shell(line, SOON)?;

@@ -3,12 +3,14 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use skerry_model::{ImageReference, Kind, Name, Protocol, Publish, RegistryHost};
+use skerry_model::{Kind, Name};
 
-use crate::power_words::{Keeping, PowerVerb};
+pub use crate::image_words::{ImageVerb, NewImage, RegistryVerb};
 use crate::storage_words::{SnapshotVerb, VolumeVerb};
+use crate::workload_words::pair;
+pub use crate::workload_words::{NewWorkload, PodVerb, Restart, ValuesVerb, VmVerb, WorkloadVerb};
 
 /// Printed after the help text.
 const AFTER_HELP: &str = "\
@@ -239,84 +241,6 @@ pub enum ReadVerb {
     },
 }
 
-/// An image to bring in.
-#[derive(Debug, Args)]
-pub struct NewImage {
-    /// File to upload, or address that the node fetches from
-    #[arg(value_name = "FILE|URL")]
-    pub source: String,
-    /// Name of the new image
-    #[arg(long)]
-    pub name: Name,
-    /// What it is: qcow2, raw, vmdk, vdi, iso or oci_archive; by the end of the file's name if not given
-    #[arg(long)]
-    pub format: Option<String>,
-    /// SHA-256 that it must have; needed for an address
-    #[arg(long, value_name = "HEX")]
-    pub sha256: Option<String>,
-    /// Processor architecture
-    #[arg(long, default_value = "x86_64")]
-    pub architecture: String,
-    /// How a machine starts from it: uefi or bios
-    #[arg(long)]
-    pub firmware: Option<String>,
-    /// Least memory of a machine, in MiB
-    #[arg(long, value_name = "MIB")]
-    pub min_memory: Option<u64>,
-    /// The account that it makes, such as debian
-    #[arg(long)]
-    pub default_user: Option<String>,
-    /// Its version, for people
-    #[arg(long)]
-    pub version: Option<String>,
-    /// One line for people
-    #[arg(long)]
-    pub description: Option<String>,
-    /// Keep it from being deleted
-    #[arg(long)]
-    pub pinned: bool,
-    #[command(flatten)]
-    pub wait: Wait,
-}
-
-/// Verbs for images.
-#[derive(Debug, Subcommand)]
-pub enum ImageVerb {
-    #[command(flatten)]
-    Read(ReadVerb),
-    /// Pull a container image from a registry
-    Pull {
-        /// What to pull, such as busybox:1.36 or 10.0.0.5:5000/lab/app@sha256:…
-        reference: ImageReference,
-        /// Name of the new image; made from the reference if not given
-        #[arg(long, value_name = "NAME")]
-        name: Option<Name>,
-        #[command(flatten)]
-        wait: Wait,
-    },
-    /// Bring an image in; an upload that broke off goes on where it was
-    Import {
-        #[command(flatten)]
-        new: NewImage,
-    },
-    /// Keep an image from being deleted
-    Pin {
-        /// Name or id
-        name: String,
-    },
-    /// Let an image be deleted again
-    Unpin {
-        /// Name or id
-        name: String,
-    },
-    /// Delete an image that nothing uses
-    #[command(visible_alias = "rm")]
-    Delete {
-        #[command(flatten)]
-        target: Target,
-    },
-}
-
 /// Verbs for jobs.
 #[derive(Debug, Subcommand)]
 pub enum JobVerb {
@@ -333,42 +257,6 @@ pub enum JobVerb {
         target: Target,
     },
     /// Remove the record of a finished job
-    #[command(visible_alias = "rm")]
-    Delete {
-        #[command(flatten)]
-        target: Target,
-    },
-}
-
-/// Verbs for registries.
-#[derive(Debug, Subcommand)]
-pub enum RegistryVerb {
-    #[command(flatten)]
-    Read(ReadVerb),
-    /// Say how to reach a registry (administrators only)
-    Create {
-        /// Name of the record
-        name: Name,
-        /// Its host as in references to images, with the port if there is one
-        #[arg(long)]
-        host: RegistryHost,
-        /// A host that is asked first; may be repeated
-        #[arg(long = "mirror", value_name = "HOST")]
-        mirrors: Vec<RegistryHost>,
-        /// File with the certificates (PEM) to trust for it, instead of the public ones
-        #[arg(long, value_name = "FILE")]
-        ca: Option<PathBuf>,
-        /// User name; the password is asked for, or read with --password-stdin
-        #[arg(long, short)]
-        username: Option<String>,
-        /// Read the password from standard input instead of asking at the terminal
-        #[arg(long)]
-        password_stdin: bool,
-        /// Without TLS, for laboratories: passwords and tags can be read and changed on the way
-        #[arg(long, conflicts_with = "ca")]
-        plain_http: bool,
-    },
-    /// Forget how to reach a registry; images from it stay
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]
@@ -406,215 +294,6 @@ pub enum NetworkVerb {
     Delete {
         #[command(flatten)]
         target: Target,
-    },
-}
-
-/// Verbs that pods and virtual machines share.
-#[derive(Debug, Subcommand)]
-pub enum WorkloadVerb {
-    /// List them
-    #[command(visible_alias = "ls")]
-    List {
-        #[command(flatten)]
-        selection: Selection,
-    },
-    /// Show one
-    Show {
-        /// Name or id
-        name: String,
-    },
-    /// Start; it is also started again after a power cut
-    Start {
-        #[command(flatten)]
-        target: Target,
-    },
-    /// Stop; it stays off after a power cut
-    Stop {
-        #[command(flatten)]
-        target: Target,
-        /// At once, without its own shutdown
-        #[arg(long)]
-        force: bool,
-    },
-    /// Stop and start
-    Restart {
-        #[command(flatten)]
-        target: Target,
-    },
-    /// Stop and remove for good; the volumes of a virtual machine stay
-    #[command(visible_alias = "rm")]
-    Delete {
-        #[command(flatten)]
-        target: Target,
-        /// Delete the volumes of the virtual machine, too
-        #[arg(long)]
-        delete_volumes: bool,
-    },
-}
-
-/// What pods and virtual machines have in common at creation.
-#[derive(Debug, Args)]
-pub struct NewWorkload {
-    /// Name; also its host name on the network
-    pub name: Name,
-    /// Image to start from; see `skerry image list`
-    #[arg(long, short)]
-    pub image: Name,
-    /// Make a port reachable at the node, such as 8080:80 or 5353:53/udp; may be repeated
-    #[arg(long, short, value_name = "HOST:WORKLOAD[/udp]", value_parser = publish)]
-    pub publish: Vec<Publish>,
-    /// Memory in MiB
-    #[arg(long, value_name = "MIB")]
-    pub memory: Option<u64>,
-    /// Network to attach to
-    #[arg(long, default_value = "default")]
-    pub network: Name,
-    /// Seconds for its own shutdown before it is forced off
-    #[arg(long, value_name = "SECONDS")]
-    pub stop_timeout: Option<u32>,
-    /// Mark; may be repeated
-    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = pair)]
-    pub labels: Vec<(String, String)>,
-    /// Make it, but do not start it
-    #[arg(long)]
-    pub stopped: bool,
-    /// Only check whether the node would take it
-    #[arg(long, conflicts_with = "wait")]
-    pub dry_run: bool,
-    #[command(flatten)]
-    pub wait: Wait,
-}
-
-/// When an ended container is started again.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Restart {
-    /// However it ended
-    Always,
-    /// Only after a failure
-    OnFailure,
-    /// Never
-    Never,
-}
-
-/// Verbs for pods.
-#[derive(Debug, Subcommand)]
-pub enum PodVerb {
-    #[command(flatten)]
-    Common(WorkloadVerb),
-    /// Make a pod of one container
-    Create {
-        #[command(flatten)]
-        new: NewWorkload,
-        /// Processor limit in thousandths of a CPU
-        #[arg(long, value_name = "MILLI")]
-        cpu_limit: Option<u32>,
-        /// Variable in its environment; may be repeated
-        #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
-        env: Vec<(String, String)>,
-        /// When to start it again after it ended
-        #[arg(long, value_enum, default_value = "always")]
-        restart: Restart,
-        /// Program and arguments instead of the image's own, after --
-        #[arg(last = true)]
-        command: Vec<String>,
-    },
-    /// Its revisions, oldest first
-    History {
-        /// Name or id
-        name: String,
-    },
-    /// Go back to an earlier revision
-    Rollback {
-        /// Name or id
-        name: String,
-        /// Number of the revision; the last good one before the newest if not given
-        #[arg(long, value_name = "NUMBER")]
-        to: Option<u64>,
-    },
-    /// Hold changes of its containers back
-    Hold {
-        /// Name or id
-        name: String,
-    },
-    /// Let changes of its containers through again
-    Release {
-        /// Name or id
-        name: String,
-    },
-    /// What its containers print
-    Logs {
-        /// Name or id
-        name: String,
-        /// Which container, if it has several
-        #[arg(long, short)]
-        container: Option<String>,
-        #[command(flatten)]
-        tail: Tail,
-    },
-}
-
-/// Verbs for configs and secrets.
-#[derive(Debug, Subcommand)]
-pub enum ValuesVerb {
-    /// List them
-    #[command(visible_alias = "ls")]
-    List {
-        #[command(flatten)]
-        selection: Selection,
-    },
-    /// Show one
-    Show {
-        /// Name or id
-        name: String,
-    },
-    /// Set keys; makes it if there is none. Other keys stay
-    Set {
-        /// Its name
-        name: Name,
-        /// A key and its value; may be repeated. Others on this machine may see it: use --file for secrets
-        #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
-        value: Vec<(String, String)>,
-        /// A key and the file that holds its value; may be repeated
-        #[arg(long, short, value_name = "KEY=FILE", value_parser = pair_of_file)]
-        file: Vec<(String, PathBuf)>,
-        /// Remove a key; may be repeated
-        #[arg(long, value_name = "KEY")]
-        remove: Vec<String>,
-    },
-    /// Remove it; no pod may name it
-    #[command(visible_alias = "rm")]
-    Delete {
-        #[command(flatten)]
-        target: Target,
-    },
-}
-
-/// Verbs for virtual machines.
-#[derive(Debug, Subcommand)]
-pub enum VmVerb {
-    #[command(flatten)]
-    Common(WorkloadVerb),
-    #[command(flatten)]
-    Power(PowerVerb),
-    /// Make a virtual machine
-    Create {
-        #[command(flatten)]
-        new: NewWorkload,
-        /// Virtual processors
-        #[arg(long, value_name = "COUNT")]
-        vcpus: Option<u32>,
-        /// Attach a volume; may be repeated
-        #[arg(long, value_name = "VOLUME")]
-        disk: Vec<Name>,
-        #[command(flatten)]
-        keeping: Keeping,
-    },
-    /// What it prints on its serial line
-    Serial {
-        /// Name or id
-        name: String,
-        #[command(flatten)]
-        tail: Tail,
     },
 }
 
@@ -657,39 +336,11 @@ pub struct Tail {
     pub follow: bool,
 }
 
-/// `KEY=VALUE`.
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write KEY=VALUE".to_owned()),
-    }
-}
-
-/// `KEY=FILE`.
-fn pair_of_file(text: &str) -> Result<(String, PathBuf), String> {
-    pair(text)
-        .map(|(key, file)| (key, PathBuf::from(file)))
-        .map_err(|_| "write KEY=FILE".to_owned())
-}
-
 /// `10.90.0.0/24`.
 fn subnet(text: &str) -> Result<(Ipv4Addr, u8), String> {
     let wrong = || "write a network and its prefix length, such as 10.90.0.0/24".to_owned();
     let (network, prefix) = text.split_once('/').ok_or_else(wrong)?;
     Ok((network.parse().map_err(|_| wrong())?, prefix.parse().map_err(|_| wrong())?))
-}
-
-/// `8080:80`, `8080:80/tcp`, `53:53/udp`.
-fn publish(text: &str) -> Result<Publish, String> {
-    let wrong = || "write HOST:WORKLOAD, such as 8080:80, or 53:53/udp".to_owned();
-    let (ports, protocol) = match text.split_once('/') {
-        None | Some((_, "tcp")) => (text.split('/').next().unwrap_or(text), Protocol::Tcp),
-        Some((ports, "udp")) => (ports, Protocol::Udp),
-        Some(_) => return Err(wrong()),
-    };
-    let (host, workload) = ports.split_once(':').ok_or_else(wrong)?;
-    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
-    Ok(Publish { protocol, host_port: port(host)?, workload_port: port(workload)? })
 }
 
 #[cfg(test)]
@@ -700,16 +351,6 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn published_ports_are_read() {
-        let udp = publish("53:5353/udp").unwrap();
-        assert_eq!((udp.protocol, udp.host_port, udp.workload_port), (Protocol::Udp, 53, 5353));
-        assert_eq!(publish("8080:80").unwrap(), publish("8080:80/tcp").unwrap());
-        for bad in ["", "80", "0:80", "80:0", "80:80/sctp", "70000:1", "a:b", "1:2:3", "80:80/"] {
-            assert!(publish(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

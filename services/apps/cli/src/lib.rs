@@ -9,6 +9,7 @@ mod columns;
 pub mod exit;
 mod fingerprint;
 mod https;
+mod image_words;
 mod io;
 mod kubernetes;
 mod local;
@@ -22,6 +23,7 @@ mod terminal;
 mod text;
 mod transport;
 mod verbs;
+mod workload_words;
 
 use std::time::Duration;
 

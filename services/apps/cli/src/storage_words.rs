@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use skerry_model::Name;
 
-use crate::args::{Selection, Target, Wait, pair};
+use crate::args::{Selection, Target, Wait};
+use crate::workload_words::pair;
 
 /// Verbs for volumes.
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,261 @@
+//! The words about pods and virtual machines, and what they are given.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use skerry_model::{Name, Protocol, Publish};
+
+use crate::args::{Selection, Tail, Target, Wait};
+use crate::power_words::{Keeping, PowerVerb};
+
+/// Verbs that pods and virtual machines share.
+#[derive(Debug, Subcommand)]
+pub enum WorkloadVerb {
+    /// List them
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Start; it is also started again after a power cut
+    Start {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Stop; it stays off after a power cut
+    Stop {
+        #[command(flatten)]
+        target: Target,
+        /// At once, without its own shutdown
+        #[arg(long)]
+        force: bool,
+    },
+    /// Stop and start
+    Restart {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Stop and remove for good; the volumes of a virtual machine stay
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+        /// Delete the volumes of the virtual machine, too
+        #[arg(long)]
+        delete_volumes: bool,
+    },
+}
+
+/// What pods and virtual machines have in common at creation.
+#[derive(Debug, Args)]
+pub struct NewWorkload {
+    /// Name; also its host name on the network
+    pub name: Name,
+    /// Image to start from; see `skerry image list`
+    #[arg(long, short)]
+    pub image: Name,
+    /// Make a port reachable at the node, such as 8080:80 or 5353:53/udp; may be repeated
+    #[arg(long, short, value_name = "HOST:WORKLOAD[/udp]", value_parser = publish)]
+    pub publish: Vec<Publish>,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
+    /// Network to attach to
+    #[arg(long, default_value = "default")]
+    pub network: Name,
+    /// Seconds for its own shutdown before it is forced off
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_timeout: Option<u32>,
+    /// Mark; may be repeated
+    #[arg(long = "label", short = 'l', value_name = "KEY=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// Make it, but do not start it
+    #[arg(long)]
+    pub stopped: bool,
+    /// Only check whether the node would take it
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// When an ended container is started again.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Restart {
+    /// However it ended
+    Always,
+    /// Only after a failure
+    OnFailure,
+    /// Never
+    Never,
+}
+
+/// Verbs for pods.
+#[derive(Debug, Subcommand)]
+pub enum PodVerb {
+    #[command(flatten)]
+    Common(WorkloadVerb),
+    /// Make a pod of one container
+    Create {
+        #[command(flatten)]
+        new: NewWorkload,
+        /// Processor limit in thousandths of a CPU
+        #[arg(long, value_name = "MILLI")]
+        cpu_limit: Option<u32>,
+        /// Variable in its environment; may be repeated
+        #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+        env: Vec<(String, String)>,
+        /// When to start it again after it ended
+        #[arg(long, value_enum, default_value = "always")]
+        restart: Restart,
+        /// Program and arguments instead of the image's own, after --
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Its revisions, oldest first
+    History {
+        /// Name or id
+        name: String,
+    },
+    /// Go back to an earlier revision
+    Rollback {
+        /// Name or id
+        name: String,
+        /// Number of the revision; the last good one before the newest if not given
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<u64>,
+    },
+    /// Hold changes of its containers back
+    Hold {
+        /// Name or id
+        name: String,
+    },
+    /// Let changes of its containers through again
+    Release {
+        /// Name or id
+        name: String,
+    },
+    /// What its containers print
+    Logs {
+        /// Name or id
+        name: String,
+        /// Which container, if it has several
+        #[arg(long, short)]
+        container: Option<String>,
+        #[command(flatten)]
+        tail: Tail,
+    },
+}
+
+/// Verbs for configs and secrets.
+#[derive(Debug, Subcommand)]
+pub enum ValuesVerb {
+    /// List them
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Show one
+    Show {
+        /// Name or id
+        name: String,
+    },
+    /// Set keys; makes it if there is none. Other keys stay
+    Set {
+        /// Its name
+        name: Name,
+        /// A key and its value; may be repeated. Others on this machine may see it: use --file for secrets
+        #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+        value: Vec<(String, String)>,
+        /// A key and the file that holds its value; may be repeated
+        #[arg(long, short, value_name = "KEY=FILE", value_parser = pair_of_file)]
+        file: Vec<(String, PathBuf)>,
+        /// Remove a key; may be repeated
+        #[arg(long, value_name = "KEY")]
+        remove: Vec<String>,
+    },
+    /// Remove it; no pod may name it
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Verbs for virtual machines.
+#[derive(Debug, Subcommand)]
+pub enum VmVerb {
+    #[command(flatten)]
+    Common(WorkloadVerb),
+    #[command(flatten)]
+    Power(PowerVerb),
+    /// Make a virtual machine
+    Create {
+        #[command(flatten)]
+        new: NewWorkload,
+        /// Virtual processors
+        #[arg(long, value_name = "COUNT")]
+        vcpus: Option<u32>,
+        /// Attach a volume; may be repeated
+        #[arg(long, value_name = "VOLUME")]
+        disk: Vec<Name>,
+        #[command(flatten)]
+        keeping: Keeping,
+    },
+    /// What it prints on its serial line
+    Serial {
+        /// Name or id
+        name: String,
+        #[command(flatten)]
+        tail: Tail,
+    },
+}
+
+/// `KEY=FILE`.
+fn pair_of_file(text: &str) -> Result<(String, PathBuf), String> {
+    pair(text)
+        .map(|(key, file)| (key, PathBuf::from(file)))
+        .map_err(|_| "write KEY=FILE".to_owned())
+}
+
+/// `8080:80`, `8080:80/tcp`, `53:53/udp`.
+fn publish(text: &str) -> Result<Publish, String> {
+    let wrong = || "write HOST:WORKLOAD, such as 8080:80, or 53:53/udp".to_owned();
+    let (ports, protocol) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.split('/').next().unwrap_or(text), Protocol::Tcp),
+        Some((ports, "udp")) => (ports, Protocol::Udp),
+        Some(_) => return Err(wrong()),
+    };
+    let (host, workload) = ports.split_once(':').ok_or_else(wrong)?;
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
+    Ok(Publish { protocol, host_port: port(host)?, workload_port: port(workload)? })
+}
+
+/// `KEY=VALUE`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_ports_are_read() {
+        let udp = publish("53:5353/udp").unwrap();
+        assert_eq!((udp.protocol, udp.host_port, udp.workload_port), (Protocol::Udp, 53, 5353));
+        assert_eq!(publish("8080:80").unwrap(), publish("8080:80/tcp").unwrap());
+        for bad in ["", "80", "0:80", "80:0", "80:80/sctp", "70000:1", "a:b", "1:2:3", "80:80/"] {
+            assert!(publish(bad).is_err(), "{bad}");
+        }
+    }
+}

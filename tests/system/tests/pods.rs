@@ -1,0 +1,220 @@
+//! Pods on the real system: what comes before the others and beside them, probes, limits that bite, revisions,
+//! and a killed daemon that nobody notices.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use anyhow::{bail, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use skerry_system_tests::{NodeUnderTest, SOON, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
+    let (mut node, ports) = NodeUnderTest::claimed("pods", &[8080]).await?;
+    println!("== two containers share a network and a folder, after one that prepares it");
+    node.post("/api/v1/pods", pair()).await?;
+    wait_condition(&node, "/api/v1/pods/pair", "Ready", "true").await?;
+    node.wait_answer(ports[0], "skerry tiny container", SOON).await?;
+    wait_log(&node, "pair", "side", "prepared").await?;
+    wait_log(&node, "pair", "side", "skerry tiny container").await?;
+
+    println!("== a container that does not live is started again, alone");
+    liveness(&node).await?;
+    println!("== limits bite");
+    memory_bites(&node).await?;
+    processes_bite(&node).await?;
+    processor_bites(&mut node).await?;
+
+    println!("== a bad revision gives way to the good one, and a person can go back further");
+    revisions(&node).await?;
+
+    println!("== a killed daemon changes nothing");
+    killed_daemon(&mut node).await?;
+    Ok(())
+}
+
+fn pair() -> Value {
+    let shared = json!([{"volume": "shared", "path": "/shared"}]);
+    json!({"metadata": {"name": "pair"}, "spec": {
+        "volumes": [{"name": "shared", "source": {"empty": {"medium": "disk"}}}],
+        "init": [{"name": "prepare", "image": "tiny", "mounts": shared,
+            "command": ["/bin/sh", "-c", "echo prepared > /shared/mark"]}],
+        "containers": [
+            {"name": "web", "image": "tiny",
+                "startup": {"check": {"tcp": {"port": 8080}}, "period_s": 1, "failure_threshold": 60},
+                "readiness": {"check": {"http": {"port": 8080, "path": "/"}}, "period_s": 2, "timeout_s": 5}},
+            {"name": "side", "image": "tiny", "mounts": shared,
+                "command": ["/bin/sh", "-c",
+                    "cat /shared/mark; while true; do wget -q -O - http://127.0.0.1:8080/; sleep 2; done"],
+                "liveness": {"check": {"exec": {"command": ["/bin/cat", "/shared/mark"]}}, "timeout_s": 20}}],
+        "update": {"min_ready_s": 1},
+        "publish": [{"host_port": 8080, "workload_port": 8080}]}})
+}
+
+fn alone(name: &str, script: &str, more: &Value) -> Value {
+    let mut container =
+        json!({"name": "main", "image": "tiny", "command": ["/bin/sh", "-c", script]});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        container[key] = value.clone();
+    }
+    json!({"metadata": {"name": name}, "spec": {"restart": "never", "containers": [container]}})
+}
+
+async fn liveness(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let check = json!({"liveness": {"check": {"exec": {"command": ["/bin/cat", "/nothing"]}},
+        "period_s": 1, "timeout_s": 20, "failure_threshold": 1}});
+    let mut sick = alone("sick", "while true; do sleep 1; done", &check);
+    sick["spec"]["restart"] = json!("always");
+    node.post("/api/v1/pods", sick).await?;
+    let seen = wait_container(node, "sick", |main| main["restarts"].as_u64() >= Some(1)).await?;
+    ensure!(seen.to_string().contains("unhealthy"), "{seen}");
+    delete(node, "sick").await
+}
+
+async fn memory_bites(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let script = "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done";
+    node.post("/api/v1/pods", alone("glutton", script, &json!({"memory_mib": 16}))).await?;
+    let main = wait_container(node, "glutton", |main| main["state"] == "exited").await?;
+    ensure!(main["exit_reason"] == "oom", "{main}");
+    delete(node, "glutton").await
+}
+
+async fn processes_bite(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let script = "for n in 1 2 3 4 5 6 7 8; do sleep 300 & done; echo all started";
+    node.post("/api/v1/pods", alone("forker", script, &json!({"pids": 4}))).await?;
+    wait_log(node, "forker", "main", "can't fork").await?;
+    delete(node, "forker").await
+}
+
+async fn processor_bites(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let busy = alone("busy", "while true; do :; done", &json!({"cpu_limit_m": 50}));
+    node.post("/api/v1/pods", busy).await?;
+    let path = "/api/v1/pods/busy";
+    let pod = node.wait_state(path, "running", SOON).await?;
+    let pid = pod["status"]["containers"][0]["pid"].as_u64().unwrap();
+    let line = format!(
+        "while read name count; do if [ $name = nr_throttled ]; then echo $count; fi; done \
+         < /sys/fs/cgroup$(cut -d: -f3 /proc/{pid}/cgroup)/cpu.stat"
+    );
+    let mut throttled = 0;
+    for _ in 0..200 {
+        throttled = node.shell(&line)?.trim().parse::<u64>()?;
+        if throttled > 0 {
+            break;
+        }
+    }
+    ensure!(throttled > 0, "a busy loop was never held back");
+    delete(node, "busy").await
+}
+
+async fn revisions(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let path = "/api/v1/pods/pair";
+    let pod = node.get(path).await?;
+    ensure!(pod["status"]["revision"] == 1, "{}", pod["status"]);
+    wait_revision(node, |status| status["history"][0]["state"] == "good").await?;
+    let mut bad = pod["spec"]["containers"].clone();
+    bad[0]["command"] = json!(["/bin/cat", "/nothing"]);
+    patch(node, json!({"spec": {"containers": bad}})).await?;
+    let back = |status: &Value| {
+        let history = status["history"].as_array().cloned().unwrap_or_default();
+        let number = status["revision"].as_u64();
+        let running = history.iter().find(|revision| revision["number"].as_u64() == number);
+        status["state"] == "running"
+            && history.iter().any(|revision| revision["state"] == "failed")
+            && running.is_some_and(|revision| revision["state"] == "good")
+    };
+    wait_revision(node, back).await?;
+    wait_condition(node, path, "RolledBack", "true").await?;
+
+    let mut other = pod["spec"]["containers"].clone();
+    other[1]["env"] = json!([{"name": "SEASON", "value": "winter"}]);
+    patch(node, json!({"spec": {"containers": other}})).await?;
+    wait_condition(node, path, "Ready", "true").await?;
+    node.skerry(&["pod", "rollback", "pair", "--to", "1"])?;
+    wait_revision(node, |status| status["state"] == "running").await?;
+    let containers = node.get(path).await?["spec"]["containers"].clone();
+    ensure!(!containers.to_string().contains("winter"), "{containers}");
+    Ok(())
+}
+
+async fn killed_daemon(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let path = "/api/v1/pods/pair";
+    wait_condition(node, path, "Ready", "true").await?;
+    let pids = |pod: &Value| {
+        let containers = pod["status"]["containers"].as_array().cloned().unwrap_or_default();
+        containers.iter().map(|one| one["pid"].clone()).collect::<Vec<_>>()
+    };
+    let before = pids(&node.get(path).await?);
+    ensure!(before.len() == 2 && before.iter().all(Value::is_u64), "{before:?}");
+    node.shell("kill -9 $(systemctl show -p MainPID --value skerry-noded)")?;
+    node.wait_api().await?;
+    wait_condition(node, path, "Ready", "true").await?;
+    let after = pids(&node.get(path).await?);
+    ensure!(before == after, "{before:?} became {after:?}");
+    Ok(())
+}
+
+async fn patch(node: &NodeUnderTest, body: Value) -> anyhow::Result<()> {
+    let (status, answer) = node.request(Method::PATCH, "/api/v1/pods/pair", Some(body)).await?;
+    ensure!(status.is_success(), "{status} {answer}");
+    Ok(())
+}
+
+async fn delete(node: &NodeUnderTest, name: &str) -> anyhow::Result<()> {
+    let path = format!("/api/v1/pods/{name}");
+    let (status, answer) = node.request(Method::DELETE, &path, None).await?;
+    ensure!(status.is_success(), "{status} {answer}");
+    Ok(())
+}
+
+async fn wait_container(
+    node: &NodeUnderTest,
+    name: &str,
+    fits: impl Fn(&Value) -> bool,
+) -> anyhow::Result<Value> {
+    let path = format!("/api/v1/pods/{name}");
+    eventually(SOON, || async {
+        let pod = node.get(&path).await?;
+        let main = &pod["status"]["containers"][0];
+        if fits(main) { Ok(main.clone()) } else { bail!("{}", pod["status"]) }
+    })
+    .await
+}
+
+async fn wait_revision(node: &NodeUnderTest, fits: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
+    eventually(SOON * 2, || async {
+        let pod = node.get("/api/v1/pods/pair").await?;
+        if fits(&pod["status"]) { Ok(()) } else { bail!("{}", pod["status"]) }
+    })
+    .await
+}
+
+async fn wait_condition(
+    node: &NodeUnderTest,
+    path: &str,
+    kind: &str,
+    state: &str,
+) -> anyhow::Result<()> {
+    eventually(SOON * 2, || async {
+        let found = node.get(path).await?;
+        let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let holds = |c: &Value| c["type"] == kind && c["state"] == state;
+        if conditions.iter().any(holds) { Ok(()) } else { bail!("{}", found["status"]) }
+    })
+    .await
+}
+
+async fn wait_log(
+    node: &NodeUnderTest,
+    pod: &str,
+    container: &str,
+    expected: &str,
+) -> anyhow::Result<()> {
+    let path = format!("/api/v1/pods/{pod}/logs?container={container}&tail=200");
+    eventually(SOON, || async {
+        let text = node.get(&path).await?.to_string();
+        if text.contains(expected) { Ok(()) } else { bail!("{path}: {text}") }
+    })
+    .await
+}
