@@ -215,6 +215,29 @@ describe("the page", () => {
     });
   });
 
+  it("shows images in every state, and one layer that an image has twice", async () => {
+    const complaints = vi.spyOn(console, "error");
+    const states = ["pending", "receiving", "available", "quarantined", "failed"] as const;
+    const layer = { role: "layer", path: "/blob", size: 512, sha256: "a".repeat(64), virtual_size: null };
+    const items = states.map((state) => {
+      const one = image(state, "oci_archive", state);
+      one.spec.files = [layer, layer];
+      one.status?.conditions.push({ type: "Here", state: "false", reason: "R", message: `why ${state}`, since: "" });
+      return one;
+    });
+    node.replies.set("GET /images", () => answer(200, { items, revision: 5 }));
+    show("#/images");
+    const rows = within(await screen.findByRole("grid", { name: "Images" })).getAllByRole("row");
+    expect(rows.slice(1).map((row) => within(row).getAllByRole("cell")[1]?.textContent)).toEqual([
+      "Being checked",
+      "Being brought in",
+      "Available",
+      "Damagedwhy quarantined",
+      "Not brought inwhy failed",
+    ]);
+    expect(complaints).not.toHaveBeenCalled();
+  });
+
   it("shows a viewer no button that the node would refuse", async () => {
     show("#/vms", "viewer");
     await screen.findByRole("link", { name: "guest" });

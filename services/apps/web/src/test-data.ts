@@ -1,6 +1,6 @@
 // Documents for tests, as a node sends them. They hold what the page reads; a node sends more.
 
-import type { Alarm, Image, Meta, Pod, PodStatus, Severity, Vm, VmStatus } from "./api/types";
+import type { Alarm, Image, ImageStatus, Meta, Pod, PodStatus, Severity, Vm, VmStatus } from "./api/types";
 
 const moment = "2026-01-02T03:04:05Z";
 let revision = 10;
@@ -71,31 +71,52 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
     port: null,
     addresses: ["10.88.0.3"],
     containers: [],
+    init: [],
+    revision: 1,
+    history: [],
+    risks: [],
     next_try: null,
     conditions: [],
   } as unknown as PodStatus;
-  const container = { command: [], args: [], env: [], memory_mib: 64, cpu_limit_m: null, pids: 1024 };
+  const container = {
+    command: [],
+    args: [],
+    env: [],
+    working_dir: "",
+    user: "",
+    memory_mib: 64,
+    memory_request_mib: null,
+    cpu_limit_m: null,
+    cpu_request_m: 100,
+    pids: 1024,
+    capabilities: { add: [], drop: [] },
+    read_only_root: false,
+    mounts: [],
+    tmpfs: [],
+    startup: null,
+    liveness: null,
+    readiness: null,
+  };
   return {
     kind: "Pod",
     metadata: meta(name),
     spec: {
       containers: [{ name: "main", image: "tiny", ...container }],
+      init: [],
+      volumes: [],
       power: "running",
       restart: "always",
       network: "default",
       publish: [],
       stop_timeout_s: 30,
+      update: { min_ready_s: 10, deadline_s: 600, rollback: true, paused: false, history: 10 },
       ...part,
     },
     status: status && { ...full, ...status },
   };
 }
 
-export function image(
-  name: string,
-  format: Image["spec"]["format"],
-  state: "available" | "quarantined" = "available",
-): Image {
+export function image(name: string, format: Image["spec"]["format"], state: ImageStatus["state"] = "available"): Image {
   return {
     kind: "Image",
     metadata: meta(name, { owner: "system" }),

@@ -3,6 +3,7 @@ import { afterEach, vi } from "vitest";
 
 afterEach(() => {
   cleanup();
+  vi.restoreAllMocks();
   vi.unstubAllGlobals();
   vi.useRealTimers();
   window.location.hash = "";

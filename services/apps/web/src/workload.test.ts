@@ -90,6 +90,7 @@ describe("a pod", () => {
       name: "main",
       state: "exited" as const,
       pid: null,
+      ready: false,
       exit_code: 137,
       exit_reason: "oom",
       restarts: 3,

@@ -89,8 +89,9 @@ function ImageRow({ image: { metadata, spec, status } }: { image: Image }) {
       <Td dataLabel="Architecture">{spec.architecture}</Td>
       <Td dataLabel="SHA-256">
         <ul className="sk-lines">
-          {spec.files.map((file) => (
-            <li key={file.role}>
+          {spec.files.map((file, place) => (
+            // An image from a registry has many layers, even the same one twice, so the place tells them apart.
+            <li key={place}>
               {file.role}{" "}
               <span className="sk-mono" title={file.sha256}>
                 {file.sha256.slice(0, 12)}…
