@@ -134,6 +134,27 @@ impl NodeUnderTest {
         Ok(value)
     }
 
+    /// Bytes of an upload from this offset on, in pieces; a piece that is an error breaks the connection off. The
+    /// answer's status and JSON, or an error if no answer came.
+    pub async fn send_part(
+        &self,
+        id: &str,
+        offset: u64,
+        pieces: Vec<Result<Vec<u8>, &'static str>>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let url = format!("{}/api/v1/uploads/{id}", self.url());
+        let mut request = self.http.request(Method::PATCH, url).header("upload-offset", offset);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let request = request.header("content-type", "application/partial-upload");
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
+        let answer = request.body(body).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+    }
+
     /// Waits until the API answers.
     pub async fn wait_api(&self) -> anyhow::Result<Value> {
         eventually(BOOT, || async {

@@ -1,0 +1,119 @@
+//! Disk images on the booted node: an upload that breaks off and goes on, QEMU's tool in its cage, hostile files.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use skerry_system_tests::{NodeUnderTest, SOON};
+
+/// Work on some MiB under emulation.
+const WORK: Duration = Duration::from_secs(240);
+
+fn qemu_img(words: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("/usr/bin/qemu-img").args(words).output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "qemu-img {words:?}: {text}");
+    Ok(())
+}
+
+/// A disk with 6 MiB of content that does not compress.
+fn disk(folder: &Path, name: &str, format: &str) -> anyhow::Result<PathBuf> {
+    let (plain, made) = (folder.join("plain"), folder.join(name));
+    let mut bytes = vec![0_u8; 32 << 20];
+    let mut seed = 1_u32;
+    for byte in bytes.iter_mut().take(6 << 20) {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *byte = seed.to_be_bytes()[0];
+    }
+    std::fs::write(&plain, bytes)?;
+    let (from, to) = (plain.display().to_string(), made.display().to_string());
+    qemu_img(&["convert", "-f", "raw", "-O", format, &from, &to])?;
+    Ok(made)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_come_in_and_hostile_files_do_not() -> anyhow::Result<()> {
+    let (mut node, _) = NodeUnderTest::claimed("images", &[]).await?;
+    let folder = node.machine.folder.clone();
+
+    // A connection that breaks, a service that restarts, and the rest of the file.
+    let bytes = std::fs::read(disk(&folder, "disk.qcow2", "qcow2")?)?;
+    let announced = json!({"name": "disk.qcow2", "size": bytes.len()});
+    let upload = node.post("/api/v1/uploads", announced).await?;
+    let id = upload["id"].as_str().context("an upload has an id")?.to_owned();
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    let broken = node.send_part(&id, 0, vec![Ok(first.to_vec()), Err("unplugged")]).await;
+    ensure!(broken.is_err(), "a broken upload was answered: {broken:?}");
+    node.shell("systemctl restart skerry-northd.service")?;
+    node.wait_api().await?;
+    let found = node.get(&format!("/api/v1/uploads/{id}")).await?;
+    let offset = found["offset"].as_u64().context("an upload has an offset")?;
+    ensure!(offset <= first.len() as u64 && found["complete"] == false, "{found}");
+    let left = bytes[usize::try_from(offset)?..].to_vec();
+    ensure!(left.ends_with(rest));
+    let (status, done) = node.send_part(&id, offset, vec![Ok(left)]).await?;
+    ensure!(status == StatusCode::OK && done["complete"] == true, "{status} {done}");
+    let image = json!({"metadata": {"name": "disk"}, "spec": {
+        "format": "qcow2", "source": {"upload": id}, "architecture": "x86_64"}});
+    node.post("/api/v1/images", image).await?;
+    let there = node.wait_state("/api/v1/images/disk", "available", WORK).await?;
+    ensure!(there["spec"]["files"][0]["virtual_size"] == 32 << 20, "{there}");
+
+    // The command line brings one in that has to be converted, by a caged tool.
+    let foreign = disk(&folder, "foreign.vmdk", "vmdk")?;
+    let foreign = foreign.display().to_string();
+    node.skerry(&["image", "import", &foreign, "--name", "foreign", "--wait"])?;
+    let there = node.wait_state("/api/v1/images/foreign", "available", SOON).await?;
+    ensure!(there["spec"]["format"] == "qcow2", "{there}");
+
+    hostile(&node, &folder).await?;
+
+    // What is left: two files of the library, sealed, and nothing else.
+    let library =
+        node.shell("find /var/lib/skerry/data/images -type f -printf '%m %u\\n' | sort -u")?;
+    ensure!(library == "444 root", "{library}");
+    let count =
+        node.shell("find /var/lib/skerry/data/images /var/lib/skerry/data/spool -type f | wc -l")?;
+    ensure!(count.trim() == "2", "{count}");
+    let (status, _) = node.request(Method::DELETE, "/api/v1/images/disk", None).await?;
+    ensure!(status.is_success(), "{status}");
+    Ok(())
+}
+
+/// A disk that builds on the node's own secrets, and one that is another thing than it says.
+async fn hostile(node: &NodeUnderTest, folder: &Path) -> anyhow::Result<()> {
+    let linked = folder.join("linked.qcow2").display().to_string();
+    qemu_img(&[
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-b",
+        "/etc/shadow",
+        "-F",
+        "raw",
+        &linked,
+        "1M",
+    ])?;
+    let text = "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n\
+                createType=\"monolithicFlat\"\n\nRW 8 FLAT \"/etc/passwd\" 0\n";
+    let descriptor = folder.join("passwd.vmdk").display().to_string();
+    std::fs::write(&descriptor, text)?;
+    for (file, name, reason) in
+        [(linked, "linked", "BackingFile"), (descriptor, "descriptor", "OtherFile")]
+    {
+        let refused = node.skerry(&["image", "import", &file, "--name", name, "--wait"]);
+        ensure!(refused.is_err(), "{name} was taken");
+        let failed = node.wait_state(&format!("/api/v1/images/{name}"), "failed", SOON).await?;
+        let said: &Value = &failed["status"]["conditions"][0]["reason"];
+        ensure!(said == reason, "{failed}");
+    }
+    Ok(())
+}
