@@ -190,10 +190,14 @@ fn devices(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Elem
         devices = devices.child(scsi.attribute("model", "virtio-scsi"));
     }
     if kind != "test" {
-        // A device that comes while the guest runs needs a free port, and libvirt adds none by itself.
-        for _ in 0..definition.disks.len().saturating_add(PORTS) {
+        // A device that comes while the guest runs needs a free port, and libvirt adds none by itself. Numbers are
+        // needed: of controllers without any it takes the first for the root.
+        let root = Element::new("controller").attribute("type", "pci").attribute("index", 0);
+        devices = devices.child(root.attribute("model", "pcie-root"));
+        for index in 1..=definition.disks.len().saturating_add(PORTS) {
             let port = Element::new("controller").attribute("type", "pci");
-            devices = devices.child(port.attribute("model", "pcie-root-port"));
+            let port = port.attribute("index", index).attribute("model", "pcie-root-port");
+            devices = devices.child(port);
         }
         // q35 has this watchdog in any case; a guest that arms it must not be reset unasked.
         let watchdog = Element::new("watchdog").attribute("model", "itco");
