@@ -56,8 +56,17 @@ export async function overview(visitor, names, shot = "overview") {
 
 export async function goTo({ page }, title) {
   const link = page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: title });
-  if (!(await link.isVisible())) await page.getByRole("button", { name: "Navigation" }).click();
-  await link.click();
+  // The side bar opens and closes by itself some moments after the page has become wider or narrower, so that what
+  // was seen may be otherwise by the time of the click.
+  for (let tries = 1; ; tries += 1) {
+    if (!(await link.isVisible())) await page.getByRole("button", { name: "Navigation" }).click();
+    try {
+      await link.click({ timeout: 5000 });
+      break;
+    } catch (error) {
+      if (tries === 12) throw error;
+    }
+  }
   await page.getByRole("heading", { level: 1, name: title }).waitFor();
 }
 
