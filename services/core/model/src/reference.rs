@@ -162,11 +162,10 @@ impl FromStr for ImageReference {
     }
 }
 
-/// Whether the first part of a reference is a host: only then has it a dot, a colon, or capitals.
+/// Whether the first part of a reference is a host: only then has it a dot or a colon. Capitals alone do not make one,
+/// since hosts lose theirs and would not be known again.
 fn names_host(first: &str) -> bool {
-    first == "localhost"
-        || first.contains(['.', ':'])
-        || first.bytes().any(|byte| byte.is_ascii_uppercase())
+    first == "localhost" || first.contains(['.', ':'])
 }
 
 fn sha256(text: &str) -> Option<String> {
