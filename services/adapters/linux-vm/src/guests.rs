@@ -1,7 +1,7 @@
 //! What storage asks of running guests: to be held for a moment, and to see a larger disk.
 //!
 //! QEMU writes out what it holds in memory of its disks' structure whenever it stops a guest's processors
-//! (found in its source, `do_vm_stop`, and by trial), so the files of a held guest are whole.
+//! (`do_vm_stop` in its source), so the files of a held guest are whole. Not tried under load yet.
 
 use std::path::Path;
 use std::time::Duration;
