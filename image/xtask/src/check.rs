@@ -13,7 +13,8 @@ use crate::paths::Paths;
 const EXPOSURE: &[(&str, u32)] = &[
     ("skerry-northd.service", 20),
     ("skerry-console@.service", 20),
-    ("skerry-noded.service", 45),
+    // It starts the reader of image layers as another user, for which it needs to change user and group.
+    ("skerry-noded.service", 46),
     ("skerry-dnsmasq@.service", 35),
 ];
 
