@@ -256,3 +256,75 @@ async fn after_a_power_cut_a_machine_starts_when_its_volumes_are_checked() {
     assert_eq!(seen["status"]["state"], "in_use");
     node.stop().await.unwrap();
 }
+
+/// The head of a qcow2 disk of 1 MiB, which is all that the simulated machine looks at.
+fn qcow2() -> Vec<u8> {
+    let mut bytes = vec![0_u8; 600];
+    for (at, part) in [
+        (0, &b"QFI\xfb"[..]),
+        (4, &3_u32.to_be_bytes()),
+        (24, &(1_u64 << 20).to_be_bytes()),
+        (100, &104_u32.to_be_bytes()),
+    ] {
+        bytes[at..at + part.len()].copy_from_slice(part);
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_from_a_disk_image_gets_a_disk_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    node.wait_network().await.unwrap();
+    pool_is_ready(&node).await;
+    let upload = uuid::Uuid::from_u128(1);
+    host.spool(upload, &qcow2());
+    let image = json!({"metadata": {"name": "debian"},
+        "spec": {"format": "qcow2", "source": {"upload": upload}, "architecture": "x86_64",
+        "firmware": "bios", "min_memory_mib": 96, "min_disk_bytes": 3_u64 << 30}});
+    node.create(Kind::Image, image).await.unwrap();
+    node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    let body = json!({"metadata": {"name": "guest"},
+        "spec": {"image": "debian", "memory_mib": 128, "disk_size_mib": 4096}});
+    let made = node.create(Kind::Vm, body.clone()).await.unwrap();
+    assert_eq!(made["spec"]["disks"][0]["volume"], "guest-root");
+    assert_eq!(made["spec"]["disks"][0]["boot_index"], 1);
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    let root = node.wait_state(Kind::Volume, "guest-root", "in_use").await.unwrap();
+    assert_eq!(root["status"]["size_bytes"], 4_u64 << 30);
+    assert!(root["status"]["base"].is_string(), "{root}");
+    // What cannot work is refused with the reason and the numbers.
+    let refused = async |name: &str, spec: Value| {
+        let body = json!({"metadata": {"name": name}, "spec": spec});
+        node.create(Kind::Vm, body).await.unwrap_err().to_string()
+    };
+    let again = refused("guest", json!({"image": "debian"})).await;
+    assert!(again.contains("guest-root"), "{again}");
+    let small = refused("b", json!({"image": "debian", "memory_mib": 64})).await;
+    assert!(small.contains("96 MiB or more, and 64 MiB"), "{small}");
+    let small = refused("b", json!({"image": "debian", "disk_size_mib": 2048})).await;
+    assert!(small.contains("3072 MiB or more, and 2048 MiB"), "{small}");
+    let uefi = refused("b", json!({"image": "debian", "firmware": "uefi"})).await;
+    assert!(uefi.contains("BIOS only"), "{uefi}");
+    let act = |action| Request::Act { kind: Kind::Vm, key: "guest".to_owned(), action };
+    node.ask(act(Action::Stop)).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "stopped").await.unwrap();
+    node.ask(act(Action::Start)).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    delete(&node, Kind::Vm, "guest").await.unwrap();
+    gone(&node, Kind::Vm, "guest").await;
+    node.wait_state(Kind::Volume, "guest-root", "available").await.unwrap();
+    // One whose disk goes with it, and that has the least size that its image needs.
+    let body = json!({"metadata": {"name": "other"}, "spec": {"image": "debian"}});
+    let made = node.create(Kind::Vm, body).await.unwrap();
+    assert_eq!(made["spec"]["firmware"], "bios");
+    node.wait_state(Kind::Vm, "other", "running").await.unwrap();
+    let root = node.get(Kind::Volume, "other-root").await.unwrap();
+    assert_eq!(root["status"]["size_bytes"], 3_u64 << 30);
+    let key = "other".to_owned();
+    let request = Request::Delete { kind: Kind::Vm, key, if_revision: None, with_volumes: true };
+    node.ask(request).await.unwrap();
+    gone(&node, Kind::Volume, "other-root").await;
+    node.stop().await.unwrap();
+}

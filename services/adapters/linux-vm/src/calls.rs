@@ -142,7 +142,12 @@ pub fn undefine(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
     if !domain.is_persistent()? {
         return Ok(());
     }
-    let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+    let mut flags =
+        sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+    // Only there if it boots by UEFI. The file goes with the machine's folder.
+    if domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)?.contains("<nvram") {
+        flags |= sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+    }
     domain.undefine_flags(flags)?;
     Ok(())
 }

@@ -3,13 +3,16 @@
 //! A machine's folder is named by its id. libvirt's log service writes the serial log and keeps its
 //! size within bounds by renaming it: `serial.log` is the newest part, `serial.log.0` the one before.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use skerry_compute::{DomainDefinition, LogChunk, LogPosition};
 use skerry_model::{Id, Vm};
+
+/// What a machine's UEFI writes down, in its folder.
+pub const NVRAM: &str = "nvram.fd";
 
 /// Older parts of a log that are looked for. The log service keeps fewer.
 const MOST_PARTS: usize = 10;
@@ -38,9 +41,15 @@ impl Places {
         self.folder(vm).join("serial.log")
     }
 
-    /// Makes a machine's folder if it is not there.
+    /// Makes a machine's folder if it is not there. Guests' account reaches what it knows in there, and
+    /// cannot list it.
     pub fn make(&self, vm: Id<Vm>) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(self.folder(vm))
+        let folder = self.folder(vm);
+        for path in [&self.data, &folder] {
+            DirBuilder::new().recursive(true).mode(0o711).create(path)?;
+            fs::set_permissions(path, Permissions::from_mode(0o711))?;
+        }
+        Ok(())
     }
 
     /// Removes a machine's folder with all that is in it.

@@ -9,6 +9,7 @@ mod calls;
 mod disks;
 mod failure;
 mod files;
+mod firmware;
 mod guests;
 mod host;
 mod kvm;

@@ -51,6 +51,7 @@ impl Bench {
             machine: "pc-q35-10.0".into(),
             vcpus: 1,
             memory_mib: 64,
+            firmware: None,
             kernel: "/images/kernel".into(),
             initrd: "/images/initrd".into(),
             arguments: "console=ttyS0".into(),

@@ -7,9 +7,10 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 
 use skerry_compute::{DiskDefinition, DiskKind, DomainDefinition, TRANSLATION_CACHE_MIB};
-use skerry_model::{Accelerator, DiskBus};
+use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
-use crate::label;
+use crate::files::NVRAM;
+use crate::{firmware, label};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -113,8 +114,8 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> E
         .child(Element::new("metadata").child(label::element(definition)))
         .child(Element::new("memory").attribute("unit", "MiB").text(definition.memory_mib))
         .child(Element::new("vcpu").text(definition.vcpus))
-        .child(boot(definition))
-        .child(features(kind));
+        .child(boot(definition, serial_log))
+        .child(features(definition, kind));
     if definition.accelerator == Accelerator::Kvm && kind == "kvm" {
         // What emulation offers by default is the least a guest can need, and the fastest to emulate.
         root = root.child(Element::new("cpu").attribute("mode", "host-model"));
@@ -139,21 +140,31 @@ pub fn kind_of(accelerator: Accelerator) -> &'static str {
     }
 }
 
-fn boot(definition: &DomainDefinition) -> Element {
-    Element::new("os")
-        .child(
-            Element::new("type")
-                .attribute("arch", "x86_64")
-                .attribute("machine", &definition.machine)
-                .text("hvm"),
-        )
-        .child(Element::new("kernel").text(definition.kernel.display()))
-        .child(Element::new("initrd").text(definition.initrd.display()))
-        .child(Element::new("cmdline").text(&definition.arguments))
+fn boot(definition: &DomainDefinition, beside: &Path) -> Element {
+    let os = Element::new("os").child(
+        Element::new("type")
+            .attribute("arch", "x86_64")
+            .attribute("machine", &definition.machine)
+            .text("hvm"),
+    );
+    match definition.firmware {
+        // QEMU's own firmware is SeaBIOS, which tries the disks in the order that they carry.
+        Some(VmFirmware::Bios) => os,
+        Some(firmware) => firmware::add_uefi(os, firmware, &beside.with_file_name(NVRAM)),
+        None => os
+            .child(Element::new("kernel").text(definition.kernel.display()))
+            .child(Element::new("initrd").text(definition.initrd.display()))
+            .child(Element::new("cmdline").text(&definition.arguments)),
+    }
 }
 
-fn features(kind: &str) -> Element {
-    let features = Element::new("features").child(Element::new("acpi")).child(Element::new("apic"));
+fn features(definition: &DomainDefinition, kind: &str) -> Element {
+    let mut features =
+        Element::new("features").child(Element::new("acpi")).child(Element::new("apic"));
+    if definition.firmware == Some(VmFirmware::UefiSecure) {
+        // Only code in this mode may write what the firmware trusts.
+        features = features.child(Element::new("smm").attribute("state", "on"));
+    }
     match kind {
         // Otherwise QEMU takes up to 1 GiB for translated code.
         "qemu" => {
@@ -279,6 +290,7 @@ mod tests {
             machine: "pc-q35-10.0".into(),
             vcpus: 2,
             memory_mib: 256,
+            firmware: None,
             kernel: "/usr/share/skerry/images/tiny-vm/kernel".into(),
             initrd: "/usr/share/skerry/images/tiny-vm/initrd".into(),
             arguments: "console=ttyS0 quiet".into(),
@@ -322,6 +334,24 @@ mod tests {
             iops: None,
             bytes_per_s: None,
         }
+    }
+
+    #[test]
+    fn firmware_is_as_written_down() {
+        let boot = |firmware| {
+            let mut definition = definition(Accelerator::Emulation);
+            definition.firmware = Some(firmware);
+            definition.disks =
+                vec![DiskDefinition { boot: Some(1), ..disk("vda", DiskBus::Virtio) }];
+            let xml = domain(&definition, "qemu", Path::new("/vm/1/serial.log")).to_string();
+            assert!(xml.contains("<boot order=\"1\"/>"), "{xml}");
+            let (_, os) = xml.split_once("  <os>\n").unwrap();
+            let (os, rest) = os.split_once("  </os>\n").unwrap();
+            let (features, _) = rest.split_once("  </features>\n").unwrap();
+            format!("{firmware:?}\n{os}{features}")
+        };
+        let all = [VmFirmware::Bios, VmFirmware::Uefi, VmFirmware::UefiSecure].map(boot);
+        assert_eq!(all.concat(), include_str!("golden/firmware.xml"));
     }
 
     #[test]

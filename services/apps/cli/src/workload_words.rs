@@ -7,6 +7,7 @@ use skerry_model::{Name, Protocol, Publish};
 
 use crate::args::{Selection, Tail, Target, Wait};
 use crate::power_words::{Keeping, PowerVerb};
+use crate::storage_words::size;
 
 /// Verbs that pods and virtual machines share.
 #[derive(Debug, Subcommand)]
@@ -188,6 +189,28 @@ pub enum ValuesVerb {
     },
 }
 
+/// How a virtual machine comes up from a disk image.
+#[derive(Debug, Default, Args)]
+pub struct Boot {
+    /// Size of the disk that is made from a disk image, such as 20G; the image's own if not given
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub disk_size: Option<u64>,
+    /// What starts it from the disk; what the image needs if not given
+    #[arg(long, value_enum)]
+    pub firmware: Option<Firmware>,
+}
+
+/// What starts a virtual machine from its disk.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Firmware {
+    /// The older BIOS
+    Bios,
+    /// UEFI
+    Uefi,
+    /// UEFI that starts only what is signed
+    UefiSecure,
+}
+
 /// Verbs for virtual machines.
 #[derive(Debug, Subcommand)]
 pub enum VmVerb {
@@ -202,6 +225,8 @@ pub enum VmVerb {
         /// Virtual processors
         #[arg(long, value_name = "COUNT")]
         vcpus: Option<u32>,
+        #[command(flatten)]
+        boot: Boot,
         /// Attach a volume; may be repeated
         #[arg(long, value_name = "VOLUME")]
         disk: Vec<Name>,

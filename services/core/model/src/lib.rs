@@ -32,6 +32,7 @@ mod toml_text;
 mod user;
 mod validate;
 mod vm;
+mod vm_boot;
 mod vm_life;
 mod volume;
 
@@ -64,6 +65,7 @@ pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
 pub use vm::{Accelerator, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
+pub use vm_boot::VmFirmware;
 pub use vm_life::{
     Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,
     VmRequest, VmRequestKind,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, Id, Invalid, Kind, Name, Port,
-    Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmPower, VmRequest,
+    Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmFirmware, VmPower,
+    VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -36,7 +37,8 @@ pub enum Power {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
-    /// Name of the image it starts from.
+    /// Name of the image it starts from: a kernel, which is started directly, or a disk, of which the
+    /// machine gets a volume of its own when it is made.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub image: Name,
     /// Virtual processors, 1 to 64.
@@ -58,6 +60,14 @@ pub struct VmSpec {
     /// What is reachable at the node's addresses.
     #[serde(default)]
     pub publish: Vec<Publish>,
+    /// Size of the volume that is made from a disk image, in MiB, 1 to 67108864; the image's own if absent.
+    /// Counts when the machine is made; after that the volume can be grown.
+    #[serde(default)]
+    pub disk_size_mib: Option<u64>,
+    /// What a machine that was made from a disk image is started by; what the image needs if absent. Cannot be
+    /// changed.
+    #[serde(default)]
+    pub firmware: Option<VmFirmware>,
     /// Volumes that it has as disks, in the order in which the guest finds them.
     #[serde(default)]
     pub disks: Vec<VmDisk>,
@@ -225,6 +235,7 @@ impl Validate for VmSpec {
             "cannot be stop while on_guest_off is restart: a reboot would look like a power-off",
         );
         Publish::validate_all(&self.publish, found);
+        crate::vm_boot::validate_disk_size(self.disk_size_mib, found);
         VmDisk::validate_all(&self.disks, found);
     }
 }

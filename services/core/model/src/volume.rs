@@ -83,6 +83,20 @@ pub struct VolumeSpec {
     pub locked: bool,
 }
 
+impl VolumeSpec {
+    /// One in the usual pool, with nothing said of its size and content.
+    pub fn empty() -> Self {
+        Self {
+            pool: default_pool(),
+            size_mib: None,
+            source: VolumeSource::default(),
+            allocation: Allocation::Thin,
+            erase_on_delete: false,
+            locked: false,
+        }
+    }
+}
+
 /// The life-cycle state of a volume.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use skerry_model::{Accelerator, Id, Vm};
+use skerry_model::{Accelerator, Id, Vm, VmFirmware};
 
 use crate::DiskDefinition;
 
@@ -62,7 +62,10 @@ pub struct DomainDefinition {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Kernel that is booted directly.
+    /// What it boots its disks by; a kernel is booted directly if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<VmFirmware>,
+    /// Kernel that is booted directly; empty if there is a firmware.
     pub kernel: PathBuf,
     /// Its initial file system.
     pub initrd: PathBuf,

@@ -2,6 +2,8 @@
 //!
 //! Reads the store only. What is missing is named, with the resource to wait for if there is one.
 
+use std::path::PathBuf;
+
 use skerry_model::{
     Binding, GuestReboot, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Port, Resource, Vm,
 };
@@ -37,11 +39,11 @@ pub fn gather(
     facts: &HypervisorFacts,
 ) -> Result<Sources, StoreError> {
     let port = port_of(store, vm.id())?;
-    let definition = match image_of(store, vm)? {
+    let definition = match disks_of(store, vm)? {
         Err(missing) => Err(missing),
-        Ok(image) => match disks_of(store, vm)? {
+        Ok(disks) => match boot_of(store, vm, &disks)? {
             Err(missing) => Err(missing),
-            Ok(disks) => define(vm, &image, port.as_ref(), facts, disks),
+            Ok(boot) => define(vm, boot, port.as_ref(), facts, disks),
         },
     };
     Ok(Sources { port, definition })
@@ -51,6 +53,45 @@ pub fn gather(
 fn port_of(store: &Store, vm: Id<Vm>) -> Result<Option<Resource<Port>>, StoreError> {
     let workload = LocalRef { kind: Kind::Vm, id: vm.uuid() };
     Ok(store.list::<Port>()?.into_iter().find(|port| port.spec.workload == workload))
+}
+
+/// What is booted directly; all empty if its firmware boots from its disks.
+#[derive(Default)]
+struct Direct {
+    kernel: PathBuf,
+    initrd: PathBuf,
+    arguments: String,
+}
+
+impl Direct {
+    fn of(image: &Resource<Image>) -> Result<Self, Missing> {
+        let file = |role: &str| {
+            let file = image.spec.file(role).map(|file| file.path.clone().into());
+            file.ok_or_else(|| Missing {
+                reason: "ImageUnfit",
+                message: format!("the image `{}` has no {role}", image.meta.name),
+                on: Some(image.local_ref()),
+            })
+        };
+        let arguments = arguments(&image.spec.kernel_arguments);
+        Ok(Self { kernel: file("kernel")?, initrd: file("initrd")?, arguments })
+    }
+}
+
+fn boot_of(
+    store: &Store,
+    vm: &Resource<Vm>,
+    disks: &[DiskDefinition],
+) -> Result<Result<Direct, Missing>, StoreError> {
+    if vm.spec.firmware.is_none() {
+        return Ok(image_of(store, vm)?.and_then(|image| Direct::of(&image)));
+    }
+    // The image that its disk was made from is not needed any more.
+    if disks.iter().any(|disk| disk.boot.is_some()) {
+        return Ok(Ok(Direct::default()));
+    }
+    let message = "has no disk to boot from: give one of its disks a `boot_index`".to_owned();
+    Ok(Err(Missing { reason: "NoBootDisk", message, on: None }))
 }
 
 fn image_of(
@@ -64,8 +105,7 @@ fn image_of(
         return Ok(Err(Missing { reason: "ImageMissing", message, on: None }));
     };
     if image.spec.format != ImageFormat::KernelInitrd {
-        let message =
-            format!("the image `{name}` is for containers: name one for virtual machines");
+        let message = format!("no virtual machine can start from the image `{name}`");
         return Ok(Err(Missing { reason: "ImageUnfit", message, on: Some(image.local_ref()) }));
     }
     if image.status.state != ImageState::Available {
@@ -81,7 +121,7 @@ fn image_of(
 
 fn define(
     vm: &Resource<Vm>,
-    image: &Resource<Image>,
+    boot: Direct,
     port: Option<&Resource<Port>>,
     facts: &HypervisorFacts,
     disks: Vec<DiskDefinition>,
@@ -95,13 +135,6 @@ fn define(
     let Some(Binding::Tap { device, bridge }) = &port.status.binding else {
         return Err(waiting("its port has no tap device", Some(port.local_ref())));
     };
-    let file = |role: &str| {
-        image.spec.file(role).map(|file| file.path.clone().into()).ok_or_else(|| Missing {
-            reason: "ImageUnfit",
-            message: format!("the image `{}` has no {role}", image.meta.name),
-            on: Some(image.local_ref()),
-        })
-    };
     Ok(DomainDefinition {
         vm: vm.id(),
         title: vm.meta.name.to_string(),
@@ -109,9 +142,10 @@ fn define(
         machine: vm.status.machine.clone().unwrap_or_else(|| facts.machine.clone()),
         vcpus: vm.spec.vcpus,
         memory_mib: vm.spec.memory_mib,
-        kernel: file("kernel")?,
-        initrd: file("initrd")?,
-        arguments: arguments(&image.spec.kernel_arguments),
+        firmware: vm.spec.firmware,
+        kernel: boot.kernel,
+        initrd: boot.initrd,
+        arguments: boot.arguments,
         nic: NicDefinition {
             device: device.clone(),
             bridge: bridge.clone(),

@@ -31,6 +31,7 @@ pub fn definition(number: u128) -> DomainDefinition {
         machine: "pc-q35-10.0".into(),
         vcpus: 1,
         memory_mib: 128,
+        firmware: None,
         kernel: "/images/kernel".into(),
         initrd: "/images/initrd".into(),
         arguments: "quiet".into(),

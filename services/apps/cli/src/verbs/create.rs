@@ -11,6 +11,7 @@ use crate::power_words::Keeping;
 use crate::shell::{Done, Shell};
 use crate::text;
 use crate::verbs::wait::{Goal, wait_for};
+use crate::workload_words::{Boot, Firmware};
 
 /// Adds what pods and virtual machines have in common. Values that were not given stay out, so that the
 /// node's own defaults hold.
@@ -64,6 +65,7 @@ pub(super) fn pod(
 pub(super) fn vm(
     new: &NewWorkload,
     vcpus: Option<u32>,
+    boot: &Boot,
     disks: &[Name],
     keeping: &Keeping,
 ) -> Value {
@@ -71,6 +73,13 @@ pub(super) fn vm(
     spec.insert("image".to_owned(), json!(new.image));
     insert_some(&mut spec, "memory_mib", new.memory);
     insert_some(&mut spec, "vcpus", vcpus);
+    insert_some(&mut spec, "disk_size_mib", boot.disk_size);
+    let firmware = boot.firmware.map(|firmware| match firmware {
+        Firmware::Bios => "bios",
+        Firmware::Uefi => "uefi",
+        Firmware::UefiSecure => "uefi_secure",
+    });
+    insert_some(&mut spec, "firmware", firmware);
     if !disks.is_empty() {
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
         spec.insert("disks".to_owned(), Value::Array(disks));

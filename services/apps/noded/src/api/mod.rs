@@ -14,6 +14,7 @@ mod pulls;
 mod read;
 mod refuse;
 mod registries;
+mod roots;
 mod storage;
 mod summary;
 mod watch;

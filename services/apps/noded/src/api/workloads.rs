@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::draft::{Draft, typed};
 use super::read::{find, shown};
 use super::refuse::{found, internal, not_found, store, wrong_field};
+use super::roots::boot_from_image;
 use super::storage::check_disks;
 use super::write::resource;
 use crate::node::Node;
@@ -39,7 +40,6 @@ pub fn draw_id<K: ResourceKind>(node: &Node) -> Id<K> {
 pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
     let mut spec: VmSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
-    check_image(node, "spec.image", &spec.image, ImageFormat::KernelInitrd)?;
     spec.request = None;
     if !matches!(spec.power, VmPower::Running | VmPower::Stopped) {
         return Err(wrong_field("spec.power", "must be running or stopped when it is made"));
@@ -50,6 +50,8 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
     check_disks(node, None, &[], &spec.disks)?;
     let id = draw_id::<Vm>(node);
     let mut tx = Transaction::new();
+    boot_from_image(node, &mut tx, &draft.metadata.name, &mut spec)?;
+    check(&spec)?;
     let workload = Workload {
         reference: LocalRef { kind: Kind::Vm, id: id.uuid() },
         name: &draft.metadata.name,
@@ -106,6 +108,13 @@ pub async fn change_vm(
     check(&spec)?;
     fixed("spec.image", &before.spec.image, &spec.image)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
+    if spec.firmware != before.spec.firmware {
+        return Err(wrong_field("spec.firmware", "cannot be changed; make a new machine"));
+    }
+    if spec.disk_size_mib != before.spec.disk_size_mib {
+        let message = "counts only when the machine is made; grow its volume instead";
+        return Err(wrong_field("spec.disk_size_mib", message));
+    }
     // Requests come from actions alone.
     spec.request = before.spec.request;
     check_power(&before, spec.power)?;

@@ -1,0 +1,152 @@
+//! The disk of its own that a virtual machine made from a disk image gets, and what the image asks of it.
+
+use skerry_ipc::{Refusal, RefusalClass};
+use skerry_model::{
+    Image, ImageFirmware, ImageFormat, ImageSpec, Name, Resource, VmDisk, VmFirmware, VmSpec,
+    Volume, VolumeSource, VolumeSpec,
+};
+use skerry_store::Transaction;
+
+use super::refuse::{internal, store, wrong_field};
+use super::storage::new_volume;
+use crate::node::Node;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Checks a new machine against its image, and gives it the disk that it boots from, if it is to have one.
+pub fn boot_from_image(
+    node: &Node,
+    tx: &mut Transaction,
+    vm: &Name,
+    spec: &mut VmSpec,
+) -> Result<(), Refusal> {
+    let name = &spec.image;
+    let image = node.store.find::<Image>(name).map_err(store)?;
+    let image =
+        image.ok_or_else(|| wrong_field("spec.image", format!("there is no image `{name}`")))?;
+    check_memory(&image, spec)?;
+    match image.spec.format {
+        ImageFormat::KernelInitrd => without_disk(&image, spec),
+        format if format.is_disk() => {
+            let firmware = firmware(&image, spec.firmware)?;
+            let root = root_disk(node, tx, vm, &image, spec)?;
+            spec.firmware = Some(firmware);
+            spec.disks.insert(0, root);
+            Ok(())
+        }
+        ImageFormat::OciArchive => {
+            Err(wrong_field("spec.image", format!("`{name}` is a container image")))
+        }
+        _ => Err(wrong_field("spec.image", format!("`{name}` is a CD image"))),
+    }
+}
+
+/// A kernel is started directly: neither firmware nor a disk has a part in that.
+fn without_disk(image: &Resource<Image>, spec: &VmSpec) -> Result<(), Refusal> {
+    let name = &image.meta.name;
+    let given = [
+        ("spec.firmware", spec.firmware.is_some()),
+        ("spec.disk_size_mib", spec.disk_size_mib.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((field, _)) => {
+            let message =
+                format!("leave it out: `{name}` is a kernel, and no disk is made from it");
+            Err(wrong_field(field, message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_memory(image: &Resource<Image>, spec: &VmSpec) -> Result<(), Refusal> {
+    match image.spec.min_memory_mib {
+        Some(least) if spec.memory_mib < least => {
+            let (name, asked) = (&image.meta.name, spec.memory_mib);
+            let message =
+                format!("`{name}` needs {least} MiB or more, and {asked} MiB were asked for");
+            Err(wrong_field("spec.memory_mib", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn firmware(image: &Resource<Image>, asked: Option<VmFirmware>) -> Result<VmFirmware, Refusal> {
+    let needs = image.spec.firmware;
+    let firmware = asked.unwrap_or_else(|| VmFirmware::usual(needs));
+    match needs.filter(|needs| *needs != firmware.kind()) {
+        Some(needs) => {
+            let word = match needs {
+                ImageFirmware::Uefi => "UEFI",
+                ImageFirmware::Bios => "BIOS",
+            };
+            let name = &image.meta.name;
+            Err(wrong_field("spec.firmware", format!("`{name}` starts by {word} only")))
+        }
+        None => Ok(firmware),
+    }
+}
+
+/// The first disk of a machine. It stays when the machine is deleted, as every volume does.
+fn root_disk(
+    node: &Node,
+    tx: &mut Transaction,
+    vm: &Name,
+    image: &Resource<Image>,
+    spec: &VmSpec,
+) -> Result<VmDisk, Refusal> {
+    let first = |disk: &VmDisk| disk.boot_index == Some(1);
+    if let Some(index) = spec.disks.iter().position(first) {
+        let field = format!("spec.disks[{index}].boot_index");
+        return Err(wrong_field(&field, "1 is the disk that is made from the image"));
+    }
+    let name = root_name(node, vm)?;
+    let source = VolumeSource { image: Some(spec.image.clone()), ..VolumeSource::default() };
+    let size_mib = size(image, spec.disk_size_mib)?;
+    let volume = VolumeSpec { size_mib, source, ..VolumeSpec::empty() };
+    new_volume(node, tx, &name, volume, std::collections::BTreeMap::new()).map_err(of_machine)?;
+    Ok(VmDisk { boot_index: Some(1), ..VmDisk::of(name) })
+}
+
+fn root_name(node: &Node, vm: &Name) -> Result<Name, Refusal> {
+    let cut: String = vm.as_str().chars().take(58).collect();
+    let name = Name::new(format!("{}-root", cut.trim_end_matches('-'))).map_err(internal)?;
+    if node.store.find::<Volume>(&name).map_err(store)?.is_none() {
+        return Ok(name);
+    }
+    let detail = format!(
+        "a volume `{name}` is there already, perhaps of an earlier `{vm}`: delete it, or choose \
+         another name for the machine"
+    );
+    Err(Refusal::new(RefusalClass::Conflict, detail))
+}
+
+/// The size to ask for; none if the image's own will do.
+fn size(image: &Resource<Image>, asked: Option<u64>) -> Result<Option<u64>, Refusal> {
+    let ImageSpec { min_disk_bytes, .. } = &image.spec;
+    let Some(least) = min_disk_bytes.map(|bytes| bytes.div_ceil(MIB)) else { return Ok(asked) };
+    match asked {
+        Some(asked) if asked < least => {
+            let name = &image.meta.name;
+            let message =
+                format!("`{name}` needs {least} MiB or more, and {asked} MiB were asked for");
+            Err(wrong_field("spec.disk_size_mib", message))
+        }
+        Some(asked) => Ok(Some(asked)),
+        None => {
+            let own = skerry_storage::image_size(&image.spec).div_ceil(MIB);
+            Ok((own < least).then_some(least))
+        }
+    }
+}
+
+/// What is wrong with the volume, said in the words of the machine.
+fn of_machine(mut refusal: Refusal) -> Refusal {
+    for violation in &mut refusal.violations {
+        match violation.field.as_str() {
+            "spec.size_mib" => "spec.disk_size_mib".clone_into(&mut violation.field),
+            "spec.source.image" => "spec.image".clone_into(&mut violation.field),
+            _ => {}
+        }
+    }
+    refusal
+}
