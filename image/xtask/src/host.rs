@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::command;
 
@@ -73,27 +73,33 @@ pub struct Mirrors {
     pub security: String,
 }
 
-/// The mirrors that this machine's apt uses, so that a site's own mirror or proxy is used here too.
+/// Debian's own addresses, for a machine whose apt has no source of the kind.
+const ARCHIVE: &str = "http://deb.debian.org/debian";
+const SECURITY: &str = "http://deb.debian.org/debian-security";
+
+/// The mirrors that this machine's apt uses, so that a site's own mirror or proxy is used here too; Debian's own
+/// where it uses none.
 ///
 /// # Errors
-/// When apt knows none.
+/// When apt cannot be asked.
 pub fn mirrors() -> Result<Mirrors> {
     let mut ask = Command::new("apt-get");
     ask.args(["indextargets", "--format", "$(REPO_URI)"]);
-    pick_mirrors(&command::output(&mut ask)?)
+    Ok(pick_mirrors(&command::output(&mut ask)?))
 }
 
-fn pick_mirrors(uris: &str) -> Result<Mirrors> {
+fn pick_mirrors(uris: &str) -> Mirrors {
     let ending = |name: &str| {
         uris.lines()
             .map(|uri| uri.trim().trim_end_matches('/'))
             .find(|uri| uri.ends_with(name))
             .map(ToOwned::to_owned)
-            .with_context(|| {
-                format!("apt on this machine has no source whose address ends in {name}")
-            })
     };
-    Ok(Mirrors { main: ending("/debian")?, security: ending("/debian-security")? })
+    Mirrors {
+        main: ending("/debian").unwrap_or_else(|| ARCHIVE.to_owned()),
+        // A freshly bootstrapped system knows the archive alone; the image is not built without security updates.
+        security: ending("/debian-security").unwrap_or_else(|| SECURITY.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -103,9 +109,16 @@ mod tests {
     #[test]
     fn mirrors_are_those_of_the_machine() {
         let text = "http://m.example/x/debian-security/\nhttp://other.example/repo/\nhttp://m.example/x/debian/\n";
-        let mirrors = pick_mirrors(text).unwrap();
+        let mirrors = pick_mirrors(text);
         assert_eq!(mirrors.main, "http://m.example/x/debian");
         assert_eq!(mirrors.security, "http://m.example/x/debian-security");
-        assert!(pick_mirrors("http://m.example/ubuntu/\n").is_err());
+    }
+
+    #[test]
+    fn a_machine_that_knows_the_archive_alone_takes_security_updates_from_debian() {
+        let mirrors = pick_mirrors("http://m.example/debian/\n");
+        assert_eq!(mirrors.main, "http://m.example/debian");
+        assert_eq!(mirrors.security, SECURITY);
+        assert_eq!(pick_mirrors("http://m.example/ubuntu/\n").main, ARCHIVE);
     }
 }
