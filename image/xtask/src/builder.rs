@@ -53,6 +53,10 @@ const PACKAGES: &[&str] = &[
     "skopeo",
     "umoci",
     "docker-registry",
+    // Tests under systemd
+    "dbus",
+    "crun",
+    "iproute2",
 ];
 
 /// The builder root, ready to run programs.
@@ -212,6 +216,29 @@ impl Builder {
             "/tmp",
         ]);
         command.arg("--").arg(program);
+        command
+    }
+
+    /// A first process over the builder root, which stays as it is: its own processes, network and `/var`. `add` may
+    /// mount more. To be called as root.
+    #[must_use]
+    pub fn machine_command(&self, program: &str, add: impl FnOnce(&mut Command)) -> Command {
+        let mut command = Command::new("bwrap");
+        self.enter(&mut command);
+        command.arg("--remount-ro").arg("/");
+        command.args([
+            "--tmpfs",
+            "/var",
+            "--tmpfs",
+            "/var/lib/skerry",
+            "--dev-bind",
+            "/sys",
+            "/sys",
+        ]);
+        add(&mut command);
+        command.args(["--unshare-ipc", "--unshare-uts", "--unshare-net", "--as-pid-1"]);
+        command.args(["--cap-add", "ALL", "--clearenv", "--setenv", "container", "bubblewrap"]);
+        command.args(["--setenv", "PATH", "/usr/sbin:/usr/bin", "--"]).arg(program);
         command
     }
 

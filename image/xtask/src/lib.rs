@@ -21,5 +21,6 @@ pub mod sbom;
 pub mod sim;
 pub mod suite;
 pub mod tree;
+pub mod under_systemd;
 pub mod web;
 pub mod workloads;

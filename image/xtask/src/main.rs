@@ -76,11 +76,17 @@ enum Task {
     /// Run the tests that start containers; `test` calls this in a mount namespace of its own
     #[command(hide = true)]
     LiveTests,
+    /// Start systemd for the tests that need it; `test` calls this in a mount namespace of its own
+    #[command(hide = true)]
+    UnderSystemd,
     /// Run every check and test
     Test {
         /// Leave out the image and the tests that boot it
         #[arg(long)]
         quick: bool,
+        /// One step alone, by the name it has in the closing lines
+        #[arg(long)]
+        only: Option<String>,
     },
 }
 
@@ -119,6 +125,7 @@ fn perform() -> Result<()> {
         }
         Task::Sim => xtask::sim::run(&paths),
         Task::LiveTests => xtask::suite::live_tests(&paths),
+        Task::UnderSystemd => xtask::under_systemd::boot(&paths),
         Task::Check { what: Some(Checked::Board { name }) } => xtask::check::board(&paths, &name),
         Task::Check { what: None } => {
             xtask::check::data(&paths)?;
@@ -128,8 +135,8 @@ fn perform() -> Result<()> {
         Task::Clean => {
             xtask::command::run(xtask::command::as_root("rm").arg("-rf").arg(&paths.target))
         }
-        Task::Test { quick } => xtask::host::setup()
-            .and_then(|()| xtask::suite::run(&paths, xtask::suite::Options { quick })),
+        Task::Test { quick, only } => xtask::host::setup()
+            .and_then(|()| xtask::suite::run(&paths, &xtask::suite::Options { quick, only })),
         Task::Probe { fresh, memory, board, commands } => xtask::run::probe(
             &paths,
             &xtask::run::Probe { fresh, memory_mib: memory, board, commands },

@@ -3,21 +3,23 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::builder::Builder;
 use crate::image::{self, Compression};
 use crate::paths::Paths;
-use crate::{check, command, web};
+use crate::{check, command, under_systemd, web};
 
 /// Tools that are built from crates.io when this machine has none: name, version.
 const TOOLS: &[(&str, &str)] = &[("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")];
 
 /// Which checks to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Leave out the image and the tests that boot it.
     pub quick: bool,
+    /// This step alone.
+    pub only: Option<String>,
 }
 
 /// Asks the Internet whether anything is known against the crates we use.
@@ -37,14 +39,14 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<String> + 'a>);
 ///
 /// # Errors
 /// When a tool cannot be installed, or any check failed.
-pub fn run(paths: &Paths, options: Options) -> Result<()> {
+pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let builder = Builder::ensure(paths)?;
     for (name, version) in TOOLS {
         install(paths, name, version)?;
     }
     let mut lines = Vec::new();
     let mut failed = false;
-    for (name, step) in steps(paths, &builder, options) {
+    for (name, step) in steps(paths, &builder, options)? {
         println!("== {name}");
         let started = Instant::now();
         let result = step();
@@ -70,7 +72,7 @@ pub fn run(paths: &Paths, options: Options) -> Result<()> {
     if failed { bail!("not everything passed") } else { Ok(()) }
 }
 
-fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: Options) -> Vec<Step<'a>> {
+fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: &Options) -> Result<Vec<Step<'a>>> {
     let mut steps: Vec<Step<'a>> = vec![
         ("format", Box::new(|| done(cargo(paths).args(["fmt", "--all", "--check"])))),
         ("page", Box::new(|| page(paths, builder))),
@@ -118,6 +120,7 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: Options) -> Vec<St
                 command::run(&mut inner).map(|()| String::new())
             }),
         ),
+        ("tests under systemd", Box::new(|| under_systemd::run(paths, &|| cargo(paths)))),
     ];
     if !options.quick {
         let image = || {
@@ -143,7 +146,12 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: Options) -> Vec<St
             }),
         ));
     }
-    steps
+    if let Some(only) = &options.only {
+        let names: Vec<&str> = steps.iter().map(|(name, _)| *name).collect();
+        ensure!(names.contains(&only.as_str()), "no step is called {only}: {}", names.join(", "));
+        steps.retain(|(name, _)| name == only);
+    }
+    Ok(steps)
 }
 
 fn done(command: &mut Command) -> Result<String> {
@@ -167,7 +175,7 @@ fn page(paths: &Paths, builder: &Builder) -> Result<String> {
 pub fn live_tests(paths: &Paths) -> Result<()> {
     let mut mount = Command::new("mount");
     command::run(mount.args(["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]))?;
-    // The one that needs systemd as the first process is left to the booted image.
+    // The one that needs systemd as the first process runs under it.
     let live = "test(live_tests::) and not test(under_systemd)";
     nextest(paths, &["-p", "skerry-linux-ctr", "--run-ignored", "only", "-E", live]).map(drop)
 }

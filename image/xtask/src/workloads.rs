@@ -172,6 +172,8 @@ fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> {
     for entry in std::fs::read_dir(&script)? {
         command::run(builder.root_command("dpkg-deb").arg("-x").arg(entry?.path()).arg(&folder))?;
     }
+    // Unpacked by root, the folder is root's, and so is what is in it.
+    command::take_over(&folder)?;
     for entry in std::fs::read_dir(folder.join("boot"))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("vmlinuz-") {
@@ -180,7 +182,8 @@ fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> {
             command::run(
                 builder.root_command("depmod").arg("-b").arg(folder.join("usr")).arg(&release),
             )?;
-            std::fs::copy(entry.path(), folder.join("kernel"))?;
+            std::fs::copy(entry.path(), folder.join("kernel"))
+                .with_context(|| format!("cannot copy {}", entry.path().display()))?;
         }
     }
     Ok(folder)

@@ -46,6 +46,12 @@ struct Base {
 /// Makes it, unless the one of this image is there.
 async fn base() -> anyhow::Result<Base> {
     let folder = Paths::find().target.join("system-tests/claimed-base");
+    std::fs::create_dir_all(folder.parent().context("a folder has a parent")?)?;
+    // Tests run beside each other; the first makes it, the others wait for it.
+    let _lock = xtask::command::lock(
+        &folder.with_extension("lock"),
+        "Waiting for the node that another test claims and saves",
+    )?;
     if let Some(base) = present(&folder)? {
         return Ok(base);
     }

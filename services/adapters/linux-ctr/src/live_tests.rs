@@ -149,7 +149,7 @@ impl Supervisor for Direct {
         {
             let list = succeed(&["ps", "-o", "pid=", "--ppid", &crun.to_string()]).await;
             for pid in list.split_whitespace() {
-                succeed(&["kill", "-KILL", pid]).await;
+                succeed(&["/bin/busybox", "kill", "-KILL", pid]).await;
             }
         }
         Ok(())
@@ -757,7 +757,7 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     assert_eq!(stage.containers.present().await.unwrap(), [stage.pod]);
 
     // A death is heard of and told, and the next start is a new run in the old layer.
-    succeed(&["kill", "-KILL", &pid.to_string()]).await;
+    succeed(&["/bin/busybox", "kill", "-KILL", &pid.to_string()]).await;
     hear(RuntimeEvent::Pod(stage.pod)).await;
     let ended = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
     assert!(matches!(ended, Run::Ended { exit: Exit::Signal(9), .. }), "{ended:?}");

@@ -1,0 +1,183 @@
+//! The tests that need systemd as the first process: it is started in namespaces of its own, over the builder root,
+//! and runs them as its only unit. Needs no virtual machine and takes seconds.
+//!
+//! Must not touch the services, devices or network of the machine it runs on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::builder::Builder;
+use crate::command;
+use crate::paths::Paths;
+
+/// Packages with such tests, and which of the ignored ones they are (`""`: all).
+const SELECTION: &[(&str, &str)] =
+    &[("skerry-linux-host", ""), ("skerry-linux-ctr", "under_systemd")];
+
+/// The unit that runs the tests, and what systemd is told to reach.
+const UNIT: &str = "skerry-tests.service";
+
+/// Control group, in the second version of control groups, that systemd takes for its root.
+const GROUP: &str = "/sys/fs/cgroup/skerry-tests";
+
+/// Ends of programs that systemd itself gives back: the tests', or this when one failed.
+const FAILED: &str = "9";
+
+/// Builds the tests and runs them; the closing line tells how many passed.
+///
+/// # Errors
+/// When they cannot be built, systemd cannot be started, or a test fails.
+pub fn run(paths: &Paths, cargo: &dyn Fn() -> Command) -> Result<String> {
+    let folder = folder(paths);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut lines = Vec::new();
+    for (package, filter) in SELECTION {
+        let program = test_program(cargo(), package)?;
+        lines.push(format!("ExecStart={} --ignored --test-threads=1 {filter}", program.display()));
+    }
+    let log = folder.join("log");
+    let _ = fs::remove_file(&log);
+    fs::write(folder.join(UNIT), unit(&lines, &log))?;
+    fs::write(folder.join("simple.conf"), "[Service]\nType=simple\n")?;
+    fs::write(folder.join("machine-id"), "5c0e7f4ad9f64f0f8f6f3a8c0d1b2e37\n")?;
+    // By the process, not by its path: a build may have put a newer program there.
+    let own = format!("/proc/{}/exe", std::process::id());
+    let mut inner = command::as_root("unshare");
+    inner.args(["--mount", "--propagation", "private"]).arg(own).arg("under-systemd");
+    let ended = command::run(&mut inner);
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    println!("{text}");
+    ended?;
+    closing(&text)
+}
+
+/// Starts systemd. To be called as root in a mount namespace of its own.
+///
+/// # Errors
+/// When control groups cannot be mounted, or a test failed.
+pub fn boot(paths: &Paths) -> Result<()> {
+    let builder = Builder::ensure(paths)?;
+    command::run(Command::new("mount").args(["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]))?;
+    let group = Group::enter()?;
+    let folder = folder(paths);
+    let mut systemd = builder.machine_command("/usr/lib/systemd/systemd", |command| {
+        let units = Path::new("/run/systemd/system");
+        command.arg("--ro-bind").arg(folder.join(UNIT)).arg(units.join(UNIT));
+        // The bus cannot tell systemd that it is up across these namespaces; and nothing here may handle devices.
+        command.arg("--ro-bind").arg(folder.join("simple.conf"));
+        command.arg(units.join("dbus.service.d/simple.conf"));
+        for masked in ["", "-control", "-kernel", "-varlink"] {
+            let kind = if masked.is_empty() { "service" } else { "socket" };
+            command.arg("--symlink").arg("/dev/null");
+            command.arg(units.join(format!("systemd-udevd{masked}.{kind}")));
+        }
+        command.arg("--ro-bind").arg(folder.join("machine-id")).arg("/etc/machine-id");
+    });
+    systemd.arg(format!("--unit={UNIT}")).stdin(Stdio::null());
+    let ended = command::run(&mut systemd);
+    drop(group);
+    ended.context("systemd, or the tests under it")
+}
+
+fn folder(paths: &Paths) -> PathBuf {
+    paths.target.join("under-systemd")
+}
+
+fn unit(starts: &[String], log: &Path) -> String {
+    format!(
+        "[Unit]\n\
+         Wants=dbus.socket dbus.service\n\
+         After=dbus.socket dbus.service sysinit.target\n\
+         SuccessAction=exit\n\
+         FailureAction=exit\n\
+         FailureActionExitStatus={FAILED}\n\
+         [Service]\n\
+         Type=oneshot\n\
+         TimeoutStartSec=300\n\
+         StandardOutput=append:{}\n\
+         StandardError=inherit\n\
+         {}\n",
+        log.display(),
+        starts.join("\n")
+    )
+}
+
+/// Where cargo has put the program of the package's own tests.
+fn test_program(mut cargo: Command, package: &str) -> Result<PathBuf> {
+    cargo.args(["test", "--no-run", "--locked", "--lib", "--message-format=json", "-p", package]);
+    let messages = command::output(&mut cargo)?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message.pointer("/profile/test").is_some_and(|test| test == true))
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo names no test program of {package}"))
+}
+
+/// From the closing lines of each program to one: every program must have run something, and nothing may have failed.
+fn closing(log: &str) -> Result<String> {
+    let passed: Vec<u32> = log
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: ok. "))
+        .filter_map(|rest| rest.split_once(" passed").and_then(|(number, _)| number.parse().ok()))
+        .collect();
+    ensure!(
+        passed.len() == SELECTION.len() && passed.iter().all(|number| *number > 0),
+        "not every test under systemd ran: {passed:?}"
+    );
+    let all: u32 = passed.iter().sum();
+    Ok(format!("Summary {all} tests run under systemd: {all} passed"))
+}
+
+/// A control group for systemd and everything below it. When it is dropped, nothing of it is left.
+struct Group;
+
+impl Group {
+    fn enter() -> Result<Self> {
+        if Path::new(GROUP).exists() {
+            bail!("{GROUP} is there already: do the tests under systemd run a second time?");
+        }
+        fs::create_dir(GROUP).with_context(|| format!("cannot make {GROUP}"))?;
+        let group = Self;
+        join(Path::new(GROUP))?;
+        Ok(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Out of it first: what is killed next is everything within.
+        let _ = join(Path::new("/sys/fs/cgroup"));
+        let _ = fs::write(Path::new(GROUP).join("cgroup.kill"), "1");
+        let mut remove = Command::new("find");
+        remove.args([GROUP, "-depth", "-type", "d", "-delete"]);
+        if let Err(error) = command::run(&mut remove) {
+            println!("left behind: {GROUP}: {error:#}");
+        }
+    }
+}
+
+fn join(group: &Path) -> Result<()> {
+    let file = group.join("cgroup.procs");
+    fs::write(&file, "0").with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_ran_nothing_is_not_a_success() {
+        let line = |number: u32| format!("test result: ok. {number} passed; 0 failed; 0 ignored\n");
+        assert_eq!(
+            closing(&format!("{}{}", line(2), line(1))).unwrap(),
+            "Summary 3 tests run under systemd: 3 passed"
+        );
+        assert!(closing(&line(2)).is_err());
+        assert!(closing(&format!("{}{}", line(2), line(0))).is_err());
+        assert!(closing("test result: FAILED. 1 passed; 1 failed\n").is_err());
+    }
+}
