@@ -209,3 +209,51 @@ async fn logs_and_explanations_can_be_read() {
     assert!(graph.starts_with("digraph"), "{graph}");
     node.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_in_for_cloud_init_reaches_the_guest_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let mut body = vm("guest", 8081);
+    body["spec"]["init"] = json!({"user_data": "#cloud-config\npackages: [swordfish]\n",
+        "password": "trout", "hostname": "db-1"});
+    let made = node.create(Kind::Vm, body).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    let file = |name: &str| host.seed_file(id, name).unwrap_or_default();
+    assert!(file("user-data").contains("swordfish"));
+    assert!(file("meta-data").contains("db-1"));
+    assert!(file("vendor-data").contains("$6$"), "{}", file("vendor-data"));
+    let shown = made.to_string() + &node.get(Kind::Vm, "guest").await.unwrap().to_string();
+    for secret in ["swordfish", "trout", "$6$"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    // A change of something else keeps what cannot be repeated, and is there at the next start.
+    let before = file("meta-data");
+    let change = |spec: serde_json::Value| {
+        let patch = skerry_ipc::Json(json!({ "spec": spec }).to_string());
+        Request::Patch { kind: Kind::Vm, key: "guest".to_owned(), patch, if_revision: None }
+    };
+    node.ask(change(json!({"init": {"hostname": "db-2"}}))).await.unwrap();
+    eventually(LIMIT, || async {
+        let meta = file("meta-data");
+        if meta.contains("db-2") && meta != before { Ok(()) } else { Err(meta) }
+    })
+    .await
+    .unwrap();
+    assert!(file("user-data").contains("swordfish") && file("vendor-data").contains("$6$"));
+    let seen = node.get(Kind::Vm, "guest").await.unwrap();
+    assert!(seen["status"]["conditions"].to_string().contains("Pending"), "{seen}");
+    // What cloud-init would not understand is refused, and nothing of it is quoted.
+    let bad = json!({"init": {"user_data": "#cloud-config\npassword: [herring\n"}});
+    let refused = node.ask(change(bad)).await.unwrap_err().to_string();
+    assert!(refused.contains("YAML") && !refused.contains("herring"), "{refused}");
+    node.ask(change(json!({"init": null}))).await.unwrap();
+    eventually(LIMIT, || async {
+        if host.seed_file(id, "user-data").is_none() { Ok(()) } else { Err("still there") }
+    })
+    .await
+    .unwrap();
+    node.stop().await.unwrap();
+}

@@ -217,7 +217,9 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
             Some(saved) => saved,
             None => domain.has_managed_save(0)?,
         };
-    let disks = if power.is_up() { disks::of(&domain.get_xml_desc(0)?) } else { Vec::new() };
+    let mut disks = if power.is_up() { disks::of(&domain.get_xml_desc(0)?) } else { Vec::new() };
+    // Not one of those that come and go.
+    disks.retain(|disk| disk.path != places.seed(vm));
     let paths = |hot: bool| {
         disks.iter().filter(|disk| disk.hot || !hot).map(|disk| disk.path.clone()).collect()
     };

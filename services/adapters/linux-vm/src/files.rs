@@ -3,13 +3,16 @@
 //! A machine's folder is named by its id. libvirt's log service writes the serial log and keeps its
 //! size within bounds by renaming it: `serial.log` is the newest part, `serial.log.0` the one before.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use skerry_compute::{DomainDefinition, LogChunk, LogPosition};
 use skerry_model::{Id, Vm};
+
+/// The disk that cloud-init reads, in a machine's folder.
+pub const SEED: &str = "seed.img";
 
 /// What a machine's UEFI writes down, in its folder.
 pub const NVRAM: &str = "nvram.fd";
@@ -26,6 +29,8 @@ pub struct Places {
     pub pids: PathBuf,
     /// Where libvirt puts the memory of suspended guests; `None` if it keeps none on disk.
     pub memory: Option<PathBuf>,
+    /// Group of the account that guests run as, if it is another one.
+    pub guests: Option<u32>,
 }
 
 /// How the file of a guest's memory begins once it is whole; before, it begins otherwise.
@@ -50,6 +55,38 @@ impl Places {
             fs::set_permissions(path, Permissions::from_mode(0o711))?;
         }
         Ok(())
+    }
+
+    /// The disk that cloud-init in a machine's guest reads.
+    pub fn seed(&self, vm: Id<Vm>) -> PathBuf {
+        self.folder(vm).join(SEED)
+    }
+
+    /// Writes the disk for cloud-init, or removes it. One that is there and the same stays; a running guest
+    /// keeps the one that it started with.
+    pub fn put_seed(&self, vm: Id<Vm>, disk: Option<&[u8]>) -> io::Result<()> {
+        let path = self.seed(vm);
+        let Some(disk) = disk else {
+            return match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        };
+        if fs::read(&path).is_ok_and(|there| there == disk) {
+            return Ok(());
+        }
+        let making = path.with_extension("new");
+        let _ = fs::remove_file(&making);
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&making)?;
+        file.write_all(disk)?;
+        if let Some(group) = self.guests {
+            fchown(&file, None, Some(group))?;
+            file.set_permissions(Permissions::from_mode(0o640))?;
+        }
+        file.sync_all()?;
+        fs::rename(&making, &path)?;
+        File::open(self.folder(vm))?.sync_all()
     }
 
     /// Removes a machine's folder with all that is in it.
@@ -194,6 +231,7 @@ mod tests {
                 data: root.path().join("vm"),
                 pids: root.path().join("run"),
                 memory: Some(root.path().join("memory")),
+                guests: None,
             };
             let vm = Id::new(Uuid::from_u128(7));
             places.make(vm).unwrap();
@@ -270,6 +308,26 @@ mod tests {
         assert_eq!(log.places.saved(log.vm), Some(false));
         let nowhere = Places { memory: None, ..log.places };
         assert_eq!(nowhere.saved(log.vm), None);
+    }
+
+    #[test]
+    fn a_seed_is_written_only_when_it_is_another_one() {
+        let log = Log::new();
+        let put = |disk: Option<&[u8]>| log.places.put_seed(log.vm, disk).unwrap();
+        let inode = || fs::metadata(log.places.seed(log.vm)).unwrap().ino();
+        put(None);
+        put(Some(b"one"));
+        let first = inode();
+        put(Some(b"one"));
+        assert_eq!(inode(), first);
+        let running = File::open(log.places.seed(log.vm)).unwrap();
+        put(Some(b"two"));
+        assert_eq!(fs::read(log.places.seed(log.vm)).unwrap(), b"two");
+        assert_eq!(io::read_to_string(running).unwrap(), "one", "a guest keeps what it has");
+        let mode = fs::metadata(log.places.seed(log.vm)).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        put(None);
+        assert!(!log.places.seed(log.vm).exists());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod host;
 mod kvm;
 mod label;
 mod libvirt;
+mod seed;
 mod worker;
 mod xml;
 

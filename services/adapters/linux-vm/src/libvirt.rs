@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use skerry_compute::{
     Acceleration, DiskDefinition, DomainDefinition, DomainObserved, DomainPower, Hypervisor,
-    HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+    HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, Seed,
+    VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::{OnceCell, broadcast};
@@ -20,7 +21,7 @@ use crate::failure::CallError;
 use crate::files::Places;
 use crate::kvm::Probe;
 use crate::worker::{Idle, Link, Worker};
-use crate::{calls, disks, host, xml};
+use crate::{calls, disks, host, seed, xml};
 
 /// A look may take this long.
 const LOOK: Duration = Duration::from_secs(20);
@@ -55,6 +56,8 @@ pub struct LibvirtConfig {
     pub pids: PathBuf,
     /// Where libvirt puts the memory of suspended guests; `None` if it keeps none on disk.
     pub memory: Option<PathBuf>,
+    /// Group of the account that guests run as, which reads what the node makes for them.
+    pub guests: Option<u32>,
     /// How to find out what runs guests.
     pub probe: Probe,
     /// Time between two polls.
@@ -63,16 +66,18 @@ pub struct LibvirtConfig {
 
 impl LibvirtConfig {
     /// The system's QEMU, with machines below `data` and the memory of suspended ones below `memory`;
-    /// `run` is a folder that is empty after each boot.
+    /// `run` is a folder that is empty after each boot, `guests` the group of guests' account.
     pub fn system(
         data: impl Into<PathBuf>,
         memory: impl Into<PathBuf>,
         run: impl Into<PathBuf>,
+        guests: Option<u32>,
     ) -> Self {
         Self {
             uri: "qemu:///system".into(),
             data: data.into(),
             memory: Some(memory.into()),
+            guests,
             pids: "/run/libvirt/qemu".into(),
             probe: Probe::system(run),
             poll: Duration::from_secs(1),
@@ -98,6 +103,7 @@ impl Libvirt {
             data: config.data.clone(),
             pids: config.pids.clone(),
             memory: config.memory.clone(),
+            guests: config.guests,
         };
         let events = broadcast::channel(EVENTS).0;
         let poll = Poll {
@@ -125,6 +131,7 @@ impl Libvirt {
         let log = self.places.serial_log(vm);
         let text = xml::domain(definition, self.kind(definition.accelerator), &log).to_string();
         self.make_folder(vm).await?;
+        self.put_seed(vm, definition.seed.clone()).await?;
         let define = move |connection: &_| calls::define(connection, vm, &text);
         self.change.call("define", Some(vm), ASK, define).await
     }
@@ -168,6 +175,15 @@ impl Libvirt {
     async fn make_folder(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
         let places = self.places.clone();
         self.on_disk("making the folder", vm, move || places.make(vm)).await
+    }
+
+    async fn put_seed(&self, vm: Id<Vm>, seed: Option<Seed>) -> Result<(), HypervisorError> {
+        let places = self.places.clone();
+        let put = move || {
+            let disk = seed.as_ref().map(seed::disk).transpose()?;
+            places.put_seed(vm, disk.as_deref())
+        };
+        self.on_disk("writing the disk for cloud-init", vm, put).await
     }
 
     async fn on_disk<T: Send + 'static>(

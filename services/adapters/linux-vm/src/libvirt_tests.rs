@@ -35,6 +35,7 @@ impl Bench {
             data: root.path().join("vm"),
             pids: root.path().join("run"),
             memory: None,
+            guests: None,
             // Without a device guests are emulated.
             probe: Probe { device: root.path().join("kvm"), ..Probe::system(root.path()) },
             poll: Duration::from_millis(20),
@@ -61,6 +62,7 @@ impl Bench {
                 mac: "02:00:00:00:00:01".into(),
             },
             disks: Vec::new(),
+            seed: None,
             off_on_reboot: false,
             generation: 1,
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use skerry_compute::{DiskDefinition, DiskKind, DomainDefinition, TRANSLATION_CACHE_MIB};
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
-use crate::files::NVRAM;
+use crate::files::{NVRAM, SEED};
 use crate::{firmware, label};
 
 /// Ports for devices beside disks, some of them for disks that come later.
@@ -196,6 +196,9 @@ fn devices(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Elem
     for disk in &definition.disks {
         devices = devices.child(disk_element(disk));
     }
+    if definition.seed.is_some() {
+        devices = devices.child(disk_element(&seed_disk(definition, serial_log)));
+    }
     if definition.disks.iter().any(|disk| disk.bus == DiskBus::Scsi) {
         let scsi = Element::new("controller").attribute("type", "scsi");
         devices = devices.child(scsi.attribute("model", "virtio-scsi"));
@@ -215,6 +218,27 @@ fn devices(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Elem
         devices = devices.child(watchdog.attribute("action", "none"));
     }
     devices
+}
+
+/// The disk for cloud-init: last, and wired as the first is, which the guest has a driver for.
+fn seed_disk(definition: &DomainDefinition, beside: &Path) -> DiskDefinition {
+    let bus = definition.disks.first().map_or(DiskBus::Virtio, |disk| disk.bus);
+    let device = match bus {
+        DiskBus::Virtio => "vdz",
+        DiskBus::Scsi | DiskBus::Sata => "sdz",
+    };
+    DiskDefinition {
+        kind: DiskKind::Disk,
+        path: beside.with_file_name(SEED),
+        format: "raw",
+        device: device.to_owned(),
+        bus,
+        serial: "cidata".to_owned(),
+        boot: None,
+        read_only: true,
+        iops: None,
+        bytes_per_s: None,
+    }
 }
 
 /// A disk, as in a domain or alone for a guest that runs.
@@ -280,7 +304,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use roxmltree::Document;
-    use skerry_compute::NicDefinition;
+    use skerry_compute::{NicDefinition, Seed};
+    use skerry_model::Hidden;
 
     fn definition(accelerator: Accelerator) -> DomainDefinition {
         DomainDefinition {
@@ -300,6 +325,7 @@ mod tests {
                 mac: "02:00:00:00:00:01".into(),
             },
             disks: Vec::new(),
+            seed: None,
             off_on_reboot: false,
             generation: 3,
         }
@@ -371,6 +397,18 @@ mod tests {
         assert_eq!(elements, include_str!("golden/disks.xml"));
         assert!(xml.contains("virtio-scsi"));
         assert_eq!(xml.matches("pcie-root-port").count(), PORTS + 3);
+    }
+
+    #[test]
+    fn the_disk_for_cloud_init_is_as_written_down() {
+        let mut definition = definition(Accelerator::Emulation);
+        definition.disks = vec![disk("vda", DiskBus::Virtio)];
+        definition.seed = Some(Seed { files: vec![("user-data".into(), Hidden::new("secret"))] });
+        let xml = domain(&definition, "qemu", Path::new("/vm/1/serial.log")).to_string();
+        let (_, last) = xml.rsplit_once("<disk ").unwrap();
+        let (seed, _) = last.split_once("    </disk>\n").unwrap();
+        assert_eq!(seed, include_str!("golden/seed.xml"));
+        assert!(!xml.contains("secret"));
     }
 
     #[test]

@@ -26,6 +26,13 @@ impl SimHost {
         self.world().domains.get(&vm).map_or(0, |domain| domain.disks.len())
     }
 
+    /// A file that cloud-init in a guest reads at its next start.
+    pub fn seed_file(&self, vm: Id<Vm>, name: &str) -> Option<String> {
+        let world = self.world();
+        let files = &world.seeds.get(&vm)?.files;
+        files.iter().find(|(file, _)| file == name).map(|(_, text)| text.reveal().to_owned())
+    }
+
     fn end_guest(&self, vm: Id<Vm>, reason: OffReason) {
         if let Some(domain) = self.world().domains.get_mut(&vm) {
             switch_off(domain, reason);
@@ -97,6 +104,10 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             });
             entry.defined = Some(definition.fingerprint());
             world.defined_disks.insert(definition.vm, definition.disks.clone());
+            match &definition.seed {
+                Some(seed) => drop(world.seeds.insert(definition.vm, seed.clone())),
+                None => drop(world.seeds.remove(&definition.vm)),
+            }
             entry.saved = saved && !entry.power.is_up();
         }
         VmStep::Start(vm) => start(world, *vm)?,
@@ -143,6 +154,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
         VmStep::Erase(vm) => {
             world.domains.remove(vm);
             world.serial.remove(vm);
+            world.seeds.remove(vm);
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent};
+use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent, Seed};
 use skerry_model::{Id, Vm};
 use skerry_network::NetworkObserved;
 use tokio::sync::{broadcast, watch};
@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub library: SimLibrary,
     /// Disks that the next start of each guest has.
     pub defined_disks: BTreeMap<Id<Vm>, Vec<DiskDefinition>>,
+    /// What cloud-init in each guest reads at its next start.
+    pub seeds: BTreeMap<Id<Vm>, Seed>,
     pub faults: FaultPlan,
     /// Counts up, so that no process id is given twice.
     pub last_pid: u32,
@@ -79,6 +81,7 @@ impl SimHost {
             disk: SimDisk::default(),
             library: SimLibrary::default(),
             defined_disks: BTreeMap::new(),
+            seeds: BTreeMap::new(),
             faults: FaultPlan::default(),
             last_pid: 1000,
             boots: 0,

@@ -189,7 +189,7 @@ pub enum ValuesVerb {
     },
 }
 
-/// How a virtual machine comes up from a disk image.
+/// How a virtual machine comes up, and what cloud-init tells its guest.
 #[derive(Debug, Default, Args)]
 pub struct Boot {
     /// Size of the disk that is made from a disk image, such as 20G; the image's own if not given
@@ -198,6 +198,21 @@ pub struct Boot {
     /// What starts it from the disk; what the image needs if not given
     #[arg(long, value_enum)]
     pub firmware: Option<Firmware>,
+    /// File with user-data for cloud-init
+    #[arg(long, value_name = "FILE")]
+    pub user_data: Option<PathBuf>,
+    /// File with a network configuration for cloud-init
+    #[arg(long, value_name = "FILE")]
+    pub network_data: Option<PathBuf>,
+    /// File with a public key that may log in, through cloud-init; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Vec<PathBuf>,
+    /// Host name that cloud-init sets; the machine's name if only other data is given
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// File with a password, or the hash of one, for the image's own account, through cloud-init
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
 }
 
 /// What starts a virtual machine from its disk.
@@ -226,7 +241,7 @@ pub enum VmVerb {
         #[arg(long, value_name = "COUNT")]
         vcpus: Option<u32>,
         #[command(flatten)]
-        boot: Boot,
+        boot: Box<Boot>,
         /// Attach a volume; may be repeated
         #[arg(long, value_name = "VOLUME")]
         disk: Vec<Name>,

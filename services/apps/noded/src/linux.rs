@@ -39,6 +39,7 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
         dirs.data.join("vm"),
         dirs.data.join("vm-memory"),
         dirs.run.clone(),
+        guest_account().map(|(_, group)| group),
     ))
     .context("the threads for libvirt cannot be started")?;
     let hypervisor = Arc::new(hypervisor);

@@ -33,6 +33,7 @@ mod user;
 mod validate;
 mod vm;
 mod vm_boot;
+mod vm_init;
 mod vm_life;
 mod volume;
 
@@ -66,6 +67,7 @@ pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserSt
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
 pub use vm::{Accelerator, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
 pub use vm_boot::VmFirmware;
+pub use vm_init::VmInit;
 pub use vm_life::{
     Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,
     VmRequest, VmRequestKind,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, Id, Invalid, Kind, Name, Port,
-    Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmFirmware, VmPower,
+    Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmFirmware, VmInit, VmPower,
     VmRequest,
 };
 
@@ -68,6 +68,9 @@ pub struct VmSpec {
     /// changed.
     #[serde(default)]
     pub firmware: Option<VmFirmware>,
+    /// What its guest learns through cloud-init; nothing if absent.
+    #[serde(default)]
+    pub init: Option<VmInit>,
     /// Volumes that it has as disks, in the order in which the guest finds them.
     #[serde(default)]
     pub disks: Vec<VmDisk>,
@@ -236,6 +239,9 @@ impl Validate for VmSpec {
         );
         Publish::validate_all(&self.publish, found);
         crate::vm_boot::validate_disk_size(self.disk_size_mib, found);
+        if let Some(init) = &self.init {
+            init.validate(found);
+        }
         VmDisk::validate_all(&self.disks, found);
     }
 }

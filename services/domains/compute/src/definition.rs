@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use skerry_model::{Accelerator, Id, Vm, VmFirmware};
 
-use crate::DiskDefinition;
+use crate::{DiskDefinition, Seed};
 
 /// A digest of a [`DomainDefinition`]: 32 hex digits, and after a `-` 16 more for disks that can come and
 /// go while the guest runs, if it has any.
@@ -76,6 +76,9 @@ pub struct DomainDefinition {
     /// Its disks. Not part of this serialization: see [`Self::fingerprint`].
     #[serde(skip)]
     pub disks: Vec<DiskDefinition>,
+    /// What cloud-init reads. Left out of the fingerprint if there is none, as it was before there could be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Seed>,
     /// Whether a reboot of the guest ends it. Left out of the fingerprint if not, as it was before it could
     /// be chosen.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

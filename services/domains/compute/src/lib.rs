@@ -7,6 +7,7 @@
 mod actions;
 mod admission;
 mod backoff;
+mod cloud_init;
 mod controller;
 mod decide;
 mod definition;
@@ -33,6 +34,7 @@ pub use actions::{actions, pending, possible, spec_after};
 pub use admission::{
     Capacity, Charge, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
 };
+pub use cloud_init::{Seed, check_yaml};
 pub use controller::{AdmissionError, FINALIZER, VmController};
 pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};

@@ -10,7 +10,7 @@ use skerry_model::{
 use skerry_store::{Store, StoreError};
 
 use crate::disks::disks_of;
-use crate::{DiskDefinition, DomainDefinition, HypervisorFacts, NicDefinition};
+use crate::{DiskDefinition, DomainDefinition, HypervisorFacts, NicDefinition, Seed};
 
 /// Something without which a machine cannot be defined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +152,7 @@ fn define(
             mac: port.spec.mac.clone(),
         },
         disks,
+        seed: Seed::of(vm),
         off_on_reboot: vm.spec.on_guest_reboot == GuestReboot::Stop,
         generation: vm.meta.generation,
     })

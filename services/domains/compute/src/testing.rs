@@ -41,9 +41,20 @@ pub fn definition(number: u128) -> DomainDefinition {
             mac: "02:00:00:00:00:01".into(),
         },
         disks: Vec::new(),
+        seed: None,
         off_on_reboot: false,
         generation: 1,
     }
+}
+
+/// The record of a machine called `web` with the id 7.
+pub fn vm_resource(spec: serde_json::Value) -> Resource<Vm> {
+    let document = serde_json::json!({"kind": "Vm", "spec": spec, "status": {}, "metadata": {
+        "id": Uuid::from_u128(7), "name": "web", "labels": {}, "generation": 1, "revision": 1,
+        "owner": "local", "phase": "present", "finalizers": [], "created": clock(),
+        "updated": clock()}});
+    let document: skerry_model::Document = serde_json::from_value(document).unwrap();
+    document.to_resource().unwrap()
 }
 
 /// The machine as the hypervisor has it.

@@ -8,8 +8,9 @@ use skerry_model::{Kind, Name};
 
 use crate::args::{NewWorkload, Restart};
 use crate::power_words::Keeping;
-use crate::shell::{Done, Shell};
+use crate::shell::{Done, Failure, Shell};
 use crate::text;
+use crate::verbs::values::content;
 use crate::verbs::wait::{Goal, wait_for};
 use crate::workload_words::{Boot, Firmware};
 
@@ -68,7 +69,7 @@ pub(super) fn vm(
     boot: &Boot,
     disks: &[Name],
     keeping: &Keeping,
-) -> Value {
+) -> Result<Value, Failure> {
     let mut spec = Map::new();
     spec.insert("image".to_owned(), json!(new.image));
     insert_some(&mut spec, "memory_mib", new.memory);
@@ -80,13 +81,32 @@ pub(super) fn vm(
         Firmware::UefiSecure => "uefi_secure",
     });
     insert_some(&mut spec, "firmware", firmware);
+    insert_some(&mut spec, "init", init(boot)?);
     if !disks.is_empty() {
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
         spec.insert("disks".to_owned(), Value::Array(disks));
     }
     keeping.add_to(&mut spec);
     common(new, &mut spec);
-    Value::Object(spec)
+    Ok(Value::Object(spec))
+}
+
+/// What cloud-init is given, if anything.
+fn init(boot: &Boot) -> Result<Option<Value>, Failure> {
+    let mut init = Map::new();
+    let files = [("user_data", &boot.user_data), ("network_data", &boot.network_data)];
+    for (key, path) in files {
+        insert_some(&mut init, key, path.as_ref().map(content).transpose()?);
+    }
+    let password = boot.password_file.as_ref().map(content).transpose()?;
+    insert_some(&mut init, "password", password.map(|text| text.trim_end().to_owned()));
+    insert_some(&mut init, "hostname", boot.hostname.clone());
+    if !boot.ssh_key.is_empty() {
+        let keys = boot.ssh_key.iter().map(|path| Ok(content(path)?.trim_end().to_owned()));
+        let keys = keys.collect::<Result<Vec<String>, Failure>>()?;
+        init.insert("ssh_keys".to_owned(), json!(keys));
+    }
+    Ok((!init.is_empty()).then_some(Value::Object(init)))
 }
 
 pub(super) async fn workload(

@@ -77,7 +77,7 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             workload::change(shell, Kind::Vm, target, action).await
         }
         VmVerb::Create { new, vcpus, boot, disk, keeping } => {
-            let spec = create::vm(&new, vcpus, &boot, &disk, &keeping);
+            let spec = create::vm(&new, vcpus, &boot, &disk, &keeping)?;
             create::workload(shell, Kind::Vm, &new, spec).await
         }
         VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, None, tail)).await,

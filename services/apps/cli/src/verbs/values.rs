@@ -29,7 +29,7 @@ pub(super) async fn run(shell: &mut Shell<'_, '_>, kind: Kind, verb: ValuesVerb)
     }
 }
 
-fn content(path: &PathBuf) -> Result<String, Failure> {
+pub(super) fn content(path: &PathBuf) -> Result<String, Failure> {
     std::fs::read_to_string(path)
         .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }

@@ -7,6 +7,7 @@ mod accounts;
 mod caller;
 mod draft;
 mod fetches;
+mod guest_data;
 mod images;
 mod jobs;
 mod logs;

@@ -43,6 +43,7 @@ pub fn shown(document: &Document) -> Result<Json, Refusal> {
         Kind::Session => "secret_hash",
         Kind::Secret => return text(&without_values(document)),
         Kind::Registry => "password",
+        Kind::Vm => return text(&without_init_secrets(document)),
         _ => return text(document),
     };
     let mut copy = document.clone();
@@ -50,6 +51,21 @@ pub fn shown(document: &Document) -> Result<Json, Refusal> {
         spec.remove(secret);
     }
     text(&copy)
+}
+
+/// A virtual machine without what goes in for cloud-init and never comes out.
+fn without_init_secrets(document: &Document) -> Document {
+    let mut copy = document.clone();
+    hide_init(&mut copy.spec);
+    copy
+}
+
+/// Takes out of the spec of a virtual machine what is not shown.
+pub fn hide_init(spec: &mut Value) {
+    if let Some(Value::Object(init)) = spec.get_mut("init") {
+        init.remove("user_data");
+        init.remove("password");
+    }
 }
 
 /// A secret with its keys in place of what it holds.

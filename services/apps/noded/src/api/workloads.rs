@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use super::draft::{Draft, typed};
+use super::guest_data;
 use super::read::{find, shown};
 use super::refuse::{found, internal, not_found, store, wrong_field};
 use super::roots::boot_from_image;
@@ -40,6 +41,7 @@ pub fn draw_id<K: ResourceKind>(node: &Node) -> Id<K> {
 pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
     let mut spec: VmSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
+    guest_data::ready(&mut spec, None).await?;
     spec.request = None;
     if !matches!(spec.power, VmPower::Running | VmPower::Stopped) {
         return Err(wrong_field("spec.power", "must be running or stopped when it is made"));
@@ -106,6 +108,7 @@ pub async fn change_vm(
     let before: Resource<Vm> = resource(present)?;
     let mut spec: VmSpec = typed(spec, "spec")?;
     check(&spec)?;
+    guest_data::ready(&mut spec, before.spec.init.as_ref()).await?;
     fixed("spec.image", &before.spec.image, &spec.image)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
     if spec.firmware != before.spec.firmware {

@@ -14,7 +14,7 @@ use super::accounts::{self, AccountDraft};
 use super::caller::Caller;
 use super::draft::{Draft, merge, read_json, typed};
 use super::images;
-use super::read::{find, shown};
+use super::read::{find, hide_init, shown};
 use super::refuse::{found, store};
 use super::{registries, storage, workloads};
 use crate::node::Node;
@@ -124,6 +124,9 @@ pub async fn patch(
 /// The spec as a caller sees it, so that a patch starts from there.
 fn shown_spec(document: &Document) -> Value {
     let mut spec = document.spec.clone();
+    if document.kind == Kind::Vm {
+        hide_init(&mut spec);
+    }
     if let Value::Object(fields) = &mut spec {
         match document.kind {
             Kind::User => drop(fields.remove("password_hash")),
@@ -384,6 +387,9 @@ fn dry_answer(node: &Node, kind: Kind, document: &Json) -> Result<Answer, Refusa
         return Err(Refusal::new(RefusalClass::Conflict, detail));
     }
     let mut value = read_json(document)?;
+    if let Some(spec) = value.get_mut("spec").filter(|_| kind == Kind::Vm) {
+        hide_init(spec);
+    }
     if let Some(Value::Object(spec)) = value.get_mut("spec") {
         match kind {
             Kind::User | Kind::Registry => drop(spec.remove("password")),

@@ -12,8 +12,8 @@ interface Props {
 }
 
 /** The images that a kind of workload can start from, usable ones only. */
-export function usableImages(images: Image[], format: ImageSpec["format"]): Image[] {
-  return images.filter((image) => image.spec.format === format && image.status?.state === "available");
+export function usableImages(images: Image[], ...formats: ImageSpec["format"][]): Image[] {
+  return images.filter((image) => formats.includes(image.spec.format) && image.status?.state === "available");
 }
 
 export function ImageSelect({ images, value, fault, onValue }: Props) {

@@ -27,7 +27,7 @@ export function Vms() {
 }
 
 function VmForm({ onClose }: { onClose: () => void }) {
-  const images = usableImages(useNode().images, "kernel_initrd");
+  const images = usableImages(useNode().images, "kernel_initrd", "qcow2", "raw");
   // One image leaves nothing to choose.
   const only = images.length === 1 ? images[0] : undefined;
   const [draft, setDraft] = useState<VmDraft>({ ...newVm, image: only?.metadata.name ?? "" });
