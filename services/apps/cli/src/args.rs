@@ -77,9 +77,9 @@ pub struct Global {
 pub enum Verb {
     /// Take possession of a new node: sets the first administrator
     Claim {
-        /// The code that the node's console shows
+        /// The code that the node's console shows; asked for if it is not given
         #[arg(long)]
-        code: String,
+        code: Option<String>,
         /// The first administrator
         #[command(flatten)]
         account: Account,

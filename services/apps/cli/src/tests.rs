@@ -258,6 +258,23 @@ async fn a_session_is_kept_and_forgotten() {
 }
 
 #[tokio::test]
+async fn a_claim_code_is_asked_for() {
+    let session = Answer::Session {
+        token: "secret".to_owned(),
+        username: "admin".to_owned(),
+        role: Role::Admin,
+        expires_in_s: None,
+    };
+    let node = Scripted::answers([session]);
+    assert_eq!(at(&node, "claim", &[" ABCD-EFGH", "pw", "pw"]).await.0, exit::DONE);
+    let requests = node.requests.lock().unwrap();
+    let Some(Request::Claim { code, .. }) = requests.first() else { panic!("{requests:?}") };
+    assert_eq!(code, "ABCD-EFGH");
+    drop(requests);
+    assert_eq!(at(&node, "claim", &[]).await.0, exit::USAGE, "nobody to ask");
+}
+
+#[tokio::test]
 async fn passwords_that_differ_are_not_sent() {
     let node = Scripted::default();
     assert_eq!(at(&node, "claim --code A", &["one", "two"]).await.0, exit::USAGE);

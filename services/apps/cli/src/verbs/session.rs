@@ -9,7 +9,15 @@ use crate::transport::Session;
 /// What the node's rate limit knows this program as.
 const ORIGIN: &str = "cli";
 
-pub(super) async fn claim(shell: &mut Shell<'_, '_>, code: String, account: Account) -> Done {
+pub(super) async fn claim(
+    shell: &mut Shell<'_, '_>,
+    code: Option<String>,
+    account: Account,
+) -> Done {
+    let code = match code {
+        Some(code) => code,
+        None => claim_code(shell)?,
+    };
     let password = password(shell, &account, true)?;
     let username = account.username;
     let origin = ORIGIN.to_owned();
@@ -41,6 +49,13 @@ pub(super) async fn logout(shell: &mut Shell<'_, '_>) -> Done {
     shell.transport.forget().map_err(Failure::Outcome)?;
     answer?;
     shell.say("Logged out.")
+}
+
+fn claim_code(shell: &Shell<'_, '_>) -> Result<String, Failure> {
+    let code = shell.io.asker.line("Claim code, as the node's console shows it: ")?;
+    code.map(|code| code.trim().to_owned()).filter(|code| !code.is_empty()).ok_or_else(|| {
+        Failure::Usage("which code does the node's console show? Pass it with --code".to_owned())
+    })
 }
 
 /// The password: from standard input, or asked for; twice if it is a new one.
