@@ -88,6 +88,8 @@ impl RunningNode {
             guests: port(),
             images: port(),
             blobs: Arc::new(SimBlobs::new(host.clone(), &dirs.data)),
+            consoles: port(),
+            access: port(),
         };
         let config = Config::parse("schema = 1", Path::new("node.toml"))?;
         let socket = dirs.socket();

@@ -4,6 +4,7 @@
 //! condition, with a limit that only says when to give up.
 
 mod claimed;
+mod socket;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 pub use skerry_scenarios_tests::eventually;
+pub use socket::Socket;
 use xtask::paths::Paths;
 use xtask::qemu::{Machine, Vm};
 

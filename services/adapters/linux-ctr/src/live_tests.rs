@@ -22,10 +22,14 @@ use tokio::process::{Child, Command};
 use super::*;
 use crate::testing::{Layer, OciArchive, sha256};
 
+#[path = "exec_live_tests.rs"]
+mod exec;
+
 /// Starts crun as a child and mounts by system call.
 #[derive(Default)]
 struct Direct {
     children: Mutex<HashMap<String, Held>>,
+    programs: Mutex<HashMap<String, Arc<Mutex<Child>>>>,
 }
 
 struct Held {

@@ -9,6 +9,7 @@
 //! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
 //! <run>/pod-volumes/<pod>/<volume>/     files, and folders in memory
 //! <run>/crun/                           crun's own records
+//! <run>/exec/                           what people run in containers: words and sockets, while they start
 //! ```
 //!
 //! `made` is written last and removed first: a folder without it is half made.
@@ -114,6 +115,11 @@ impl Places {
     /// crun's own records.
     pub fn crun_state(&self) -> PathBuf {
         self.run.join("crun")
+    }
+
+    /// What people run in containers: words and sockets. Short, since a socket's path may not be long.
+    pub fn programs(&self) -> PathBuf {
+        self.run.join("exec")
     }
 
     /// crun's own record of a container.

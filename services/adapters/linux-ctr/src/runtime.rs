@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use skerry_containers::{
-    Answer, ContainerDesired, ContainerObserved, ContainerRuntime, ImageArchive, LogLines,
-    LogRequest, Part, PodObserved, PodStep, Question, RuntimeError, RuntimeEvent, RuntimeFault,
-    VolumeContent, VolumeDesired,
+    Answer, ContainerAccess, ContainerDesired, ContainerObserved, ContainerRuntime, ExecRequest,
+    ExecSession, ImageArchive, LogLines, LogRequest, Part, PodObserved, PodStep, Question, Run,
+    RuntimeError, RuntimeEvent, RuntimeFault, VolumeContent, VolumeDesired,
 };
 use skerry_linux_host::systemd::Systemd;
 use skerry_model::{Id, Name, Pod};
@@ -21,9 +21,11 @@ use tracing::warn;
 
 use crate::blobs::BlobStore;
 use crate::bundle::{BundleError, etc_files, spec};
+use crate::exec::Executor;
 use crate::images::{ImageError, ImageLibrary, ImageRecord};
 use crate::observe::run_of;
 use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
+use crate::programs::Programs;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
@@ -35,6 +37,7 @@ const MAX_OPTIONS: usize = 4000;
 /// Containers of this machine.
 pub struct LinuxContainers {
     inner: Arc<Inner>,
+    executor: Arc<Executor>,
     events: broadcast::Sender<RuntimeEvent>,
     _listener: AbortOnDropHandle<()>,
 }
@@ -55,11 +58,19 @@ impl LinuxContainers {
     }
 
     /// Containers under another supervisor.
-    pub fn with_supervisor(
+    pub fn with_supervisor<S: Supervisor + Programs>(
         places: Places,
         blobs: BlobStore,
-        supervisor: Arc<dyn Supervisor>,
+        supervisor: Arc<S>,
     ) -> Self {
+        let executor = Arc::new(Executor::new(places.clone(), supervisor.clone()));
+        let sweeper = Arc::clone(&executor);
+        tokio::spawn(async move {
+            // Tried again before the first program of this run.
+            if let Err(error) = sweeper.sweep().await {
+                warn!(error = %error.chain(), "programs of an earlier run are not ended yet");
+            }
+        });
         let inner = Arc::new(Inner {
             places,
             blobs,
@@ -69,7 +80,7 @@ impl LinuxContainers {
         });
         let events = broadcast::channel(256).0;
         let listener = tokio::spawn(listen(inner.clone(), events.clone()));
-        Self { inner, events, _listener: AbortOnDropHandle::new(listener) }
+        Self { inner, executor, events, _listener: AbortOnDropHandle::new(listener) }
     }
 }
 
@@ -131,6 +142,21 @@ impl ContainerRuntime for LinuxContainers {
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.events.subscribe()
+    }
+}
+
+#[async_trait]
+impl ContainerAccess for LinuxContainers {
+    async fn exec(&self, request: ExecRequest) -> Result<ExecSession, RuntimeError> {
+        let (pod, name) = (request.pod, &request.container);
+        let observed = self.inner.observe(pod).await?;
+        match observed.container(name).run {
+            Run::Running { pid: Some(_), .. } => self.executor.exec(request).await,
+            _ => {
+                let message = format!("container `{name}` does not run: start the pod first");
+                Err(RuntimeError::new(RuntimeFault::Refused, message))
+            }
+        }
     }
 }
 
@@ -395,7 +421,7 @@ impl Inner {
     }
 }
 
-fn io_failed(what: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {
+pub(crate) fn io_failed(what: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {
     move |source| {
         let fault = match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {

@@ -46,6 +46,11 @@ impl Places {
         self.folder(vm).join("serial.log")
     }
 
+    /// The socket of the serial line. As long as the folder's path is short enough for one (107 bytes in all).
+    pub fn serial_socket(&self, vm: Id<Vm>) -> PathBuf {
+        self.folder(vm).join("serial.sock")
+    }
+
     /// Makes a machine's folder if it is not there. Guests' account reaches what it knows in there, and
     /// cannot list it.
     pub fn make(&self, vm: Id<Vm>) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! that does not carry our label.
 
 mod calls;
+mod consoles;
 mod disks;
 mod failure;
 mod files;

@@ -129,7 +129,9 @@ impl Libvirt {
     async fn define(&self, definition: &DomainDefinition) -> Result<(), HypervisorError> {
         let vm = definition.vm;
         let log = self.places.serial_log(vm);
-        let text = xml::domain(definition, self.kind(definition.accelerator), &log).to_string();
+        let socket = self.places.serial_socket(vm);
+        let serial = xml::Serial { log: &log, socket: &socket };
+        let text = xml::domain(definition, self.kind(definition.accelerator), serial).to_string();
         self.make_folder(vm).await?;
         self.put_seed(vm, definition.seed.clone()).await?;
         let define = move |connection: &_| calls::define(connection, vm, &text);
@@ -170,6 +172,11 @@ impl Libvirt {
         work: impl Fn(&virt::connect::Connect) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, HypervisorError> {
         self.change.call(name, Some(vm), deadline, work).await
+    }
+
+    /// Where its files are.
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
     }
 
     async fn make_folder(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {

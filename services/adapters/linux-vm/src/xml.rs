@@ -103,9 +103,18 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// Where the serial line is kept and reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Serial<'p> {
+    /// What the guest writes.
+    pub log: &'p Path,
+    /// QEMU listens here for one who types and watches.
+    pub socket: &'p Path,
+}
+
 /// The domain as libvirt is to have it. `kind` is `qemu` or `kvm`, or `test` for libvirt's test driver,
 /// which knows fewer devices.
-pub fn domain(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Element {
+pub fn domain(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Element {
     let mut root = Element::new("domain")
         .attribute("type", kind)
         .child(Element::new("name").text(DomainDefinition::domain_name(definition.vm)))
@@ -114,7 +123,7 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> E
         .child(Element::new("metadata").child(label::element(definition)))
         .child(Element::new("memory").attribute("unit", "MiB").text(definition.memory_mib))
         .child(Element::new("vcpu").text(definition.vcpus))
-        .child(boot(definition, serial_log))
+        .child(boot(definition, serial.log))
         .child(features(definition, kind));
     if definition.accelerator == Accelerator::Kvm && kind == "kvm" {
         // What emulation offers by default is the least a guest can need, and the fastest to emulate.
@@ -129,7 +138,7 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> E
             "restart"
         }))
         .child(Element::new("on_crash").text("destroy"))
-        .child(devices(definition, kind, serial_log))
+        .child(devices(definition, kind, serial))
 }
 
 /// The domain type for what runs guests.
@@ -176,12 +185,13 @@ fn features(definition: &DomainDefinition, kind: &str) -> Element {
     }
 }
 
-fn devices(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Element {
+fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Element {
+    let Serial { log, socket } = serial;
+    let source = Element::new("source").attribute("mode", "bind");
     let serial = Element::new("serial")
-        .attribute("type", "pty")
-        .child(
-            Element::new("log").attribute("file", serial_log.display()).attribute("append", "on"),
-        )
+        .attribute("type", "unix")
+        .child(source.attribute("path", socket.display()))
+        .child(Element::new("log").attribute("file", log.display()).attribute("append", "on"))
         .child(Element::new("target").attribute("type", "isa-serial").attribute("port", 0));
     let rng = Element::new("rng")
         .attribute("model", "virtio")
@@ -197,7 +207,7 @@ fn devices(definition: &DomainDefinition, kind: &str, serial_log: &Path) -> Elem
         devices = devices.child(disk_element(disk));
     }
     if definition.seed.is_some() {
-        devices = devices.child(disk_element(&seed_disk(definition, serial_log)));
+        devices = devices.child(disk_element(&seed_disk(definition, log)));
     }
     if definition.disks.iter().any(|disk| disk.bus == DiskBus::Scsi) {
         let scsi = Element::new("controller").attribute("type", "scsi");
@@ -334,7 +344,8 @@ mod tests {
     fn text(accelerator: Accelerator) -> String {
         let log =
             Path::new("/var/lib/skerry/data/vm/0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c/serial.log");
-        domain(&definition(accelerator), kind_of(accelerator), log).to_string()
+        let serial = Serial { log, socket: &log.with_extension("sock") };
+        domain(&definition(accelerator), kind_of(accelerator), serial).to_string()
     }
 
     #[test]
@@ -369,7 +380,8 @@ mod tests {
             definition.firmware = Some(firmware);
             definition.disks =
                 vec![DiskDefinition { boot: Some(1), ..disk("vda", DiskBus::Virtio) }];
-            let xml = domain(&definition, "qemu", Path::new("/vm/1/serial.log")).to_string();
+            let log = Path::new("/vm/1/serial.log");
+            let xml = domain(&definition, "qemu", Serial { log, socket: log }).to_string();
             assert!(xml.contains("<boot order=\"1\"/>"), "{xml}");
             let (_, os) = xml.split_once("  <os>\n").unwrap();
             let (os, rest) = os.split_once("  </os>\n").unwrap();
@@ -389,7 +401,12 @@ mod tests {
             DiskDefinition { read_only: true, ..disk("sda", DiskBus::Scsi) },
             DiskDefinition { kind: DiskKind::Cdrom, format: "raw", ..disk("sdb", DiskBus::Sata) },
         ];
-        let xml = domain(&definition, "qemu", Path::new("/log")).to_string();
+        let xml = domain(
+            &definition,
+            "qemu",
+            Serial { log: Path::new("/log"), socket: Path::new("/sock") },
+        )
+        .to_string();
         let elements: String = xml
             .split_inclusive("</disk>\n")
             .filter_map(|part| part.split_once("<disk ").map(|(_, disk)| format!("<disk {disk}")))
@@ -404,7 +421,8 @@ mod tests {
         let mut definition = definition(Accelerator::Emulation);
         definition.disks = vec![disk("vda", DiskBus::Virtio)];
         definition.seed = Some(Seed { files: vec![("user-data".into(), Hidden::new("secret"))] });
-        let xml = domain(&definition, "qemu", Path::new("/vm/1/serial.log")).to_string();
+        let log = Path::new("/vm/1/serial.log");
+        let xml = domain(&definition, "qemu", Serial { log, socket: log }).to_string();
         let (_, last) = xml.rsplit_once("<disk ").unwrap();
         let (seed, _) = last.split_once("    </disk>\n").unwrap();
         assert_eq!(seed, include_str!("golden/seed.xml"));
@@ -415,7 +433,8 @@ mod tests {
     fn no_value_can_become_markup() {
         let mut definition = definition(Accelerator::Emulation);
         definition.arguments = "a='1' </cmdline><devices/> & \"x\" \u{0}\u{1}".into();
-        let xml = domain(&definition, "qemu", Path::new("/a&b/<c>")).to_string();
+        let path = Path::new("/a&b/<c>");
+        let xml = domain(&definition, "qemu", Serial { log: path, socket: path }).to_string();
         let document = Document::parse(&xml).unwrap();
         let cmdline = document.descendants().find(|n| n.has_tag_name("cmdline")).unwrap();
         assert_eq!(cmdline.text().unwrap(), "a='1' </cmdline><devices/> & \"x\"   ");

@@ -44,6 +44,12 @@ impl SimContainers {
         containers.filter(|c| matches!(c.run, Run::Running { .. })).count()
     }
 
+    /// Whether a container runs.
+    pub(crate) fn run(&self, pod: Id<Pod>, name: &Name) -> Run {
+        let found = self.pods.get(&pod).and_then(|pod| pod.containers.get(name));
+        found.map_or(Run::Absent, |container| container.run.clone())
+    }
+
     fn container(&mut self, pod: Id<Pod>, name: &Name) -> &mut ContainerObserved {
         let pod = self.pods.entry(pod).or_default();
         pod.folders = true;

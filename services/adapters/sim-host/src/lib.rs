@@ -4,7 +4,9 @@
 //! fail a step, to answer slowly, or to lose power. Time is tokio's, so tests pause it. It touches nothing
 //! outside the process, and it decides nothing: what the rules want, it does.
 
+mod access;
 mod blobs;
+mod consoles;
 mod containers;
 mod faults;
 mod host;

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub defined_disks: BTreeMap<Id<Vm>, Vec<DiskDefinition>>,
     /// What cloud-init in each guest reads at its next start.
     pub seeds: BTreeMap<Id<Vm>, Seed>,
+    /// Programs of people that run in containers.
+    pub programs: usize,
     pub faults: FaultPlan,
     /// Counts up, so that no process id is given twice.
     pub last_pid: u32,
@@ -82,6 +84,7 @@ impl SimHost {
             library: SimLibrary::default(),
             defined_disks: BTreeMap::new(),
             seeds: BTreeMap::new(),
+            programs: 0,
             faults: FaultPlan::default(),
             last_pid: 1000,
             boots: 0,

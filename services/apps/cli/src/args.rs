@@ -10,7 +10,9 @@ use skerry_model::{Kind, Name};
 pub use crate::image_words::{ImageVerb, NewImage, RegistryVerb};
 use crate::storage_words::{SnapshotVerb, VolumeVerb};
 use crate::workload_words::pair;
-pub use crate::workload_words::{NewWorkload, PodVerb, Restart, ValuesVerb, VmVerb, WorkloadVerb};
+pub use crate::workload_words::{
+    ExecTarget, NewWorkload, PodVerb, Restart, ValuesVerb, VmVerb, WorkloadVerb,
+};
 
 /// Printed after the help text.
 const AFTER_HELP: &str = "\
@@ -26,7 +28,8 @@ Exit codes:
   3  the node could not be reached
   4  not logged in, not allowed, or the node's certificate is not the known one
   5  the time given by --timeout ran out before what was waited for happened
-  130  interrupted with Ctrl-C";
+  130  interrupted with Ctrl-C
+`skerry exec` ends with the code of the program that it ran.";
 
 /// Runs and looks after the workloads of a Skerry node.
 #[derive(Debug, Parser)]
@@ -152,6 +155,12 @@ pub enum Verb {
     /// Local accounts
     #[command(subcommand)]
     User(ReadVerb),
+    /// Run a program in a container of a pod; its exit code becomes this program's
+    Exec {
+        /// Where and what
+        #[command(flatten)]
+        target: ExecTarget,
+    },
     /// Why a resource is as it is: plan, last error, what it waits for
     Explain {
         /// Kind, such as vm
@@ -371,6 +380,7 @@ mod tests {
             "skerry --json pod list",
             "skerry pod create x -i tiny -- /bin/start -v",
             "skerry vm stop m --force",
+            "skerry vm console m",
             "skerry pod logs web --follow --tail 5",
             "skerry node power-off --yes",
             "skerry volume create d --size 20G --wait",
@@ -383,6 +393,7 @@ mod tests {
             "skerry vm delete m --delete-volumes",
             "skerry volume attach d m --read-only",
             "skerry volume detach d",
+            "skerry exec web -it -c main -- /bin/sh -l",
             "skerry explain vm m",
             "skerry watch vms pod",
             "skerry job abort import --wait",

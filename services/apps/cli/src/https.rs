@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, Upgraded, Url};
 use serde_json::{Value, json};
 use skerry_ipc::{
     Action, Answer, Json, ListQuery, LogQuery, PowerAction, Refusal, RefusalClass, Request,
@@ -17,7 +17,8 @@ use crate::fingerprint::Fingerprint;
 use crate::nodes::Nodes;
 use crate::pin::Pin;
 use crate::respond::{Event, Events, Lines, Shape, answer, refusal};
-use crate::transport::{CallError, Items, Session, Transport, UploadStep};
+use crate::socket;
+use crate::transport::{CallError, Items, Session, Transport, TwoWay, UploadStep};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -136,14 +137,21 @@ impl Https {
         Ok(url)
     }
 
+    /// A request on behalf of whoever is logged in.
+    fn start(&self, call: &Call) -> Result<RequestBuilder, CallError> {
+        let request = self.client.request(call.method.clone(), self.url(call)?);
+        let token = self.token.lock().ok().and_then(|token| token.clone());
+        Ok(match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
     /// Sends a call; a good answer comes back unread, a refusal as error.
     async fn send(&self, call: Call, limit: Option<Duration>) -> Result<Response, CallError> {
-        let mut request = self.client.request(call.method.clone(), self.url(&call)?);
+        let mut request = self.start(&call)?;
         if let Some(limit) = limit {
             request = request.timeout(limit);
-        }
-        if let Some(token) = self.token.lock().ok().and_then(|token| token.clone()) {
-            request = request.bearer_auth(token);
         }
         if let Some(revision) = call.if_revision {
             request = request.header("if-match", format!("\"{revision}\""));
@@ -159,11 +167,35 @@ impl Https {
         if response.status().is_success() {
             return Ok(response);
         }
+        Err(self.refused(response).await)
+    }
+
+    /// Opens a WebSocket (RFC 6455 4.1).
+    async fn upgrade(&self, call: Call) -> Result<Upgraded, CallError> {
+        let (key, expected) = socket::handshake();
+        let request = self.start(&call)?;
+        let request = request
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "skerry.terminal")
+            .header("sec-websocket-key", key);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let accepted = response.headers().get("sec-websocket-accept");
+        let right = accepted.is_some_and(|answer| answer.as_bytes() == expected.as_bytes());
+        match response.status().as_u16() {
+            101 if right => response.upgrade().await.map_err(|error| self.unreachable(&error)),
+            101 => Err(self.odd("its WebSocket handshake is wrong".to_owned())),
+            _ => Err(self.refused(response).await),
+        }
+    }
+
+    async fn refused(&self, response: Response) -> CallError {
         let status = response.status().as_u16();
         let retry =
             response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
         let body = self.body(response).await.unwrap_or_default();
-        Err(refusal(status, retry, &body).into())
+        refusal(status, retry, &body).into()
     }
 
     async fn body(&self, response: Response) -> Result<Vec<u8>, CallError> {
@@ -267,7 +299,9 @@ fn call(request: Request) -> Result<Call, CallError> {
             };
             Call::post(&["node", "actions", name], json!({}), Shape::Nothing)
         }
-        Request::Watch { .. } | Request::Log(_) => return Err(unsupported("this is a stream")),
+        Request::Watch { .. } | Request::Log(_) | Request::Exec(_) | Request::Serial { .. } => {
+            return Err(unsupported("this is a stream"));
+        }
         Request::Export
         | Request::Graph
         | Request::ServerIdentity
@@ -423,6 +457,14 @@ impl Transport for Https {
         let response = self.send(upload_call(step), Some(limit)).await?;
         let body = self.body(response).await?;
         serde_json::from_slice(&body).map_err(|error| self.odd(error.to_string()))
+    }
+
+    async fn open_two_way(&self, request: Request) -> Result<TwoWay, CallError> {
+        let Some((path, query)) = socket::place(request) else {
+            return Err(CallError::Unsupported { detail: "this is no two-way stream".to_owned() });
+        };
+        let call = Call { path, query, ..Call::get(&[], Shape::Nothing) };
+        Ok(socket::two_way(self.upgrade(call).await?, self.node()).await)
     }
 
     async fn health(&self) -> Result<Value, CallError> {

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::keyboard::Keyboard;
+
 /// Answers questions of a verb: a person at a terminal, or nobody.
 pub trait Asker: Send + Sync {
     /// A line that may be seen. `None` if there is nobody to ask.
@@ -10,6 +12,8 @@ pub trait Asker: Send + Sync {
     fn secret(&self, prompt: &str) -> io::Result<Option<String>>;
     /// The next line of standard input, for passwords that a program passes on.
     fn input(&self) -> io::Result<Option<String>>;
+    /// All that is typed from now on; `raw` for a terminal that passes on every key. `None` if there is none.
+    fn keyboard(&self, raw: bool) -> io::Result<Option<Keyboard>>;
 }
 
 /// Nobody: a verb that would ask says instead what to give.
@@ -23,6 +27,9 @@ impl Asker for Nobody {
         Ok(None)
     }
     fn input(&self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+    fn keyboard(&self, _raw: bool) -> io::Result<Option<Keyboard>> {
         Ok(None)
     }
 }

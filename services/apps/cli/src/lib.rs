@@ -11,6 +11,7 @@ mod fingerprint;
 mod https;
 mod image_words;
 mod io;
+mod keyboard;
 mod kubernetes;
 mod local;
 mod nodes;
@@ -18,6 +19,7 @@ mod pin;
 mod power_words;
 mod respond;
 mod shell;
+mod socket;
 mod storage_words;
 mod terminal;
 mod text;
@@ -34,12 +36,13 @@ pub use choose::choose;
 pub use fingerprint::Fingerprint;
 pub use https::Https;
 pub use io::{Asker, Io, Nobody};
+pub use keyboard::{Key, Keyboard};
 pub use local::{BUILD, Local, SOCKET};
 pub use nodes::{KnownNode, Nodes, NodesError};
 pub use shell::Failure;
 pub use terminal::Terminal;
 pub use text::{clean, duration, size, table};
-pub use transport::{CallError, Items, Nowhere, Session, Transport};
+pub use transport::{CallError, InputSink, Items, Nowhere, Session, Transport, TwoWay};
 
 /// Reads words (without the program's name). The error is the text to print and the exit code.
 pub fn parse(words: &[String]) -> Result<Arguments, (String, u8)> {
@@ -84,7 +87,7 @@ pub async fn run_parsed(arguments: Arguments, transport: &dyn Transport, io: &mu
 /// Tells why a verb was not done; returns the exit code.
 pub fn complain(io: &mut Io<'_>, json: bool, failure: &Failure) -> u8 {
     let code = failure.exit_code();
-    if code != exit::DONE {
+    if code != exit::DONE && !matches!(failure, Failure::Ended(_)) {
         let text = if json { complaint_json(failure) } else { complaint(failure) };
         // If even the error output is gone, the exit code has to do.
         let _ = io.err.write_all(text.as_bytes());

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use skerry_ipc::{Answer, Auth, Client, Refusal, RefusalClass, Request};
+use skerry_ipc::{Answer, Auth, Client, Input, Refusal, RefusalClass, Request, TwoWayInput};
 
 use crate::nodes::Nodes;
-use crate::transport::{CallError, Items, Session, Transport};
+use crate::transport::{CallError, InputSink, Items, Session, Transport, TwoWay};
 
 /// Where the node's service listens.
 pub const SOCKET: &str = "/run/skerry/noded.sock";
@@ -85,6 +85,26 @@ impl Local {
     }
 }
 
+fn failed(node: &str, error: skerry_ipc::CallError) -> CallError {
+    match error {
+        skerry_ipc::CallError::Refused(refusal) => CallError::Refused(refusal),
+        other => CallError::Unreachable { node: node.to_owned(), detail: other.to_string() },
+    }
+}
+
+/// The way into a two-way stream over the socket.
+struct Sender {
+    input: TwoWayInput,
+    node: String,
+}
+
+#[async_trait]
+impl InputSink for Sender {
+    async fn send(&self, input: Input) -> Result<(), CallError> {
+        self.input.send(input).await.map_err(|error| failed(&self.node, error))
+    }
+}
+
 #[async_trait]
 impl Transport for Local {
     async fn call(&self, request: Request) -> Result<Answer, CallError> {
@@ -96,12 +116,20 @@ impl Transport for Local {
         let auth = self.auth(&request);
         let items = self.client().await?.open(auth, request).await;
         let node = self.node();
-        let failed = move |error| match error {
-            skerry_ipc::CallError::Refused(refusal) => CallError::Refused(refusal),
-            other => CallError::Unreachable { node: node.clone(), detail: other.to_string() },
-        };
-        let items = items.map_err(&failed)?;
-        Ok(items.map(move |item| item.map_err(&failed)).boxed())
+        let items = items.map_err(|error| failed(&node, error))?;
+        Ok(items.map(move |item| item.map_err(|error| failed(&node, error))).boxed())
+    }
+
+    async fn open_two_way(&self, request: Request) -> Result<TwoWay, CallError> {
+        let auth = self.auth(&request);
+        let opened = self.client().await?.open_two_way(auth, request).await;
+        let (input, items) = opened.map_err(|error| self.failed(error))?;
+        let node = self.node();
+        let items = items.map({
+            let node = node.clone();
+            move |item| item.map_err(|error| failed(&node, error))
+        });
+        Ok(TwoWay { input: Box::new(Sender { input, node }), items: items.boxed() })
     }
 
     async fn health(&self) -> Result<serde_json::Value, CallError> {

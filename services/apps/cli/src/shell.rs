@@ -29,6 +29,9 @@ pub enum Failure {
     /// What was waited for did not happen in time.
     #[error("{0}")]
     TimedOut(String),
+    /// A program that was run elsewhere ended with this code, and has said itself what it had to say.
+    #[error("the program ended with code {0}")]
+    Ended(u8),
 }
 
 impl Failure {
@@ -41,6 +44,7 @@ impl Failure {
             Self::Output(_) | Self::Outcome(_) => crate::exit::REFUSED,
             Self::Usage(_) => crate::exit::USAGE,
             Self::TimedOut(_) => crate::exit::TIMED_OUT,
+            Self::Ended(code) => *code,
         }
     }
 
@@ -102,6 +106,7 @@ impl Shell<'_, '_> {
             Answer::Text(_) => "text",
             Answer::Bytes(_) => "bytes",
             Answer::Stream => "a stream",
+            Answer::TwoWay => "a two-way stream",
         };
         let detail = format!("expected {wanted}, got {found}");
         CallError::Protocol { node: self.transport.node(), detail }.into()
@@ -142,6 +147,8 @@ impl Shell<'_, '_> {
                 let document = self.parse(&document.0)?;
                 self.change(*revision, *kind, &document, *removed)?;
             }
+            // Of two-way streams only, which have a verb of their own.
+            StreamItem::Output { .. } | StreamItem::Exit(_) => {}
         }
         Ok(self.io.out.flush()?)
     }

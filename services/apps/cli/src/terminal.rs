@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::io::Asker;
+use crate::keyboard::Keyboard;
 
 /// The terminal that this program was started from, even if its input and output go elsewhere.
 pub struct Terminal;
@@ -50,5 +51,9 @@ impl Asker for Terminal {
 
     fn input(&self) -> io::Result<Option<String>> {
         read_line(&mut io::stdin().lock())
+    }
+
+    fn keyboard(&self, raw: bool) -> io::Result<Option<Keyboard>> {
+        Keyboard::standard(raw)
     }
 }

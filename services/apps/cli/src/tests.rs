@@ -1,12 +1,14 @@
 //! Whole lines of words against a node made of answers.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use skerry_ipc::{Action, Answer, Json, Refusal, RefusalClass, Request, StreamItem};
+use skerry_ipc::{
+    Action, Answer, Channel, ExecQuery, Input, Json, Refusal, RefusalClass, Request, StreamItem,
+};
 use skerry_model::{Kind, Role, Violation};
 
 use super::*;
@@ -18,6 +20,18 @@ struct Scripted {
     streams: Mutex<VecDeque<Vec<StreamItem>>>,
     requests: Mutex<Vec<Request>>,
     token: Mutex<Option<String>>,
+    inputs: Arc<Mutex<Vec<Input>>>,
+}
+
+/// Keeps what is sent.
+struct Kept(Arc<Mutex<Vec<Input>>>);
+
+#[async_trait]
+impl InputSink for Kept {
+    async fn send(&self, input: Input) -> Result<(), CallError> {
+        self.0.lock().unwrap().push(input);
+        Ok(())
+    }
 }
 
 impl Scripted {
@@ -53,6 +67,12 @@ impl Transport for Scripted {
         self.requests.lock().unwrap().push(request);
         let items = self.streams.lock().unwrap().pop_front().unwrap_or_default();
         Ok(futures::stream::iter(items.into_iter().map(Ok)).boxed())
+    }
+    async fn open_two_way(&self, request: Request) -> Result<TwoWay, CallError> {
+        self.requests.lock().unwrap().push(request);
+        let items = self.streams.lock().unwrap().pop_front().unwrap_or_default();
+        let items = futures::stream::iter(items.into_iter().map(Ok)).boxed();
+        Ok(TwoWay { input: Box::new(Kept(Arc::clone(&self.inputs))), items })
     }
     async fn health(&self) -> Result<Value, CallError> {
         Ok(
@@ -90,6 +110,16 @@ impl Asker for Words {
     }
     fn input(&self) -> std::io::Result<Option<String>> {
         self.next()
+    }
+    fn keyboard(&self, raw: bool) -> std::io::Result<Option<Keyboard>> {
+        if raw {
+            return Ok(None);
+        }
+        let (sender, receiver) = tokio::sync::mpsc::channel(16);
+        for word in std::mem::take(&mut *self.0.lock().unwrap()) {
+            sender.try_send(word.as_bytes().to_vec()).unwrap();
+        }
+        Ok(Some(Keyboard::of(receiver)))
     }
 }
 
@@ -346,4 +376,67 @@ async fn the_status_needs_no_login() {
     let (code, out, _) = at(&Scripted::default(), "status", &[]).await;
     assert_eq!(code, exit::DONE);
     assert!(out.starts_with("edge-1: ready, not claimed yet"), "{out}");
+}
+
+#[tokio::test]
+async fn a_program_in_a_container_talks_and_its_code_is_passed_on() {
+    let node = Scripted::default();
+    let output = |channel, text: &str| StreamItem::Output { channel, bytes: text.into() };
+    let items = vec![
+        output(Channel::Out, "one\x1b[1m\n"),
+        output(Channel::Err, "two\n"),
+        StreamItem::Exit(3),
+    ];
+    *node.streams.lock().unwrap() = [items].into();
+    let (code, out, err) = at(&node, "exec web -i -e A=b -- cat -n", &["typed"]).await;
+    assert_eq!((code, out.as_str(), err.as_str()), (3, "one\x1b[1m\n", "two\n"));
+    let query = ExecQuery {
+        key: "web".into(),
+        container: None,
+        argv: vec!["cat".into(), "-n".into()],
+        env: vec![("A".into(), "b".into())],
+        terminal: None,
+    };
+    assert_eq!(node.request(), Request::Exec(query));
+
+    let (code, _, err) = at(&node, "exec web -it -- sh", &[]).await;
+    assert_eq!(code, exit::USAGE, "{err}");
+    assert!(err.contains("needs a terminal"), "{err}");
+    *node.streams.lock().unwrap() = [vec![]].into();
+    let (code, _, err) = at(&node, "exec web -- sh", &[]).await;
+    assert_eq!(code, exit::REFUSED);
+    assert!(err.contains("before the program"), "{err}");
+}
+
+#[tokio::test]
+async fn what_is_typed_goes_to_the_program_and_then_its_input_ends() {
+    let inputs = Arc::new(Mutex::new(Vec::new()));
+    let sink = Kept(Arc::clone(&inputs));
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    sender.send(b"one".to_vec()).await.unwrap();
+    drop(sender);
+    let typing = verbs::exec::send_all(&sink, Some(Keyboard::of(receiver)));
+    let ended = tokio::time::timeout(Duration::from_millis(50), typing).await;
+    assert!(ended.is_err(), "the end of the input is not the end of the program");
+    assert_eq!(*inputs.lock().unwrap(), [Input::Bytes(b"one".to_vec()), Input::End]);
+}
+
+#[tokio::test]
+async fn a_serial_line_is_left_with_a_key_of_its_own() {
+    let node = Scripted::default();
+    let output = StreamItem::Output { channel: Channel::Out, bytes: b"login: ".to_vec() };
+    *node.streams.lock().unwrap() = [vec![output]].into();
+    let (code, out, err) = at(&node, "vm console guest", &["root\r"]).await;
+    assert_eq!((code, out.as_str()), (0, "login: "), "{err}");
+    assert!(err.contains("Ctrl-] leaves"), "{err}");
+    assert_eq!(node.request(), Request::Serial { key: "guest".into() });
+
+    let inputs = Arc::new(Mutex::new(Vec::new()));
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    for typed in [&b"ls\r"[..], b"\x1d", b"never"] {
+        sender.send(typed.to_vec()).await.unwrap();
+    }
+    let keyboard = Keyboard::of(receiver).leaving_with(0x1d);
+    verbs::exec::send_all(&Kept(Arc::clone(&inputs)), Some(keyboard)).await;
+    assert_eq!(*inputs.lock().unwrap(), [Input::Bytes(b"ls\r".to_vec())]);
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skerry_ipc::{Answer, Refusal, RefusalClass, Request, StreamItem};
+use skerry_ipc::{Answer, Input, Refusal, RefusalClass, Request, StreamItem};
 
 /// Why no answer came, or not the wanted one.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,22 @@ pub enum UploadStep {
     },
 }
 
+/// The way into a two-way stream.
+#[async_trait]
+pub trait InputSink: Send + Sync {
+    /// Sends one input, waiting while the node takes no more. An error means that the stream has ended; the
+    /// items tell why.
+    async fn send(&self, input: Input) -> Result<(), CallError>;
+}
+
+/// A two-way stream.
+pub struct TwoWay {
+    /// What goes in.
+    pub input: Box<dyn InputSink>,
+    /// What comes out; dropping it ends the stream at the node.
+    pub items: Items,
+}
+
 /// A way to a node, on behalf of one user.
 #[async_trait]
 pub trait Transport: Send + Sync {
@@ -100,6 +116,9 @@ pub trait Transport: Send + Sync {
         let detail = "files go over HTTPS only: give the node's address with --node https://…";
         Err(CallError::Unsupported { detail: detail.to_owned() })
     }
+
+    /// Asks for a two-way stream.
+    async fn open_two_way(&self, request: Request) -> Result<TwoWay, CallError>;
 
     /// What is known without a login: a report with at least `ready`, `claimed`, `hostname`, `version`.
     async fn health(&self) -> Result<serde_json::Value, CallError>;
@@ -138,6 +157,9 @@ impl Transport for Nowhere {
         Err(self.error())
     }
     async fn open(&self, _request: Request) -> Result<Items, CallError> {
+        Err(self.error())
+    }
+    async fn open_two_way(&self, _request: Request) -> Result<TwoWay, CallError> {
         Err(self.error())
     }
     async fn health(&self) -> Result<serde_json::Value, CallError> {

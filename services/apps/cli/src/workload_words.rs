@@ -248,6 +248,11 @@ pub enum VmVerb {
         #[command(flatten)]
         keeping: Keeping,
     },
+    /// Sit down at its serial line; Ctrl-] leaves
+    Console {
+        /// Name or id
+        name: String,
+    },
     /// What it prints on its serial line
     Serial {
         /// Name or id
@@ -255,6 +260,28 @@ pub enum VmVerb {
         #[command(flatten)]
         tail: Tail,
     },
+}
+
+/// A program for a container.
+#[derive(Debug, Args)]
+pub struct ExecTarget {
+    /// Name or id of the pod
+    pub pod: String,
+    /// Which container, if it has several
+    #[arg(long, short)]
+    pub container: Option<String>,
+    /// Pass on what is typed
+    #[arg(long, short)]
+    pub interactive: bool,
+    /// Give it a terminal
+    #[arg(long, short)]
+    pub tty: bool,
+    /// Variable in its environment; may be repeated
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+    pub env: Vec<(String, String)>,
+    /// Program and arguments, after --
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
 }
 
 /// `KEY=FILE`.

@@ -42,6 +42,7 @@ use crate::jobs::Jobs;
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
 use crate::pulls::{Keeper, PullDesk, PullImage};
+use crate::serial_hub::SerialHub;
 use crate::{seed, version};
 
 /// Group of those who may connect to the socket.
@@ -189,6 +190,7 @@ impl Daemon {
         let builder = Engine::builder(store.clone()).clock(now);
         let engine = controllers.into_iter().fold(builder, |b, c| b.controller(c)).build()?;
         let node = Arc::new(Node {
+            serial: SerialHub::new(Arc::clone(&machine.consoles)),
             store,
             faults,
             engine: engine.handle(),

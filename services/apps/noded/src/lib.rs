@@ -21,6 +21,7 @@ mod node;
 mod node_controller;
 mod pulls;
 mod seed;
+mod serial_hub;
 mod serial_lines;
 pub mod version;
 mod watchdog;

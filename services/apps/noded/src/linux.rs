@@ -50,12 +50,14 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let north = User::from_name(NORTH).ok().flatten();
     let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
     let stored = LinuxBlobs::new(places.clone(), blobs.clone(), owner);
-    let containers = LinuxContainers::start(places, blobs, systemd);
+    let containers = Arc::new(LinuxContainers::start(places, blobs, systemd));
     let machine = Machine {
         host: Arc::new(LinuxHost::default()),
         network: Arc::new(network),
         hypervisor: Arc::clone(&hypervisor) as _,
-        containers: Arc::new(containers),
+        consoles: Arc::clone(&hypervisor) as _,
+        access: Arc::clone(&containers) as _,
+        containers,
         volumes: Arc::new(LinuxDisk::new(dirs.data.join("pools"), guest_account())),
         guests: hypervisor,
         images: Arc::new(images),

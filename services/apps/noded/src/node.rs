@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use skerry_compute::{Hypervisor, VmController};
-use skerry_containers::{ContainerRuntime, PodController};
+use skerry_compute::{GuestConsoles, Hypervisor, VmController};
+use skerry_containers::{ContainerAccess, ContainerRuntime, PodController};
 use skerry_engine::EngineHandle;
 use skerry_faults::Faults;
 use skerry_network::NetworkHost;
@@ -21,6 +21,7 @@ use crate::identity::Claim;
 use crate::images::FetchDesk;
 use crate::jobs::Jobs;
 use crate::pulls::PullDesk;
+use crate::serial_hub::SerialHub;
 
 /// The machine, through the ports of the domains.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct Machine {
     pub network: Arc<dyn NetworkHost>,
     /// Virtual machines.
     pub hypervisor: Arc<dyn Hypervisor>,
+    /// What people look at in virtual machines.
+    pub consoles: Arc<dyn GuestConsoles>,
     /// Containers.
     pub containers: Arc<dyn ContainerRuntime>,
     /// Files of pools.
@@ -41,6 +44,8 @@ pub struct Machine {
     pub images: Arc<dyn ImageLibrary>,
     /// Container images as they were brought in.
     pub blobs: Arc<dyn ImageBlobs>,
+    /// What people do inside containers.
+    pub access: Arc<dyn ContainerAccess>,
 }
 
 /// The running node.
@@ -79,6 +84,8 @@ pub struct Node {
     pub pull_turn: Arc<Mutex<()>>,
     /// Reads images.
     pub images: Arc<ImageController>,
+    /// Serial lines that somebody looks at.
+    pub serial: SerialHub,
     /// Guesses of codes and passwords.
     pub limiter: Mutex<Limiter>,
     /// One password hash at a time: each takes 19 MiB.

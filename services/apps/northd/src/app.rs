@@ -18,6 +18,8 @@ use crate::etag;
 use crate::intake::Spool;
 use crate::node::Node;
 use crate::problem::Problem;
+use crate::sockets::Sockets;
+use crate::tickets::Tickets;
 
 /// Shared by all handlers.
 #[derive(Clone)]
@@ -28,6 +30,10 @@ pub struct App {
     pub(crate) spool: Spool,
     /// Ends long streams when the service stops.
     pub(crate) stop: CancellationToken,
+    /// Tickets for WebSockets.
+    pub(crate) tickets: Arc<Tickets>,
+    /// Open WebSockets.
+    pub(crate) sockets: Arc<Sockets>,
 }
 
 /// The address of the other end, set by the listener.
@@ -47,7 +53,8 @@ impl Peer {
 impl App {
     /// Handlers on top of a node; streams end when `stop` is cancelled.
     pub fn new(node: Arc<dyn Node>, spool: Spool, stop: CancellationToken) -> Self {
-        Self { node, o2: skerry_o2::Inventory::default(), spool, stop }
+        let (tickets, sockets) = (Arc::default(), Arc::default());
+        Self { node, o2: skerry_o2::Inventory::default(), spool, stop, tickets, sockets }
     }
 
     pub(crate) async fn ask(&self, auth: Auth, request: Request) -> Result<Answer, Problem> {
@@ -88,6 +95,7 @@ pub(crate) fn unexpected(wanted: &str, answer: &Answer) -> Problem {
         Answer::Text(_) => "a text",
         Answer::Bytes(_) => "bytes",
         Answer::Stream => "a stream",
+        Answer::TwoWay => "a two-way stream",
     };
     tracing::error!(wanted, got, "the node daemon gave another answer than expected");
     Problem::internal()

@@ -19,7 +19,7 @@ pub const FORGERY_HEADER: &str = "x-skerry-request";
 const MAX_SECRET: usize = 512;
 
 /// The holder of a session secret, not yet checked.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Caller(String);
 
 impl Caller {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
-use skerry_ipc::{Answer, Auth, CallError, Client, Refusal, RefusalClass, Request};
+use skerry_ipc::{Answer, Auth, CallError, Client, Refusal, RefusalClass, Request, TwoWayInput};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
@@ -103,6 +103,21 @@ impl Node for IpcNode {
         let client = self.client().await?;
         match timeout(ANSWER_DEADLINE, client.open(auth, request)).await {
             Ok(items) => Ok(items.map_err(translate)?.map_err(translate).boxed()),
+            Err(_elapsed) => Err(NodeError::Lost),
+        }
+    }
+
+    async fn open_two_way(
+        &self,
+        auth: Auth,
+        request: Request,
+    ) -> Result<(TwoWayInput, Items), NodeError> {
+        let client = self.client().await?;
+        match timeout(ANSWER_DEADLINE, client.open_two_way(auth, request)).await {
+            Ok(opened) => {
+                let (input, items) = opened.map_err(translate)?;
+                Ok((input, items.map_err(translate).boxed()))
+            }
             Err(_elapsed) => Err(NodeError::Lost),
         }
     }

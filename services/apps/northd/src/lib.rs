@@ -21,6 +21,8 @@ mod problem;
 pub mod pulls;
 pub mod server;
 pub mod service;
+mod sockets;
+mod tickets;
 
 use axum::Router;
 

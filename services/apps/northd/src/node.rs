@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skerry_ipc::{Answer, Auth, Refusal, Request, StreamItem};
+use skerry_ipc::{Answer, Auth, Refusal, Request, StreamItem, TwoWayInput};
 
 use crate::problem::Problem;
 
@@ -41,4 +41,11 @@ pub trait Node: Send + Sync + 'static {
 
     /// Opens a stream. A refusal comes here, before the first item.
     async fn open(&self, auth: Auth, request: Request) -> Result<Items, NodeError>;
+
+    /// Opens a two-way stream. A refusal comes here, before the first item.
+    async fn open_two_way(
+        &self,
+        auth: Auth,
+        request: Request,
+    ) -> Result<(TwoWayInput, Items), NodeError>;
 }

@@ -96,6 +96,41 @@ async function byKeyboard(visitor) {
   await page.getByRole("tab", { name: "Details" }).waitFor({ state: "detached" });
 }
 
+/** The rows of the terminal, as a person sees them. */
+async function seen(page, text) {
+  await page.locator(".xterm-rows").getByText(text).first().waitFor();
+}
+
+async function terminals(visitor) {
+  const { page } = visitor;
+  await page.goto(page.url().replace(/#.*/, "#/pods/web/terminal"));
+  await page.getByLabel("Program").fill("/bin/sh -l");
+  await page.getByRole("button", { name: "Connect", exact: true }).click();
+  await seen(page, "/bin/sh -l");
+  await page.keyboard.type("hello");
+  await page.keyboard.press("Enter");
+  await seen(page, "you said hello");
+  const colour = await page
+    .locator(".xterm-rows span", { hasText: "you said hello" })
+    .first()
+    .evaluate((element) => getComputedStyle(element).color);
+  expect(colour === "rgb(90, 200, 120)", `the text has its colour, not ${colour}`);
+  await visitor.shot("terminal");
+  // Escape is the program's; the panel stays.
+  await page.keyboard.press("Escape");
+  await page.getByRole("tab", { name: "Terminal" }).waitFor();
+  await page.keyboard.type("exit");
+  await page.keyboard.press("Enter");
+  await page.getByText("The program has ended with code 3.").waitFor();
+  await page.goto(page.url().replace(/#.*/, "#/vms/guest/terminal"));
+  await page.getByRole("button", { name: "Connect", exact: true }).click();
+  await seen(page, "serial line");
+  await visitor.shot("console");
+  await page.getByRole("button", { name: "Disconnect" }).click();
+  await page.getByText("Disconnected.").waitFor();
+  await page.goto(page.url().replace(/#.*/, "#/vms"));
+}
+
 async function narrowNavigation(visitor) {
   const { page } = visitor;
   await page.setViewportSize(views.narrow);
@@ -128,7 +163,7 @@ try {
   });
   node.state.users.set(account.user, account.password);
   const visitor = await Visitor.open({ url: `${url}/#/vms`, shots, patience_ms: 15_000, dark: false });
-  const steps = { create, remove, lostAndBack, sessionEnds, byKeyboard, narrowNavigation };
+  const steps = { create, remove, lostAndBack, sessionEnds, byKeyboard, terminals, narrowNavigation };
   try {
     await visitor.page.locator("#username").fill(account.user);
     await visitor.page.locator("#password").fill(account.password);

@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { extname, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { randomUUID } from "node:crypto";
+import { shell } from "./mock-socket.mjs";
 import { NodeState, Problem } from "./mock-state.mjs";
 
 export const policy =
@@ -28,6 +29,8 @@ export class MockNode {
     this.wrongTries = 0;
     this.oldest = 0;
     this.server = createServer((request, response) => void this.answer(request, response));
+    this.tickets = new Map();
+    this.server.on("upgrade", (request, socket) => this.upgrade(request, socket));
     this.server.on("connection", (socket) => {
       this.sockets.add(socket);
       socket.on("close", () => this.sockets.delete(socket));
@@ -99,11 +102,26 @@ export class MockNode {
       this.sessions.delete(cookie);
       return send(204);
     }
+    if (route === "POST tickets") {
+      const ticket = randomUUID();
+      this.tickets.set(ticket, (await json(request)).path);
+      return send(201, { ticket, expires_in_s: 30 });
+    }
     if (route === "GET session") return send(200, principal);
     if (route === "GET summary") return send(200, this.state.summary());
     if (route === "GET watch") return this.watch(request, response, url);
     if (method === "POST" && path[0] === "node" && path[1] === "actions") return send(202, {});
     return this.resources(request, response, path, url, send);
+  }
+
+  /** A ticket is good once and for its path. */
+  upgrade(request, socket) {
+    const url = new URL(request.url, "http://node");
+    const ticket = url.searchParams.get("ticket");
+    const good = this.tickets.get(ticket) === url.pathname;
+    this.tickets.delete(ticket);
+    if (good) shell(request, socket, url);
+    else socket.end("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n");
   }
 
   async resources(request, response, [plural, key, third, action], url, send) {

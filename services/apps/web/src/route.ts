@@ -5,7 +5,8 @@ import { useSyncExternalStore } from "react";
 
 export const places = ["overview", "vms", "pods", "images", "alarms"] as const;
 export type Place = (typeof places)[number];
-export type DetailTab = "details" | "output";
+export const tabs = ["details", "output", "terminal"] as const;
+export type DetailTab = (typeof tabs)[number];
 
 export interface Route {
   place: Place;
@@ -25,12 +26,13 @@ export function parseRoute(hash: string): Route {
       name = null;
     }
   }
-  return { place, name, tab: third === "output" && name ? "output" : "details" };
+  const tab = tabs.find((known) => known === third && name) ?? "details";
+  return { place, name, tab };
 }
 
 export function routeHref(place: Place, name?: string | null, tab: DetailTab = "details"): string {
   if (!name) return `#/${place}`;
-  return `#/${place}/${encodeURIComponent(name)}${tab === "output" ? "/output" : ""}`;
+  return `#/${place}/${encodeURIComponent(name)}${tab === "details" ? "" : `/${tab}`}`;
 }
 
 export function go(place: Place, name?: string | null, tab?: DetailTab) {

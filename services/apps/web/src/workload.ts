@@ -55,6 +55,8 @@ export interface Workload {
   created: string;
   owner: string;
   containers: string[];
+  /** Whether there is somebody to talk to. */
+  isUp: boolean;
 }
 
 const vmStates: Record<VmState, [string, Tone]> = {
@@ -179,6 +181,7 @@ export function vmWorkload(vm: Vm): Workload {
     created: vm.metadata.created,
     owner: vm.metadata.owner,
     containers: [],
+    isUp: ["running", "stopping"].includes(state),
   };
 }
 
@@ -224,6 +227,7 @@ export function podWorkload(pod: Pod): Workload {
     created: pod.metadata.created,
     owner: pod.metadata.owner,
     containers: containers.map((container) => container.name),
+    isUp: state === "running",
   };
 }
 

@@ -10,16 +10,17 @@ use std::time::Duration;
 use futures::{SinkExt, Stream, StreamExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::codec::{decode, encode, framing};
 use crate::protocol::STREAM_WINDOW;
+use crate::two_way::INPUT_WINDOW;
 use crate::{
     Answer, Auth, CallError, ClientFrame, ConnectError, Hello, HelloReply, PeerRole, Refusal,
-    Request, ServerFrame, StreamItem,
+    Request, ServerFrame, StreamItem, TwoWayInput,
 };
 
 const HELLO_TIME: Duration = Duration::from_secs(10);
@@ -35,11 +36,18 @@ pub struct Client {
     role: PeerRole,
 }
 
-/// What calls and the two tasks of a connection share. Frames go out through an unbounded queue, but
-/// each call puts in one at a time and each stream one for half a window, so it stays short.
-struct Link {
+/// What calls and the two tasks of a connection share. Frames go out through an unbounded queue, but each
+/// call puts in one at a time, each stream one for half a window, and each two-way stream as many as the
+/// server has room for, so it stays short.
+pub(crate) struct Link {
     frames: mpsc::UnboundedSender<Bytes>,
     waiting: Arc<Mutex<Waiting>>,
+}
+
+impl Link {
+    pub(crate) fn send(&self, frame: Bytes) -> Result<(), CallError> {
+        self.frames.send(frame).map_err(|_| CallError::Disconnected)
+    }
 }
 
 #[derive(Default)]
@@ -53,6 +61,17 @@ struct Call {
     answer: Option<oneshot::Sender<Result<Answer, CallError>>>,
     /// Bounded by the window that the server keeps to; a server that does not is cut off.
     items: mpsc::Sender<Result<StreamItem, CallError>>,
+    /// How many inputs the server will still take, for a two-way request.
+    room: Option<Arc<Semaphore>>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Whoever waits to send an input hears that the stream has ended.
+        if let Some(room) = &self.room {
+            room.close();
+        }
+    }
 }
 
 impl Client {
@@ -92,7 +111,7 @@ impl Client {
     /// Asks and waits for the answer. Dropping the future tells the server to give up.
     pub async fn call(&self, auth: Auth, request: Request) -> Result<Answer, CallError> {
         match self.start(auth, request)?.answer().await? {
-            (Answer::Stream, _) => {
+            (Answer::Stream | Answer::TwoWay, _) => {
                 Err(CallError::Mismatch { expected: "an answer", found: "a stream" })
             }
             (answer, mut ticket) => {
@@ -111,9 +130,38 @@ impl Client {
     {
         match self.start(auth, request)?.answer().await? {
             (Answer::Stream, ticket) => Ok(Items { ticket, taken: 0 }),
+            (Answer::TwoWay, _) => {
+                Err(CallError::Mismatch { expected: "a stream", found: "a two-way stream" })
+            }
             (_, mut ticket) => {
                 ticket.settled = true;
                 Err(CallError::Mismatch { expected: "a stream", found: "an answer" })
+            }
+        }
+    }
+
+    /// Asks for a two-way stream. Dropping the items tells the server to end it.
+    pub async fn open_two_way(
+        &self,
+        auth: Auth,
+        request: Request,
+    ) -> Result<
+        (TwoWayInput, impl Stream<Item = Result<StreamItem, CallError>> + Send + Unpin + use<>),
+        CallError,
+    > {
+        let mut ticket = self.start(auth, request)?;
+        let room = ticket.room.take();
+        match (ticket.answer().await?, room) {
+            ((Answer::TwoWay, ticket), Some(room)) => {
+                let input = TwoWayInput { id: ticket.id, link: Arc::clone(&ticket.link), room };
+                Ok((input, Items { ticket, taken: 0 }))
+            }
+            ((Answer::TwoWay | Answer::Stream, _), _) => {
+                Err(CallError::Mismatch { expected: "a two-way stream", found: "a stream" })
+            }
+            ((_, mut ticket), _) => {
+                ticket.settled = true;
+                Err(CallError::Mismatch { expected: "a two-way stream", found: "an answer" })
             }
         }
     }
@@ -122,13 +170,14 @@ impl Client {
         let (answer, answered) = oneshot::channel();
         // One place more than the window: the end of the stream takes it.
         let (items, received) = mpsc::channel(STREAM_WINDOW + 1);
+        let room = request.is_two_way().then(|| Arc::new(Semaphore::new(INPUT_WINDOW)));
         let id = {
             let mut waiting = lock(&self.link.waiting);
             if waiting.ended {
                 return Err(CallError::Disconnected);
             }
             let id = waiting.free_id();
-            waiting.calls.insert(id, Call { answer: Some(answer), items });
+            waiting.calls.insert(id, Call { answer: Some(answer), items, room: room.clone() });
             id
         };
         let ticket = Ticket {
@@ -136,11 +185,12 @@ impl Client {
             link: Arc::clone(&self.link),
             answered: Some(answered),
             items: received,
+            room,
             settled: false,
         };
         let frame = encode(&ClientFrame::Request { id, auth, request });
         match frame {
-            Ok(frame) => ticket.send(frame)?,
+            Ok(frame) => ticket.link.send(frame)?,
             Err(error) => {
                 let mut ticket = ticket;
                 ticket.settled = true;
@@ -213,9 +263,9 @@ async fn run(
         waiting.ended = true;
         std::mem::take(&mut waiting.calls)
     };
-    for call in left.into_values() {
+    for mut call in left.into_values() {
         // Who has gone does not need to hear it.
-        if let Some(answer) = call.answer {
+        if let Some(answer) = call.answer.take() {
             let _ = answer.send(Err(CallError::Disconnected));
         } else {
             let _ = call.items.try_send(Err(CallError::Disconnected));
@@ -228,7 +278,7 @@ fn deliver(frame: ServerFrame, waiting: &Mutex<Waiting>) -> Result<(), String> {
     let mut waiting = lock(waiting);
     match frame {
         ServerFrame::Answer { id, result } => {
-            let last = !matches!(result, Ok(Answer::Stream));
+            let last = !matches!(result, Ok(Answer::Stream | Answer::TwoWay));
             let Some(call) = waiting.calls.get_mut(&id) else { return Ok(()) };
             let Some(answer) = call.answer.take() else {
                 return Err("a request was answered twice".to_owned());
@@ -248,6 +298,13 @@ fn deliver(frame: ServerFrame, waiting: &Mutex<Waiting>) -> Result<(), String> {
             },
             None => Ok(()),
         },
+        ServerFrame::Room { id, inputs } => {
+            if let Some(room) = waiting.calls.get(&id).and_then(|call| call.room.as_ref()) {
+                let missing = INPUT_WINDOW.saturating_sub(room.available_permits());
+                room.add_permits(missing.min(inputs as usize));
+            }
+            Ok(())
+        }
         ServerFrame::End { id, error } => {
             if let Some(call) = waiting.calls.remove(&id)
                 && let Some(refusal) = error
@@ -265,15 +322,12 @@ struct Ticket {
     link: Arc<Link>,
     answered: Option<oneshot::Receiver<Result<Answer, CallError>>>,
     items: mpsc::Receiver<Result<StreamItem, CallError>>,
+    room: Option<Arc<Semaphore>>,
     /// The server knows that this request is over.
     settled: bool,
 }
 
 impl Ticket {
-    fn send(&self, frame: Bytes) -> Result<(), CallError> {
-        self.link.frames.send(frame).map_err(|_| CallError::Disconnected)
-    }
-
     async fn answer(mut self) -> Result<(Answer, Self), CallError> {
         let Some(answered) = self.answered.take() else { return Err(CallError::Disconnected) };
         // Kept in place while waiting, so that dropping this future cancels.
@@ -317,7 +371,7 @@ impl Stream for Items {
                     self.taken = 0;
                     if let Ok(frame) = encode(&frame) {
                         // A broken connection shows as the end of the items.
-                        let _ = self.ticket.send(frame);
+                        let _ = self.ticket.link.send(frame);
                     }
                 }
             }

@@ -12,6 +12,10 @@ mod error;
 mod protocol;
 mod pull;
 mod server;
+mod session;
+mod task;
+mod two_way;
+mod two_way_client;
 
 pub use client::Client;
 pub use codec::{FrameError, MAX_FRAME_BYTES, decode, encode};
@@ -22,6 +26,8 @@ pub use protocol::{
 };
 pub use pull::{PullEndpoint, PullOrder, PullReport};
 pub use server::{Handler, Reply, Roles, Server};
+pub use two_way::{Channel, ExecQuery, Input, MAX_INPUT_BYTES, TerminalSize};
+pub use two_way_client::TwoWayInput;
 
 /// Tells one build of the software from another. The image build sets it; programs that a developer built
 /// are all of one build.

@@ -8,6 +8,7 @@ use skerry_model::{Kind, Role, Violation};
 use uuid::Uuid;
 
 use crate::pull::{PullOrder, PullReport};
+use crate::{Channel, ExecQuery, Input};
 
 /// Items of a stream for which there is room when it opens.
 pub(crate) const STREAM_WINDOW: usize = 32;
@@ -84,6 +85,13 @@ pub enum ClientFrame {
         /// How many items were taken.
         items: u32,
     },
+    /// Something for a two-way stream. The client sends at most as many as the server made room for.
+    Input {
+        /// The request.
+        id: u32,
+        /// What.
+        input: Input,
+    },
 }
 
 /// A frame from the server after the hello.
@@ -102,6 +110,13 @@ pub enum ServerFrame {
         id: u32,
         /// The item.
         item: StreamItem,
+    },
+    /// Makes room for more inputs of a two-way stream.
+    Room {
+        /// The request.
+        id: u32,
+        /// How many inputs were taken.
+        inputs: u32,
     },
     /// The end of a stream.
     End {
@@ -222,6 +237,14 @@ pub enum Request {
     },
     /// Log of a workload or a service: a stream of [`StreamItem::Line`].
     Log(LogQuery),
+    /// Runs a program in a container: a two-way stream that ends with [`StreamItem::Exit`].
+    Exec(ExecQuery),
+    /// The serial line of a running virtual machine: a two-way stream that begins with what was shown lately. One
+    /// types, the others only watch.
+    Serial {
+        /// Id or name.
+        key: String,
+    },
     /// Why a resource is as it is: spec, status, last plan and error: [`Answer::Document`].
     Explain {
         /// The kind.
@@ -288,6 +311,13 @@ pub enum FetchReport {
         /// Whether another try may help.
         retry: bool,
     },
+}
+
+impl Request {
+    /// Whether a good answer to it is [`Answer::TwoWay`].
+    pub const fn is_two_way(&self) -> bool {
+        matches!(self, Self::Exec(_) | Self::Serial { .. })
+    }
 }
 
 /// What can be done with a workload or a job.
@@ -403,6 +433,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// Items follow until [`ServerFrame::End`].
     Stream,
+    /// Items follow until [`ServerFrame::End`], and inputs are taken until then.
+    TwoWay,
 }
 
 /// An item of a stream.
@@ -423,6 +455,15 @@ pub enum StreamItem {
     Line(String),
     /// All pulls that are wanted now. One that is no longer listed is to be given up.
     Pulls(Vec<PullOrder>),
+    /// What a program or a console wrote, at most 64 KiB.
+    Output {
+        /// Where it comes from.
+        channel: Channel,
+        /// Any bytes.
+        bytes: Vec<u8>,
+    },
+    /// The program has ended: its code, or 128 and the number of the signal that ended it. The last item.
+    Exit(i32),
 }
 
 /// Why a request was not done. Nothing was changed.

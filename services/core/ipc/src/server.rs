@@ -8,12 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::serve;
-use crate::{Answer, Auth, BindError, PeerRole, Refusal, Request, StreamItem};
+use crate::{Answer, Auth, BindError, Input, PeerRole, Refusal, Request, StreamItem};
 
 /// Connections at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
@@ -35,6 +35,14 @@ pub enum Reply {
     Answer(Answer),
     /// Items, as they come. Polled only as fast as the peer takes them.
     Stream(BoxStream<'static, Result<StreamItem, Refusal>>),
+    /// Items, and a way for inputs; only for requests that are two-way.
+    TwoWay {
+        /// Items, as they come. Dropped when the peer gives up or hangs up.
+        items: BoxStream<'static, Result<StreamItem, Refusal>>,
+        /// Takes the peer's inputs. Room is made for more as they are taken; a receiver that is gone
+        /// means that nobody is interested, and does not end the stream.
+        input: mpsc::Sender<Input>,
+    },
 }
 
 impl From<Answer> for Reply {

@@ -92,7 +92,7 @@ pub struct DomainDefinition {
 impl DomainDefinition {
     /// Increased when an adapter writes equal definitions differently than before, so that domains
     /// defined by an older version are defined anew.
-    const FORM: u32 = 2;
+    const FORM: u32 = 3;
 
     /// The digest of everything that matters to the guest.
     pub fn fingerprint(&self) -> Fingerprint {

@@ -8,6 +8,7 @@ mod actions;
 mod admission;
 mod backoff;
 mod cloud_init;
+mod consoles;
 mod controller;
 mod decide;
 mod definition;
@@ -35,6 +36,7 @@ pub use admission::{
     Capacity, Charge, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
 };
 pub use cloud_init::{Seed, check_yaml};
+pub use consoles::{GuestConnection, GuestConsoles};
 pub use controller::{AdmissionError, FINALIZER, VmController};
 pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};

@@ -6,6 +6,7 @@
 //!
 //! One pass over a pod is `observe -> decide -> plan -> apply`, repeated until the plan is empty.
 
+mod access;
 mod backoff;
 mod controller;
 mod decide;
@@ -27,6 +28,7 @@ mod testing;
 mod values;
 mod volume;
 
+pub use access::{ContainerAccess, ExecInput, ExecOutput, ExecRequest, ExecSession, Size};
 pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
 pub use controller::PodController;
 pub use desired::{ContainerDesired, ImageArchive, PodNetwork, PodWanted, Want};

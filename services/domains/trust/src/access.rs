@@ -13,6 +13,8 @@ pub enum Permission {
     ChangeWorkloads,
     /// Give a workload powers that loosen the hold on it, such as a capability more.
     LoosenWorkloads,
+    /// Run programs inside containers, type into consoles, move files in and out.
+    Enter,
     /// Change the node's own settings.
     ChangeNode,
     /// Restart or power off the machine.
@@ -29,7 +31,9 @@ pub enum Permission {
 pub const fn may(role: Role, permission: Permission) -> bool {
     match permission {
         Permission::Read | Permission::ReadLogs => true,
-        Permission::ChangeWorkloads => matches!(role, Role::Operator | Role::Admin),
+        Permission::ChangeWorkloads | Permission::Enter => {
+            matches!(role, Role::Operator | Role::Admin)
+        }
         Permission::ReadAccounts => matches!(role, Role::Auditor | Role::Admin),
         Permission::LoosenWorkloads
         | Permission::ChangeNode
@@ -59,6 +63,8 @@ mod tests {
         }
         assert!(may(Role::Operator, Permission::ChangeWorkloads));
         assert!(!may(Role::Viewer, Permission::ChangeWorkloads));
+        assert!(may(Role::Operator, Permission::Enter));
+        assert!(!may(Role::Viewer, Permission::Enter) && !may(Role::Auditor, Permission::Enter));
         assert!(!may(Role::Auditor, Permission::ChangeWorkloads));
         assert!(may(Role::Auditor, Permission::ReadAccounts));
         assert!(!may(Role::Operator, Permission::ReadAccounts));

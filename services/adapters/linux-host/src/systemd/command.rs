@@ -160,7 +160,7 @@ impl Systemd {
             Err(_) => Err(SystemdError::Deadline { unit: unit.clone(), deadline: slack }),
         };
         // Best effort: the pin goes with the connection anyway.
-        let _: Result<(), _> = self.manager("UnrefUnit", &unit, &(unit.as_str(),)).await;
+        let _ = self.release(&unit).await;
         output
     }
 

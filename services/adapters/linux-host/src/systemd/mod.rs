@@ -168,6 +168,14 @@ impl Systemd {
         }
     }
 
+    /// Lets go of a unit that was made with `AddRef`. One that is gone is no error.
+    pub async fn release(&self, unit: &str) -> Result<(), SystemdError> {
+        match self.manager("UnrefUnit", unit, &(unit,)).await {
+            Err(error) if error.is_no_such_unit() => Ok(()),
+            other => other,
+        }
+    }
+
     /// Makes a transient unit, starts it and waits until it is up.
     pub async fn start_transient(
         &self,

@@ -102,6 +102,9 @@ async fn a_session_is_kept_in_the_file_with_the_fingerprint() {
         ["login", "--username", "admin", "--password-stdin"].map(str::to_owned).into();
     struct Input;
     impl crate::Asker for Input {
+        fn keyboard(&self, _raw: bool) -> std::io::Result<Option<crate::Keyboard>> {
+            Ok(None)
+        }
         fn line(&self, _: &str) -> std::io::Result<Option<String>> {
             Ok(None)
         }

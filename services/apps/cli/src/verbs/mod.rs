@@ -2,6 +2,7 @@
 
 mod apply;
 mod create;
+pub(crate) mod exec;
 mod image;
 mod job;
 mod machine;
@@ -44,6 +45,7 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
         Verb::Alarm(verb) => read(shell, Kind::Alarm, verb).await,
         Verb::Job(verb) => job::run(shell, verb).await,
         Verb::User(verb) => read(shell, Kind::User, verb).await,
+        Verb::Exec { target } => exec::exec(shell, target).await,
         Verb::Explain { kind, name } => read::explain(shell, kind, name).await,
         Verb::Watch { kinds, after } => read::watch(shell, kinds, after).await,
         Verb::Node(verb) => machine::node(shell, verb).await,
@@ -80,6 +82,7 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let spec = create::vm(&new, vcpus, &boot, &disk, &keeping)?;
             create::workload(shell, Kind::Vm, &new, spec).await
         }
+        VmVerb::Console { name } => exec::console(shell, name).await,
         VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, None, tail)).await,
     }
 }

@@ -205,7 +205,7 @@ impl Waiting {
                         return Ok(true);
                     }
                 }
-                Ok(StreamItem::Line(_) | StreamItem::Pulls(_)) => {}
+                Ok(_) => {}
                 // The watch fell behind: look again and open a new one.
                 Err(CallError::Refused(refusal)) if refusal.class == RefusalClass::Gone => {
                     return Ok(false);

@@ -2,6 +2,7 @@
 //!
 //! Handlers turn a request into one question to the node daemon and its answer into HTTP; they decide nothing.
 
+mod access;
 mod node;
 mod resources;
 mod session;
@@ -15,6 +16,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use skerry_model::Kind;
 
+pub use access::{Ticket, TicketBody};
 pub use session::{ClaimBody, Health, LoginBody, Principal, SessionOpened};
 pub use uploads::UploadList;
 
@@ -65,7 +67,10 @@ pub fn router(app: App) -> Router {
         )
         .route("/api/v1/openapi.json", get(description))
         .route("/api/v1/vms/{key}/serial", get(streams::vm_serial))
-        .route("/api/v1/pods/{key}/logs", get(streams::pod_logs));
+        .route("/api/v1/pods/{key}/logs", get(streams::pod_logs))
+        .route("/api/v1/pods/{key}/exec", get(access::exec))
+        .route("/api/v1/vms/{key}/console", get(access::console))
+        .route("/api/v1/tickets", post(access::ticket));
     for kind in KINDS {
         router = router.merge(uniform(kind));
     }

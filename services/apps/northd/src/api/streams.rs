@@ -99,7 +99,7 @@ fn event(item: Result<StreamItem, NodeError>) -> Option<Event> {
             let data = data.replace(['\r', '\n'], " ");
             Some(Event::default().event("change").id(revision.to_string()).data(data))
         }
-        Ok(StreamItem::Line(_) | StreamItem::Pulls(_)) => None,
+        Ok(_) => None,
         Err(NodeError::Refused(Refusal { class: RefusalClass::Gone, .. })) => {
             Some(Event::default().event("gone").data("{}"))
         }
@@ -161,7 +161,7 @@ async fn log(
                 line.push('\n');
                 Some(Ok(Bytes::from(line)))
             }
-            Ok(StreamItem::Change { .. }) => None,
+            Ok(_) => None,
             // Breaks the answer off, so that nobody takes the part for the whole.
             Err(error) => Some(Err(error)),
         }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use futures::stream;
-use skerry_ipc::{Answer, Refusal, RefusalClass};
+use skerry_ipc::{Answer, Refusal, RefusalClass, TwoWayInput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -33,6 +33,13 @@ impl Node for Daemon {
     async fn open(&self, _auth: Auth, _request: Request) -> Result<Items, NodeError> {
         let line = serde_json::to_string(&self.orders).unwrap();
         Ok(stream::iter([Ok(StreamItem::Line(line))]).chain(stream::pending()).boxed())
+    }
+    async fn open_two_way(
+        &self,
+        _auth: Auth,
+        _request: Request,
+    ) -> Result<(TwoWayInput, Items), NodeError> {
+        Err(NodeError::Refused(Refusal::new(RefusalClass::Internal, "not asked for")))
     }
 }
 

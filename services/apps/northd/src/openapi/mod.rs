@@ -22,7 +22,9 @@ use skerry_model::{
 use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
 
-use crate::api::{ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, UploadList};
+use crate::api::{
+    ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, Ticket, TicketBody, UploadList,
+};
 use crate::intake::{Upload, UploadInput};
 use crate::problem::Problem;
 use operations::operations;
@@ -38,6 +40,8 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     LoginBody,
     SessionOpened,
     Principal,
+    Ticket,
+    TicketBody,
     Upload,
     UploadInput,
     UploadList,

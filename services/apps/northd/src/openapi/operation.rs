@@ -48,6 +48,8 @@ pub(super) struct Operation {
     pub(super) path: String,
     pub(super) id: String,
     summary: &'static str,
+    /// More than the summary, if anything.
+    description: &'static str,
     query: &'static [(&'static str, &'static str)],
     request: Content,
     status: u16,
@@ -68,6 +70,7 @@ impl Operation {
             path: format!("/api/v1/{path}"),
             id: id.into(),
             summary,
+            description: "",
             query: &[],
             request: Content::Nothing,
             status: 200,
@@ -78,6 +81,11 @@ impl Operation {
 
     pub(super) fn query(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
         self.query = query;
+        self
+    }
+
+    pub(super) fn says(mut self, description: &'static str) -> Self {
+        self.description = description;
         self
     }
 
@@ -126,6 +134,9 @@ impl Operation {
             "responses": { self.status.to_string(): good, "default": problem },
         });
         if let Value::Object(operation) = &mut operation {
+            if !self.description.is_empty() {
+                operation.insert("description".to_owned(), json!(self.description));
+            }
             if !parameters.is_empty() {
                 operation.insert("parameters".to_owned(), json!(parameters));
             }

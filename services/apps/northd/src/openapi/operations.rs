@@ -14,6 +14,30 @@ const DELETE_VM: &[(&str, &str)] = &[(
     "delete_volumes",
     "`true` to delete its volumes, too; otherwise those stay that are to be kept.",
 )];
+const EXEC: &[(&str, &str)] = &[
+    ("ticket", TICKET),
+    ("container", "The container, for a pod with several."),
+    ("command", "The program; repeated for its arguments."),
+    ("env", "A variable of its environment, `NAME=value`; may be repeated."),
+    ("tty", "`true` for a terminal; without one, output and error output stay apart."),
+    ("cols", "The terminal's columns, 1 to 1000; 80 if absent."),
+    ("rows", "The terminal's rows, 1 to 1000; 24 if absent."),
+];
+
+const TICKET: &str = "A ticket for this path, from `POST /api/v1/tickets`, where no bearer token can be sent. \
+    The session cookie is not looked at.";
+
+const TERMINAL: &str = "Sub-protocol `skerry.terminal`. To the node: binary messages are what is typed; text messages \
+    are `{\"type\":\"resize\",\"cols\":80,\"rows\":24}` and `{\"type\":\"end\"}` when no more bytes will come. From the \
+    node: binary messages are a byte 1 and output or a byte 2 and error output; text messages are \
+    `{\"type\":\"exit\",\"code\":0}` at the end (128 and the signal for a killed program) and \
+    `{\"type\":\"refused\",\"status\":404,\"detail\":\"…\"}`. Close codes: 1000 after an exit, 1001 when the service stops, \
+    1002 for a message that is none of these, 4000 and the status for a refusal or an ended session (4401), 4408 after \
+    two hours in which nothing moved.";
+
+const CONSOLE: &str = "The last 64 KiB come first. One types and any number watch; whoever may only watch is told so in \
+    the output. Sub-protocol `skerry.terminal` as for programs in containers; there is no exit, and the socket closes \
+    with 1000 when the machine goes off.";
 
 pub(super) fn operations() -> Vec<Operation> {
     let mut all = fixed();
@@ -104,6 +128,32 @@ fn fixed() -> Vec<Operation> {
             .gives(200, Content::json("Upload")),
         Operation::new("delete", "uploads/{key}", "deleteUpload", "Throws it away.")
             .gives(204, Content::Nothing),
+        Operation::new(
+            "post",
+            "tickets",
+            "createTicket",
+            "A ticket for one WebSocket, for pages: good once, for 30 s.",
+        )
+        .takes(Content::json("TicketBody"))
+        .gives(201, Content::json("Ticket")),
+        Operation::new(
+            "get",
+            "pods/{key}/exec",
+            "execInPod",
+            "A WebSocket to a program in a container.",
+        )
+        .query(EXEC)
+        .says(TERMINAL)
+        .gives(101, Content::Nothing),
+        Operation::new(
+            "get",
+            "vms/{key}/console",
+            "vmConsole",
+            "A WebSocket to the serial line of a running virtual machine.",
+        )
+        .query(&[("ticket", TICKET)])
+        .says(CONSOLE)
+        .gives(101, Content::Nothing),
         Operation::new("get", "openapi.json", "openapi", "This description.")
             .gives(200, Content::AnyJson)
             .open(),

@@ -167,7 +167,7 @@ impl Server {
             }
         });
         let http = self.http();
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let mut closing = false;
         loop {

@@ -1,17 +1,19 @@
 //! A node daemon for tests: resources in a map, two sessions, no rules but those the tests look at.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use skerry_ipc::{
-    Answer, Auth, Handler, Json, PeerRole, Refusal, RefusalClass, Reply, Request, StreamItem,
+    Answer, Auth, Channel, Handler, Input, Json, PeerRole, Refusal, RefusalClass, Reply, Request,
+    StreamItem,
 };
 use skerry_model::{Kind, Role, Violation};
 use skerry_upkeep::{Disk, Inventory, Nic, Summary};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 pub const ADMIN: &str = "token-of-the-admin";
 pub const VIEWER: &str = "token-of-a-viewer";
@@ -20,6 +22,17 @@ pub struct Fake {
     pub state: Mutex<State>,
     changes: broadcast::Sender<StreamItem>,
     pub identity: (String, String),
+    /// Programs that run in containers.
+    pub programs: Arc<AtomicUsize>,
+}
+
+/// Counts a program for as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[derive(Default)]
@@ -41,7 +54,7 @@ fn no<T>(class: RefusalClass, detail: &str) -> Done<T> {
 impl Fake {
     pub fn new(identity: (String, String)) -> Self {
         let (changes, _) = broadcast::channel(64);
-        let fake = Self { state: Mutex::default(), changes, identity };
+        let fake = Self { state: Mutex::default(), changes, identity, programs: Arc::default() };
         fake.put(Kind::Node, "north", json!({"hostname": "north"}));
         fake
     }
@@ -129,6 +142,26 @@ impl Fake {
             return Ok(document(&given));
         }
         Ok(document(&self.put(kind, name, given["spec"].clone())))
+    }
+
+    /// A program that gives back what it gets, tells sizes on its error output, and ends with its input.
+    fn echo(&self) -> Reply {
+        let (input, inputs) = mpsc::channel(4);
+        self.programs.fetch_add(1, Ordering::SeqCst);
+        let counted = Counted(Arc::clone(&self.programs));
+        let items = stream::unfold(Some((inputs, counted)), |state| async move {
+            let (mut inputs, counted) = state?;
+            let output = |channel, bytes| StreamItem::Output { channel, bytes };
+            let item = match inputs.recv().await? {
+                Input::Bytes(bytes) => output(Channel::Out, bytes),
+                Input::Resize(size) => {
+                    output(Channel::Err, format!("{}x{}", size.cols, size.rows).into_bytes())
+                }
+                Input::End => return Some((Ok(StreamItem::Exit(7)), None)),
+            };
+            Some((Ok(item), Some((inputs, counted))))
+        });
+        Reply::TwoWay { items: items.boxed(), input }
     }
 
     fn open_session(&self, username: &str) -> Answer {
@@ -279,6 +312,10 @@ impl Handler for Fake {
                     }
                 });
                 Ok(Reply::Stream(changes.boxed()))
+            }
+            Request::Exec(query) => {
+                self.find(Kind::Pod, &query.key)?;
+                Ok(self.echo())
             }
             Request::Log(query) => {
                 if query.kind != Kind::Node {

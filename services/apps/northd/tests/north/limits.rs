@@ -123,6 +123,13 @@ impl Node for Broken {
     async fn open(&self, _: Auth, _: Request) -> Result<Items, NodeError> {
         Err(NodeError::Lost)
     }
+    async fn open_two_way(
+        &self,
+        _: Auth,
+        _: Request,
+    ) -> Result<(skerry_ipc::TwoWayInput, Items), NodeError> {
+        Err(NodeError::Lost)
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ mod o2;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod streams;

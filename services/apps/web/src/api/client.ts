@@ -2,7 +2,7 @@
 // sites cannot send (the node refuses a write by cookie without it).
 
 import { Refused, Unreachable, refusalFrom } from "./problem";
-import type { Health, List, Pod, PodInput, Principal, Summary, Vm, VmAction, VmInput } from "./types";
+import type { Health, List, Pod, PodInput, Principal, Summary, Ticket, Vm, VmAction, VmInput } from "./types";
 
 const base = "/api/v1";
 /** Longer than a busy node under emulation takes for its slowest answer. */
@@ -90,9 +90,13 @@ export const api = {
   act: (kind: WorkloadKind, name: string, action: Action) =>
     send(`${at(kind, name)}/actions/${action}`, { method: "POST" }),
   remove: (kind: WorkloadKind, name: string) => send(at(kind, name), { method: "DELETE" }),
+  /** For one WebSocket at this full path. */
+  ticket: (path: string) => read<Ticket>("/tickets", { method: "POST", body: { path } }),
   power: (action: "restart" | "power_off") => send(`/node/actions/${action}`, { method: "POST" }),
   /** Path of a workload's output: serial console of a VM, logs of a pod. */
   outputPath: (kind: WorkloadKind, name: string) => `${at(kind, name)}/${kind === "vms" ? "serial" : "logs"}`,
+  /** Path of a workload's terminal: serial line of a VM, a program in a pod. */
+  terminalPath: (kind: WorkloadKind, name: string) => `${at(kind, name)}/${kind === "vms" ? "console" : "exec"}`,
 };
 
 export type Api = typeof api;

@@ -12,6 +12,7 @@ export type Health = Schemas["Health"];
 export type Principal = Schemas["Principal"];
 export type Role = Schemas["Role"];
 export type Summary = Omit<Schemas["Summary"], "claim_code">;
+export type Ticket = Schemas["Ticket"];
 export type Violation = Schemas["Violation"];
 
 export type Meta = Full<Schemas["Meta"]>;

@@ -17,10 +17,11 @@ import {
 } from "../patternfly";
 import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
 import { momentText } from "../format";
-import { type DetailTab, go } from "../route";
+import { type DetailTab, go, tabs } from "../route";
 import { type Workload, publishText } from "../workload";
 import { OutputView } from "./OutputView";
 import { StateLabel } from "./StateLabel";
+import { TerminalView } from "./TerminalView";
 import { Lines } from "./WorkloadTable";
 
 interface Props {
@@ -28,15 +29,19 @@ interface Props {
   tab: DetailTab;
   /** Start or stop, for who may. */
   power: ReactNode;
+  /** Whether terminals are for this person. */
+  mayEnter: boolean;
 }
 
-export function WorkloadDetails({ workload, tab, power }: Props) {
+export function WorkloadDetails({ workload, tab, power, mayEnter }: Props) {
   const { kind, name, tone, label, containers } = workload;
   const heading = useRef<HTMLHeadingElement>(null);
   // Who opened the panel by keyboard goes on inside it.
   useEffect(() => heading.current?.focus(), [name]);
   const closeOnEscape = (event: KeyboardEvent) => {
-    if (event.key === "Escape") go(kind);
+    // In a terminal the key is the program's.
+    const inTerminal = event.target instanceof Element && event.target.closest(".sk-terminal") !== null;
+    if (event.key === "Escape" && !inTerminal) go(kind);
   };
   const output = kind === "vms" ? "Serial output" : "Log";
   return (
@@ -57,7 +62,13 @@ export function WorkloadDetails({ workload, tab, power }: Props) {
       <DrawerPanelBody className="sk-panel-body">
         <Tabs
           activeKey={tab}
-          onSelect={(_event, key) => go(kind, name, key === "output" ? "output" : "details")}
+          onSelect={(_event, key) =>
+            go(
+              kind,
+              name,
+              tabs.find((known) => known === key),
+            )
+          }
           aria-label={`Views of ${name}`}
           mountOnEnter
           unmountOnExit
@@ -68,6 +79,11 @@ export function WorkloadDetails({ workload, tab, power }: Props) {
           <Tab eventKey="output" title={<TabTitleText>{output}</TabTitleText>}>
             <OutputView kind={kind} name={name} containers={containers} />
           </Tab>
+          {mayEnter ? (
+            <Tab eventKey="terminal" title={<TabTitleText>{kind === "vms" ? "Console" : "Terminal"}</TabTitleText>}>
+              <TerminalView kind={kind} name={name} containers={containers} isUp={workload.isUp} />
+            </Tab>
+          ) : null}
         </Tabs>
       </DrawerPanelBody>
     </DrawerPanelContent>

@@ -43,6 +43,9 @@ export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
         <DropdownItem onClick={() => go(kind, name, "output")}>{kind === "vms" ? "Serial output" : "Log"}</DropdownItem>
         {mayChange ? (
           <>
+            <DropdownItem onClick={() => go(kind, name, "terminal")}>
+              {kind === "vms" ? "Console" : "Terminal"}
+            </DropdownItem>
             <Divider component="li" />
             <DropdownItem isDisabled={!allowed.restart} onClick={() => onAct("restart")}>
               Restart

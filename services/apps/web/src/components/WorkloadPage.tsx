@@ -59,7 +59,7 @@ export function WorkloadPage({ title, one, empty, workloads, createForm }: Props
     <PowerButton workload={workload} busy={busy.has(workload.id)} onAct={(action) => void act(workload, action)} />
   );
   const panel = opened ? (
-    <WorkloadDetails workload={opened} tab={route.tab} power={mayChange ? power(opened) : null} />
+    <WorkloadDetails workload={opened} tab={route.tab} power={mayChange ? power(opened) : null} mayEnter={mayChange} />
   ) : null;
   return (
     <Drawer isExpanded={opened !== undefined} className="sk-drawer">

@@ -10,3 +10,5 @@ mod misbehaviour;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod two_way;

@@ -3,9 +3,9 @@
 use proptest::option;
 use proptest::prelude::*;
 use skerry_ipc::{
-    Action, Answer, Auth, ClientFrame, FetchReport, Hello, HelloReply, Json, ListQuery, LogQuery,
-    PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal, RefusalClass, Request,
-    ServerFrame, StreamItem, decode, encode,
+    Action, Answer, Auth, Channel, ClientFrame, ExecQuery, FetchReport, Hello, HelloReply, Input,
+    Json, ListQuery, LogQuery, PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal,
+    RefusalClass, Request, ServerFrame, StreamItem, TerminalSize, decode, encode,
 };
 use skerry_model::{Kind, Role, Violation};
 use uuid::Uuid;
@@ -46,6 +46,26 @@ fn log_query() -> impl Strategy<Value = LogQuery> {
     (kind(), text(), option::of(text()), any::<u32>(), any::<bool>()).prop_map(
         |(kind, key, container, tail, follow)| LogQuery { kind, key, container, tail, follow },
     )
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..64)
+}
+
+fn size() -> impl Strategy<Value = TerminalSize> {
+    (any::<u16>(), any::<u16>()).prop_map(|(cols, rows)| TerminalSize { cols, rows })
+}
+
+fn exec_query() -> impl Strategy<Value = ExecQuery> {
+    let argv = prop::collection::vec(text(), 0..4);
+    let env = prop::collection::vec((text(), text()), 0..3);
+    (text(), option::of(text()), argv, env, option::of(size())).prop_map(
+        |(key, container, argv, env, terminal)| ExecQuery { key, container, argv, env, terminal },
+    )
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    prop_oneof![bytes().prop_map(Input::Bytes), size().prop_map(Input::Resize), Just(Input::End)]
 }
 
 fn documents() -> impl Strategy<Value = Request> {
@@ -107,6 +127,8 @@ fn others() -> impl Strategy<Value = Request> {
         (prop::collection::vec(kind(), 0..4), option::of(any::<u64>()))
             .prop_map(|(kinds, after)| Request::Watch { kinds, after }),
         log_query().prop_map(Request::Log),
+        exec_query().prop_map(Request::Exec),
+        text().prop_map(|key| Request::Serial { key }),
         power.prop_map(Request::Power),
         Just(Request::Pulls),
         (any::<u128>(), pull_report())
@@ -164,13 +186,14 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
             .prop_map(|(id, auth, request)| ClientFrame::Request { id, auth, request }),
         any::<u32>().prop_map(|id| ClientFrame::Cancel { id }),
         (any::<u32>(), any::<u32>()).prop_map(|(id, items)| ClientFrame::More { id, items }),
+        (any::<u32>(), input()).prop_map(|(id, input)| ClientFrame::Input { id, input }),
     ]
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
     let items = prop::collection::vec(json(), 0..4);
     prop_oneof![
-        prop::sample::select(vec![Answer::Done, Answer::Stream]),
+        prop::sample::select(vec![Answer::Done, Answer::Stream, Answer::TwoWay]),
         json().prop_map(Answer::Document),
         (items, any::<u64>(), option::of(text()))
             .prop_map(|(items, revision, next)| Answer::List { items, revision, next }),
@@ -222,6 +245,9 @@ fn item() -> impl Strategy<Value = StreamItem> {
     prop_oneof![
         text().prop_map(StreamItem::Line),
         prop::collection::vec(pull_order(), 0..2).prop_map(StreamItem::Pulls),
+        any::<i32>().prop_map(StreamItem::Exit),
+        (prop::sample::select(vec![Channel::Out, Channel::Err]), bytes())
+            .prop_map(|(channel, bytes)| StreamItem::Output { channel, bytes }),
         (any::<u64>(), kind(), json(), any::<bool>()).prop_map(
             |(revision, kind, document, removed)| StreamItem::Change {
                 revision,
@@ -238,6 +264,7 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
         (any::<u32>(), answer()).prop_map(|(id, ok)| ServerFrame::Answer { id, result: Ok(ok) }),
         (any::<u32>(), refusal()).prop_map(|(id, no)| ServerFrame::Answer { id, result: Err(no) }),
         (any::<u32>(), item()).prop_map(|(id, item)| ServerFrame::Item { id, item }),
+        (any::<u32>(), any::<u32>()).prop_map(|(id, inputs)| ServerFrame::Room { id, inputs }),
         (any::<u32>(), option::of(refusal()))
             .prop_map(|(id, error)| ServerFrame::End { id, error }),
     ]

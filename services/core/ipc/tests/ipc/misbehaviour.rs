@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use skerry_ipc::{Auth, ClientFrame, Hello, Request, encode};
+use skerry_ipc::{Auth, ClientFrame, Hello, Input, MAX_INPUT_BYTES, Request, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::{BUILD, connect, get, serve};
+use crate::support::{BUILD, connect, exec, get, serve};
 
 fn frame(bytes: &[u8]) -> Vec<u8> {
     let mut framed = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
@@ -123,4 +123,49 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+fn input(id: u32, input: Input) -> Vec<u8> {
+    frame(&encode(&ClientFrame::Input { id, input }).unwrap())
+}
+
+fn open(id: u32, request: Request) -> Vec<u8> {
+    frame(&encode(&ClientFrame::Request { id, auth: Auth::Peer, request }).unwrap())
+}
+
+#[tokio::test]
+async fn inputs_beyond_the_window_end_the_connection() {
+    let served = serve();
+    let flood = input(1, Input::End).repeat(100);
+    send_and_wait(&served.path, &[hello(), open(1, exec("deaf")), flood].concat()).await;
+    is_alive(&served.path).await;
+}
+
+#[tokio::test]
+async fn an_input_that_is_too_large_ends_the_connection() {
+    let served = serve();
+    let large = input(1, Input::Bytes(vec![0; MAX_INPUT_BYTES + 1]));
+    send_and_wait(&served.path, &[hello(), open(1, exec("echo")), large].concat()).await;
+    is_alive(&served.path).await;
+}
+
+#[tokio::test]
+async fn an_input_for_what_takes_none_ends_the_connection() {
+    let served = serve();
+    let bytes = [hello(), open(1, get("never")), input(1, Input::End)].concat();
+    send_and_wait(&served.path, &bytes).await;
+    is_alive(&served.path).await;
+}
+
+#[tokio::test]
+async fn an_input_for_an_unknown_request_is_ignored() {
+    let served = serve();
+    let mut stream = UnixStream::connect(&served.path).await.unwrap();
+    stream.write_all(&hello()).await.unwrap();
+    let mut bytes = [0; 256];
+    assert!(stream.read(&mut bytes).await.unwrap() > 0);
+    let odd = [input(9, Input::End).repeat(100), open(1, get("x"))].concat();
+    stream.write_all(&odd).await.unwrap();
+    assert!(stream.read(&mut bytes).await.unwrap() > 0, "the server hung up");
+    is_alive(&served.path).await;
 }

@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
 use skerry_ipc::{
-    Answer, Auth, Client, Handler, Json, ListQuery, PeerRole, Refusal, RefusalClass, Reply,
-    Request, Server, StreamItem,
+    Answer, Auth, Channel, Client, ExecQuery, Handler, Input, Json, ListQuery, PeerRole, Refusal,
+    RefusalClass, Reply, Request, Server, StreamItem,
 };
 use skerry_model::Kind;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,8 @@ pub struct Counts {
     pub made: AtomicUsize,
     pub streams_dropped: AtomicUsize,
     pub calls_dropped: AtomicUsize,
+    /// Inputs that a two-way stream has taken.
+    pub taken: AtomicUsize,
 }
 
 pub struct Echo {
@@ -68,12 +71,58 @@ impl Handler for Echo {
                 stream::poll_fn(|_| -> std::task::Poll<Option<_>> { panic!("in the stream") })
                     .boxed(),
             )),
+            Request::Exec(query) => self.program(&query),
             _ => Ok(Answer::Done.into()),
         }
     }
 }
 
 impl Echo {
+    /// `echo` gives back what it gets, `deaf` never reads, `gone` has closed its input, `answer` and
+    /// `stream` are not two-way at all.
+    fn program(&self, query: &ExecQuery) -> Result<Reply, Refusal> {
+        let (input, inputs) = mpsc::channel(1);
+        let guard = OnDrop(Arc::clone(&self.counts), |counts| &counts.streams_dropped);
+        let line = |text: &str| Ok(StreamItem::Line(text.to_owned()));
+        match query.key.as_str() {
+            "echo" => {
+                let counts = Arc::clone(&self.counts);
+                let items = stream::unfold(Some((inputs, guard)), move |state| {
+                    let counts = Arc::clone(&counts);
+                    async move {
+                        let (mut inputs, guard) = state?;
+                        let input = inputs.recv().await?;
+                        counts.taken.fetch_add(1, Ordering::SeqCst);
+                        let item = match input {
+                            Input::Bytes(bytes) => {
+                                StreamItem::Output { channel: Channel::Out, bytes }
+                            }
+                            Input::Resize(size) => {
+                                StreamItem::Line(format!("{}x{}", size.cols, size.rows))
+                            }
+                            Input::End => return Some((Ok(StreamItem::Exit(7)), None)),
+                        };
+                        Some((Ok(item), Some((inputs, guard))))
+                    }
+                });
+                Ok(Reply::TwoWay { items: items.boxed(), input })
+            }
+            "deaf" => {
+                let held = stream::pending().inspect(move |_: &Result<_, _>| {
+                    let _ = (&inputs, &guard);
+                });
+                Ok(Reply::TwoWay { items: held.boxed(), input })
+            }
+            "gone" => {
+                drop(inputs);
+                let items = stream::once(async move { line("up") }).chain(stream::pending());
+                Ok(Reply::TwoWay { items: items.boxed(), input })
+            }
+            "stream" => Ok(Reply::Stream(stream::once(async move { line("x") }).boxed())),
+            _ => Ok(Answer::Done.into()),
+        }
+    }
+
     /// `limit` lines, or lines without end; `name_contains` pads them.
     fn count_to(
         &self,
@@ -120,6 +169,16 @@ pub async fn connect(path: &Path) -> Client {
 
 pub fn get(key: &str) -> Request {
     Request::Get { kind: Kind::Vm, key: key.to_owned() }
+}
+
+pub fn exec(key: &str) -> Request {
+    Request::Exec(ExecQuery {
+        key: key.to_owned(),
+        container: None,
+        argv: vec!["sh".to_owned()],
+        env: Vec::new(),
+        terminal: None,
+    })
 }
 
 pub fn lines(limit: Option<u32>, pad: &str) -> Request {

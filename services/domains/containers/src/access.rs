@@ -1,0 +1,76 @@
+//! The port to what people do inside a running container: programs of their own.
+//!
+//! Apart from the runtime's port, because nothing here brings a pod nearer to what is wanted of it.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use skerry_model::{Id, Name, Pod};
+use tokio::sync::mpsc;
+
+use crate::RuntimeError;
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Columns.
+    pub cols: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// A program to run in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecRequest {
+    /// The pod.
+    pub pod: Id<Pod>,
+    /// The container; it must run.
+    pub container: Name,
+    /// The program and its arguments; not empty.
+    pub argv: Vec<String>,
+    /// Further variables of its environment, which is otherwise the container's.
+    pub env: Vec<(String, String)>,
+    /// A terminal of this size; without one, outputs stay apart.
+    pub terminal: Option<Size>,
+    /// The most memory that it may take, in MiB: the container's own limit beside the container's.
+    pub memory_mib: u64,
+    /// The most processes and threads.
+    pub tasks: u32,
+}
+
+/// What a program is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecInput {
+    /// Bytes for its input or its terminal.
+    Bytes(Vec<u8>),
+    /// Its terminal has this size now. Without a terminal it means nothing.
+    Resize(Size),
+    /// There will be no more bytes: its input ends, or its terminal gets Ctrl-D.
+    End,
+}
+
+/// What comes of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecOutput {
+    /// From its output or its terminal.
+    Out(Vec<u8>),
+    /// From its error output.
+    Err(Vec<u8>),
+    /// It has ended: its code, or 128 and the number of the signal that ended it. The last.
+    Exit(i32),
+}
+
+/// A program at work.
+pub struct ExecSession {
+    /// The way to it. Takes a few inputs; then senders wait until the program reads.
+    pub input: mpsc::Sender<ExecInput>,
+    /// What comes of it. Dropping it ends the program and everything that it has started.
+    pub output: BoxStream<'static, Result<ExecOutput, RuntimeError>>,
+}
+
+/// Lets people into containers.
+#[async_trait]
+pub trait ContainerAccess: Send + Sync + 'static {
+    /// Runs a program in a container, within the container's limits of what it may do. A container that does not
+    /// run is refused; a program that cannot be started ends at once and says why on its error output.
+    async fn exec(&self, request: ExecRequest) -> Result<ExecSession, RuntimeError>;
+}

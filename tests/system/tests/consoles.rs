@@ -1,0 +1,74 @@
+//! People inside workloads: programs in containers, the serial line of a virtual machine.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use anyhow::{Context, bail, ensure};
+use serde_json::json;
+use skerry_system_tests::{GUEST, NodeUnderTest, SOON, eventually};
+
+const EXEC: &str = "/api/v1/pods/web/exec";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_into_workloads() -> anyhow::Result<()> {
+    let (mut node, _) = NodeUnderTest::claimed("consoles", &[]).await?;
+    node.skerry(&["vm", "create", "guest", "--image", "tiny-vm", "--memory", "128"])?;
+    node.skerry(&["pod", "create", "web", "--image", "tiny"])?;
+    node.wait_state("/api/v1/pods/web", "running", SOON).await?;
+
+    println!("== a program without a terminal");
+    let script = ["exec", "web", "--", "sh", "-c", "echo in $HOSTNAME; echo no >&2; exit 5"];
+    let failed = node.skerry(&script).err().context("the code is passed on")?.to_string();
+    for part in ["exit status: 5", "in web", "no"] {
+        ensure!(failed.contains(part), "no `{part}` in {failed}");
+    }
+
+    println!("== a terminal");
+    let size = "&tty=true&cols=77&rows=33&command=sh";
+    let mut terminal = node.terminal(EXEC, size).await?;
+    terminal.until("# ", SOON).await?;
+    terminal.types("stty size\r").await?;
+    terminal.until("33 77", SOON).await?;
+    terminal.says(json!({"type": "resize", "cols": 100, "rows": 40})).await?;
+    terminal.types("stty size\r").await?;
+    terminal.until("40 100", SOON).await?;
+    terminal.types("exit 3\r").await?;
+    ensure!(terminal.exit(SOON).await? == json!({"type": "exit", "code": 3}));
+
+    println!("== a ticket is good once");
+    let ticket = node.ticket(EXEC).await?;
+    let query = "&command=echo";
+    ensure!(node.handshake(EXEC, query, &ticket).await?.status() == 101);
+    ensure!(node.handshake(EXEC, query, &ticket).await?.status() == 401);
+
+    println!("== the daemon dies in the middle, and the program with it");
+    let mut left =
+        node.terminal(EXEC, "&command=sh&command=-c&command=echo up; sleep 4711").await?;
+    left.until("up", SOON).await?;
+    ensure!(node.shell("pgrep -fc 'sleep 4711' || true")? != "0", "the program does not run");
+    node.shell("systemctl kill --signal=KILL skerry-noded.service")?;
+    node.wait_api().await?;
+    let node = tokio::sync::Mutex::new(node);
+    eventually(SOON, || async {
+        let mut node = node.lock().await;
+        let found = node.shell("pgrep -af '[s]leep 4711' || true")?;
+        let units = node.shell("systemctl list-units --no-legend 'skerry-exec-*' || true")?;
+        if found.is_empty() && units.is_empty() { Ok(()) } else { bail!("{found} {units}") }
+    })
+    .await?;
+    let node = node.into_inner();
+
+    println!("== the serial line of a virtual machine");
+    node.wait_state("/api/v1/vms/guest", "running", GUEST).await?;
+    let console = "/api/v1/vms/guest/console";
+    let mut first = node.terminal(console, "").await?;
+    first.until("skerry tiny vm started", GUEST).await?;
+    first.types("echo $((20 + 3)) is it\r").await?;
+    first.until("23 is it", GUEST).await?;
+    let mut second = node.terminal(console, "").await?;
+    second.until("only watch", SOON).await?;
+    ensure!(second.shown.contains("23 is it"), "the past is not shown: {}", second.shown);
+    let serial = node.get("/api/v1/vms/guest/serial").await?;
+    ensure!(serial.as_str().is_some_and(|text| text.contains("23 is it")), "not in the log");
+    Ok(())
+}
