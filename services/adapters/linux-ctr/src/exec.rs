@@ -140,10 +140,10 @@ impl Executor {
             program.output = Some(output_end);
             let input = pipe::Sender::from_owned_fd(input).map_err(broken())?;
             let output = pipe::Receiver::from_owned_fd(output).map_err(broken())?;
-            self.programs.start(program).await?;
+            self.launch(unit, program).await?;
             return Ok((Ends::Pipes { input, output }, errors));
         };
-        self.programs.start(program).await?;
+        self.launch(unit, program).await?;
         let received = tokio::select! {
             terminal = socket.receive() => terminal.ok(),
             // A program that ended at once has left its terminal there all the same.
@@ -156,6 +156,18 @@ impl Executor {
                 Err(unstarted(errors).await)
             }
         }
+    }
+
+    async fn launch(&self, unit: &str, program: Program) -> Result<(), RuntimeError> {
+        let started = self.programs.start(program).await;
+        if started.is_err() {
+            // It may come up all the same, after the time that it had.
+            if let Err(error) = self.programs.end(unit).await {
+                let error = error.chain();
+                tracing::warn!(unit, error, "a program that did not start is not ended");
+            }
+        }
+        started
     }
 
     fn argv(

@@ -124,10 +124,14 @@ fn request(stage: &Stage, argv: &[&str], terminal: Option<Size>) -> ExecRequest 
 /// A container that waits.
 async fn waiting() -> Stage {
     let stage = Stage::new().await;
+    run(&stage).await;
+    stage
+}
+
+async fn run(stage: &Stage) {
     let desired = stage.desired(&["/bin/busybox", "sleep", "1000"]);
     stage.push(Want::Run(Box::new(desired)), false).await;
     stage.until("start", |run| matches!(run, Run::Running { pid: Some(_), .. })).await;
-    stage
 }
 
 async fn finish(stage: Stage) {
@@ -152,8 +156,13 @@ async fn a_program_without_a_terminal_keeps_its_outputs_apart() {
     let mut talk = Talk::start(&stage, &["/no/such/program"], None).await;
     assert_ne!(talk.end().await, 0);
     assert!(talk.err.contains("/no/such/program"), "{}", talk.err);
+    // Files go after the end has been told.
     let folder = stage.folder.path().join("run/exec");
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing is left behind");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while fs::read_dir(&folder).unwrap().count() > 0 {
+        assert!(Instant::now() < deadline, "something is left behind");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     finish(stage).await;
 }
 
@@ -220,6 +229,36 @@ async fn a_program_ends_when_nobody_listens_and_places_are_counted() {
     let deadline = Instant::now() + Duration::from_secs(20);
     while stage.containers.exec(request(&stage, &sleep, None)).await.is_err() {
         assert!(Instant::now() < deadline, "no place becomes free");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    finish(stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn a_caller_who_goes_away_during_the_start_leaves_no_program() {
+    let folder = tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/tmp").unwrap();
+    let places = below(&folder.path().join("data"), &folder.path().join("run"));
+    let direct = Arc::new(Direct::default());
+    let blobs = BlobStore::new(places.blobs());
+    let containers = LinuxContainers::with_supervisor(places, blobs, Arc::clone(&direct));
+    let stage = Stage::over(folder, containers, "").await;
+    run(&stage).await;
+    let sleep = ["/bin/busybox", "sleep", "4711"];
+    let units = || async { direct.left().await.unwrap().len() };
+    let started = async {
+        while units().await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        // Quick enough to be there already: then it is dropped here.
+        _ = stage.containers.exec(request(&stage, &sleep, Some(Size { cols: 80, rows: 24 }))) => {}
+        () = started => {}
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while units().await > 0 {
+        assert!(Instant::now() < deadline, "it lives on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     finish(stage).await;

@@ -151,7 +151,16 @@ impl ContainerAccess for LinuxContainers {
         let (pod, name) = (request.pod, &request.container);
         let observed = self.inner.observe(pod).await?;
         match observed.container(name).run {
-            Run::Running { pid: Some(_), .. } => self.executor.exec(request).await,
+            Run::Running { pid: Some(_), .. } => {
+                // In a task of its own, so that a caller who goes away meanwhile leaves no program behind: what comes
+                // of it then has no taker, which ends it.
+                let executor = Arc::clone(&self.executor);
+                let started = tokio::spawn(async move { executor.exec(request).await }).await;
+                started.unwrap_or_else(|error| {
+                    let message = "starting a program failed";
+                    Err(RuntimeError::new(RuntimeFault::Broken, message).because(error))
+                })
+            }
             _ => {
                 let message = format!("container `{name}` does not run: start the pod first");
                 Err(RuntimeError::new(RuntimeFault::Refused, message))

@@ -297,10 +297,8 @@ async fn a_claim_code_is_asked_for() {
     };
     let node = Scripted::answers([session]);
     assert_eq!(at(&node, "claim", &[" ABCD-EFGH", "pw", "pw"]).await.0, exit::DONE);
-    let requests = node.requests.lock().unwrap();
-    let Some(Request::Claim { code, .. }) = requests.first() else { panic!("{requests:?}") };
+    let Request::Claim { code, .. } = node.request() else { panic!("another request") };
     assert_eq!(code, "ABCD-EFGH");
-    drop(requests);
     assert_eq!(at(&node, "claim", &[]).await.0, exit::USAGE, "nobody to ask");
 }
 

@@ -10,14 +10,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use skerry_ipc::{RefusalClass, Request, StreamItem, TwoWayInput};
+use skerry_ipc::{Answer, RefusalClass, Request, StreamItem, TwoWayInput};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::wire::close;
 use super::{SocketCaller, Wire};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::node::{Items, NodeError};
+use crate::node::{Items, Node, NodeError};
 use crate::problem::Problem;
 
 /// The largest message of a client: a paste may be long.
@@ -80,7 +80,7 @@ async fn serve(socket: WebSocket, app: &App, caller: &Caller, request: Request, 
             tokio::select! {
                 end = outgoing(&mut sender, items, wire, &moved) => end,
                 end = incoming(receiver, &input, wire, &moved) => end,
-                end = session_ends(app, caller) => end,
+                end = session_ends(app.node.as_ref(), caller) => end,
                 () = app.stop.cancelled() => End::Close(1001, "the service stops".to_owned()),
             }
         }
@@ -121,7 +121,7 @@ async fn refuse(sender: &mut Sender, wire: Wire, error: NodeError) -> End {
     let problem = Problem::from(error);
     if let Some(message) = wire.refusal(&problem) {
         // The close code says the same.
-        let _ = sender.send(message).await;
+        let _ = say(sender, message).await;
     }
     End::refused(&problem)
 }
@@ -137,7 +137,7 @@ async fn outgoing(sender: &mut Sender, mut items: Items, wire: Wire, moved: &Mov
                     moved.now();
                     let last = matches!(item, StreamItem::Exit(_));
                     let sent = match wire.write(item) {
-                        Some(message) => sender.send(message).await,
+                        Some(message) => say(sender, message).await,
                         None => Ok(()),
                     };
                     if last && sent.is_ok() {
@@ -152,7 +152,7 @@ async fn outgoing(sender: &mut Sender, mut items: Items, wire: Wire, moved: &Mov
                 if moved.is_forgotten() {
                     return End::Close(4408, "nothing moved for two hours".to_owned());
                 }
-                sender.send(Message::Ping(Bytes::new())).await
+                say(sender, Message::Ping(Bytes::new())).await
             }
         };
         if message.is_err() {
@@ -186,15 +186,81 @@ async fn incoming(
     }
 }
 
-/// Waits until the session is no longer good. A node daemon that is away says nothing of it.
-async fn session_ends(app: &App, caller: &Caller) -> End {
+/// Sends one message. Whoever takes none for so long is not there, whatever the network says.
+async fn say(sender: &mut Sender, message: Message) -> Result<(), ()> {
+    match timeout(SILENCE, sender.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
+
+/// Waits until the session is no longer good, or no longer what it was: who may come in was decided by the role at
+/// the beginning. A node daemon that is away says nothing of it.
+async fn session_ends(node: &dyn Node, caller: &Caller) -> End {
+    let mut first = None;
     loop {
-        tokio::time::sleep(RECHECK).await;
-        let still = app.node.call(caller.auth(), Request::WhoAmI).await;
-        if matches!(&still, Err(NodeError::Refused(refusal))
-            if refusal.class == RefusalClass::Unauthenticated)
-        {
-            return End::Close(4401, "the session has ended".to_owned());
+        match node.call(caller.auth(), Request::WhoAmI).await {
+            Ok(Answer::Principal { role, .. }) if *first.get_or_insert(role) != role => {
+                return End::Close(4403, "the role of this account has changed".to_owned());
+            }
+            Err(NodeError::Refused(refusal)) if refusal.class == RefusalClass::Unauthenticated => {
+                return End::Close(4401, "the session has ended".to_owned());
+            }
+            _ => {}
         }
+        tokio::time::sleep(RECHECK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use skerry_ipc::{Auth, Refusal};
+    use skerry_model::Role;
+    use std::sync::Mutex;
+
+    /// A node daemon that says this of whoever asks, one after the other, and then nothing new.
+    struct Says(Mutex<Vec<Option<Role>>>);
+
+    #[async_trait]
+    impl Node for Says {
+        async fn call(&self, _auth: Auth, _request: Request) -> Result<Answer, NodeError> {
+            let mut next = self.0.lock().unwrap();
+            let role = if next.len() > 1 { next.remove(0) } else { next[0] };
+            let ended = || Refusal::new(RefusalClass::Unauthenticated, "log in first");
+            role.map(|role| Answer::Principal { username: "ada".to_owned(), role })
+                .ok_or_else(|| NodeError::Refused(ended()))
+        }
+        async fn open(&self, _auth: Auth, _request: Request) -> Result<Items, NodeError> {
+            Err(NodeError::Lost)
+        }
+        async fn open_two_way(
+            &self,
+            _auth: Auth,
+            _request: Request,
+        ) -> Result<(TwoWayInput, Items), NodeError> {
+            Err(NodeError::Lost)
+        }
+    }
+
+    async fn code(said: &[Option<Role>]) -> Option<u16> {
+        let mut headers = axum::http::HeaderMap::new();
+        headers.insert(axum::http::header::AUTHORIZATION, "Bearer x".parse().unwrap());
+        let caller = Caller::by_bearer(&headers).unwrap();
+        let node = Says(Mutex::new(said.to_vec()));
+        match timeout(RECHECK * 10, session_ends(&node, &caller)).await {
+            Ok(End::Close(code, _)) => Some(code),
+            Ok(End::Gone) => panic!("nobody has gone"),
+            Err(_) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_ends_or_gets_another_role_is_noticed() {
+        let operator = Some(Role::Operator);
+        assert_eq!(code(&[operator]).await, None);
+        assert_eq!(code(&[operator, operator, None]).await, Some(4401));
+        assert_eq!(code(&[operator, operator, Some(Role::Viewer)]).await, Some(4403));
     }
 }

@@ -14,7 +14,7 @@
 //! Screens (`binary`): the bytes of RFB (RFC 6143) in binary messages, both ways.
 //!
 //! Close codes: 1000 after an exit, 1001 when the service stops, 1002 for what is no such message, 4000 and the HTTP
-//! status for a refusal (4401 also when the session has ended), 4408 after two hours without input or output.
+//! status for a refusal (4401 also when the session has ended, 4403 when its role has changed), 4408 after two hours without input or output.
 
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message};
