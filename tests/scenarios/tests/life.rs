@@ -243,8 +243,13 @@ async fn what_goes_in_for_cloud_init_reaches_the_guest_and_nobody_else() {
     .await
     .unwrap();
     assert!(file("user-data").contains("swordfish") && file("vendor-data").contains("$6$"));
-    let seen = node.get(Kind::Vm, "guest").await.unwrap();
-    assert!(seen["status"]["conditions"].to_string().contains("Pending"), "{seen}");
+    eventually(LIMIT, || async {
+        let seen = node.get(Kind::Vm, "guest").await.map_err(|e| e.to_string())?;
+        let conditions = seen["status"]["conditions"].to_string();
+        if conditions.contains("Pending") { Ok(()) } else { Err(conditions) }
+    })
+    .await
+    .unwrap();
     // What cloud-init would not understand is refused, and nothing of it is quoted.
     let bad = json!({"init": {"user_data": "#cloud-config\npassword: [herring\n"}});
     let refused = node.ask(change(bad)).await.unwrap_err().to_string();

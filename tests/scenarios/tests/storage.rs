@@ -312,6 +312,7 @@ async fn a_machine_from_a_disk_image_gets_a_disk_of_its_own() {
     node.wait_state(Kind::Vm, "guest", "stopped").await.unwrap();
     node.ask(act(Action::Start)).await.unwrap();
     node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    copies_and_rebuilds(&node, &host).await;
     delete(&node, Kind::Vm, "guest").await.unwrap();
     gone(&node, Kind::Vm, "guest").await;
     node.wait_state(Kind::Volume, "guest-root", "available").await.unwrap();
@@ -327,4 +328,52 @@ async fn a_machine_from_a_disk_image_gets_a_disk_of_its_own() {
     node.ask(request).await.unwrap();
     gone(&node, Kind::Volume, "other-root").await;
     node.stop().await.unwrap();
+}
+
+/// The machine `guest` is copied, and begins anew.
+async fn copies_and_rebuilds(node: &RunningNode, host: &SimHost) {
+    let clone = || json!({"metadata": {"name": "twin"}, "spec": {"clone_of": "guest"}});
+    let refused = node.create(Kind::Vm, clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("must be stopped"), "{refused}");
+    let act = |action| Request::Act { kind: Kind::Vm, key: "guest".to_owned(), action };
+    node.ask(act(Action::Stop)).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "stopped").await.unwrap();
+    let root = node.get(Kind::Volume, "guest-root").await.unwrap();
+    host.write_volume(id(&root), "first");
+    let twin = node.create(Kind::Vm, clone()).await.unwrap();
+    assert_eq!(twin["spec"]["disks"][0]["volume"], "twin-root");
+    assert_eq!(
+        (&twin["spec"]["memory_mib"], &twin["spec"]["firmware"]),
+        (&json!(128), &json!("bios"))
+    );
+    node.wait_state(Kind::Vm, "twin", "running").await.unwrap();
+    let copy = node.get(Kind::Volume, "twin-root").await.unwrap();
+    assert_eq!(host.read_volume(id(&copy)).unwrap(), "first");
+    host.write_volume(id(&copy), "second");
+    assert_eq!(host.read_volume(id(&root)).unwrap(), "first");
+
+    let rebuild = |image: &str| Request::Patch {
+        kind: Kind::Vm,
+        key: "guest".to_owned(),
+        patch: Json(json!({"spec": {"image": image}}).to_string()),
+        if_revision: None,
+    };
+    let refused = node.ask(rebuild("tiny-vm")).await.unwrap_err().to_string();
+    assert!(refused.contains("no disk image"), "{refused}");
+    let upload = uuid::Uuid::from_u128(2);
+    host.spool(upload, &qcow2());
+    let image = json!({"metadata": {"name": "newer"},
+        "spec": {"format": "qcow2", "source": {"upload": upload}, "architecture": "x86_64"}});
+    node.create(Kind::Image, image).await.unwrap();
+    node.wait_state(Kind::Image, "newer", "available").await.unwrap();
+    node.ask(rebuild("newer")).await.unwrap();
+    let seen = node.get(Kind::Vm, "guest").await.unwrap();
+    assert_eq!(seen["spec"]["disks"][0]["volume"], "guest-root-2");
+    let renewed = node.wait_state(Kind::Volume, "guest-root-2", "in_use").await.unwrap();
+    assert_eq!(renewed["status"]["size_bytes"], 4_u64 << 30);
+    node.wait_state(Kind::Volume, "guest-root", "available").await.unwrap();
+    node.ask(act(Action::Start)).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    delete(node, Kind::Vm, "twin").await.unwrap();
+    gone(node, Kind::Vm, "twin").await;
 }

@@ -253,6 +253,29 @@ pub enum VmVerb {
         /// Name or id
         name: String,
     },
+    /// Copy one that is off, with copies of its volumes that share its data
+    Clone {
+        /// The one to copy: its name
+        source: Name,
+        /// Name of the new one
+        name: Name,
+        /// Make a port of the new one reachable at the node; may be repeated
+        #[arg(long, short, value_name = "HOST:WORKLOAD[/udp]", value_parser = publish)]
+        publish: Vec<Publish>,
+        /// Make it, but do not start it
+        #[arg(long)]
+        stopped: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Begin anew with another disk image; its first volume is detached and stays
+    Rebuild {
+        /// Name or id
+        name: String,
+        /// The disk image
+        #[arg(long, short)]
+        image: Name,
+    },
     /// What it prints on its serial line
     Serial {
         /// Name or id

@@ -7,7 +7,8 @@ use crate::alarm_watch::Verdict;
 /// What stands for a machine; nothing does for one that is gone.
 pub fn of_vm(vm: Option<Resource<Vm>>) -> Vec<Verdict> {
     let Some(vm) = vm else {
-        return ["VM_CRASHED", "VM_CRASH_LOOP", "WORKLOAD_REFUSED"].map(|key| (key, None)).into();
+        let keys = ["VM_CRASHED", "VM_CRASH_LOOP", "VM_IO_PAUSED", "WORKLOAD_REFUSED"];
+        return keys.map(|key| (key, None)).into();
     };
     let name = &vm.meta.name;
     let status = &vm.status;
@@ -22,6 +23,7 @@ pub fn of_vm(vm: Option<Resource<Vm>>) -> Vec<Verdict> {
     vec![
         ("VM_CRASHED", text(crashed, why)),
         ("VM_CRASH_LOOP", text(looping, format!("crashed {} times in a row", status.crashes))),
+        ("VM_IO_PAUSED", text(is_io_paused(status), status.reason.clone())),
         ("WORKLOAD_REFUSED", text(is_refused(status), status.reason.clone())),
     ]
 }
@@ -31,6 +33,11 @@ fn is_crashed(status: &VmStatus, wanted_on: bool) -> bool {
     let reason = status.conditions.get("Ready").map(|ready| ready.reason.as_str());
     let ended_by_it = status.state == VmState::Stopped && reason == Some("Crashed");
     status.state == VmState::Crashed || ended_by_it || (wanted_on && status.crashes > 0)
+}
+
+fn is_io_paused(status: &VmStatus) -> bool {
+    let ready = status.conditions.get("Ready");
+    status.state == VmState::Paused && ready.is_some_and(|ready| ready.reason == "IoPaused")
 }
 
 fn is_refused(status: &VmStatus) -> bool {
@@ -83,6 +90,8 @@ mod tests {
         assert_eq!(raised(VmState::Stopped, off, |s| ready(s, "Crashed")), ["VM_CRASHED"]);
         assert_eq!(raised(VmState::Stopped, off, |s| ready(s, "Stopped")), [""; 0]);
         assert_eq!(raised(VmState::Stopped, on, |s| ready(s, "DoesNotFit")), ["WORKLOAD_REFUSED"]);
+        assert_eq!(raised(VmState::Paused, on, |s| ready(s, "IoPaused")), ["VM_IO_PAUSED"]);
+        assert_eq!(raised(VmState::Running, on, |s| ready(s, "IoPaused")), [""; 0]);
         let looping = |s: &mut VmStatus| {
             s.crashes = 9;
             let now = Timestamp::from_second(1).unwrap();

@@ -52,6 +52,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       stop_timeout_s: 90,
       disks: [],
       disk_size_mib: null,
+      clone_of: null,
       firmware: null,
       init: null,
       crash_policy: { action: "restart", max: 5, window_s: 600, give_up: false },

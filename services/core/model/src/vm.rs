@@ -38,7 +38,8 @@ pub enum Power {
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
     /// Name of the image it starts from: a kernel, which is started directly, or a disk, of which the
-    /// machine gets a volume of its own when it is made.
+    /// machine gets a volume of its own when it is made. Another disk image, for a machine that is off, is a
+    /// rebuild: a new volume takes the place of the first, which stays.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub image: Name,
     /// Virtual processors, 1 to 64.
@@ -64,6 +65,12 @@ pub struct VmSpec {
     /// Counts when the machine is made; after that the volume can be grown.
     #[serde(default)]
     pub disk_size_mib: Option<u64>,
+    /// Name of a virtual machine that is off, of which this one is made as a copy: with volumes of its own that
+    /// begin as the other's are, without what it publishes, and with whatever else is given here. Counts when the
+    /// machine is made.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub clone_of: Option<Name>,
     /// What a machine that was made from a disk image is started by; what the image needs if absent. Cannot be
     /// changed.
     #[serde(default)]

@@ -36,6 +36,8 @@ pub struct Situation {
     pub due: bool,
     /// Whether the guest's time for its own shutdown is over.
     pub stop_expired: bool,
+    /// Whether it has been held for a full pool for a while, and the pool has room again.
+    pub room: bool,
     /// Whether it has been off for long enough to believe that the guest wanted it, rather than the
     /// host being on its way down.
     pub settled: bool,
@@ -144,10 +146,16 @@ fn while_up(now: &Situation, power: DomainPower) -> Option<Event> {
     }
 }
 
-/// What the hypervisor holds for a reason of its own goes on only when somebody says so.
+/// What the hypervisor holds for a reason of its own goes on only when somebody says so, or when the reason was a
+/// full pool that is not full any more.
 fn while_held(now: &Situation, hold: Hold) -> Option<Event> {
     let told = matches!(now.request, Some(VmRequestKind::Resume | VmRequestKind::Start));
-    (now.wanted == VmPower::Running && (hold == Hold::Asked || told)).then_some(Event::Resume)
+    let over = match hold {
+        Hold::Asked => true,
+        Hold::DiskFault => now.room,
+        Hold::Other => false,
+    };
+    (now.wanted == VmPower::Running && (over || told)).then_some(Event::Resume)
 }
 
 /// On its way up, but no process: not yet started, or already ended.
@@ -215,6 +223,7 @@ mod tests {
             on_off: GuestOff::StayOff,
             boot: None,
             due: false,
+            room: false,
             stop_expired: false,
             settled: false,
         }
@@ -320,6 +329,8 @@ mod tests {
         assert_eq!(decide(&Situation { wanted: VmPower::Paused, ..held(Hold::Asked) }), None);
         assert_eq!(decide(&held(Hold::Asked)), Some(Event::Resume));
         assert_eq!(decide(&held(Hold::DiskFault)), None, "its disk still fails");
+        let room = |hold| decide(&Situation { room: true, ..held(hold) });
+        assert_eq!((room(Hold::DiskFault), room(Hold::Other)), (Some(Event::Resume), None));
         let told = Situation { request: Some(VmRequestKind::Resume), ..held(Hold::DiskFault) };
         assert_eq!(decide(&told), Some(Event::Resume));
         let booted = Situation { state: VmState::Stopped, ..off(OffReason::Unknown) };
@@ -369,12 +380,12 @@ mod tests {
             boot in prop::sample::select(vec![
                 None, Some(Autostart::LastState), Some(Autostart::Always), Some(Autostart::Never),
             ]),
-            (saved, settled) in any::<(bool, bool)>(), defined in any::<bool>(), seen_up in any::<bool>(),
+            (saved, settled, room) in any::<(bool, bool, bool)>(), defined in any::<bool>(), seen_up in any::<bool>(),
             due in any::<bool>(), stop_expired in any::<bool>(),
         ) -> Situation {
             Situation {
                 state, wanted, defined, power, saved: saved && !power.is_up(), request, seen_up,
-                on_crash, boot, due, stop_expired, settled,
+                on_crash, boot, due, stop_expired, settled, room,
                 on_off: if again { GuestOff::Restart } else { GuestOff::StayOff },
             }
         }

@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use skerry_model::{DiskBus, Kind, LocalRef, Resource, Vm, Volume, VolumeOperation, VolumeState};
+use skerry_model::{
+    DiskBus, Kind, LocalRef, Name, Pool, PoolState, Resource, Vm, Volume, VolumeOperation,
+    VolumeState,
+};
 use skerry_store::{Store, StoreError};
 
 use crate::sources::Missing;
@@ -131,6 +134,26 @@ pub(crate) fn held_for_snapshot(store: &Store, vm: &Resource<Vm>) -> Result<bool
         }
     }
     Ok(false)
+}
+
+/// Free space with which a guest that found none goes on.
+const ROOM: u64 = 64 * 1024 * 1024;
+
+/// The pools of a machine's disks, and whether each has room for what its guest writes.
+pub(crate) fn pools_of(store: &Store, vm: &Resource<Vm>) -> Result<Vec<(Name, bool)>, StoreError> {
+    let mut pools: Vec<(Name, bool)> = Vec::new();
+    for disk in &vm.spec.disks {
+        let Some(volume) = store.find::<Volume>(&disk.volume)? else { continue };
+        let name = volume.spec.pool;
+        if pools.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        let room = store.find::<Pool>(&name)?.is_some_and(|pool| {
+            pool.status.state == PoolState::Ready && pool.status.free_bytes >= ROOM
+        });
+        pools.push((name, room));
+    }
+    Ok(pools)
 }
 
 /// The machines that have a volume.

@@ -14,6 +14,9 @@ pub const SETTLE: Duration = Duration::from_secs(2);
 /// booting hears only a later one.
 pub const ASK_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a guest whose write found no space is held before it may try again.
+pub const RETRY_WRITE: Duration = Duration::from_secs(10);
+
 /// Notes on one machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Memory {
@@ -23,6 +26,8 @@ pub struct Memory {
     pub running_since: Option<Instant>,
     /// Since when it is off without a known wish for it.
     pub off_since: Option<Instant>,
+    /// Since when the hypervisor has held it for a disk.
+    pub held_since: Option<Instant>,
     /// When the next start is due.
     pub next_try: Option<Instant>,
     /// Since when it has been waiting for its turn to start after a boot.

@@ -21,7 +21,7 @@ use crate::memory::{ASK_EVERY, Memory, SETTLE};
 use crate::report::{Note, outcome, ready};
 use crate::sources::{Missing, Sources, gather};
 use crate::{
-    DomainDefinition, DomainObserved, DomainPower, Effect, Event, HypervisorError, OffReason,
+    DomainDefinition, DomainObserved, DomainPower, Effect, Event, Hold, HypervisorError, OffReason,
     Situation, Target, VmStep, actions, backoff, decide, next, pending, plan,
 };
 
@@ -141,6 +141,11 @@ impl<'a> Pass<'a> {
         self.status.pid = seen.as_ref().and_then(|domain| domain.pid);
         self.observed = seen;
         let now = Instant::now();
+        if self.power() == DomainPower::Paused(Hold::DiskFault) {
+            self.memory.held_since.get_or_insert(now);
+        } else {
+            self.memory.held_since = None;
+        }
         if up {
             self.memory.seen_up = true;
             self.memory.off_since = None;
@@ -170,6 +175,7 @@ impl<'a> Pass<'a> {
             on_off: self.vm.spec.on_guest_off,
             boot: self.boot,
             due: changed || Memory::past(self.memory.next_try),
+            room: self.room(),
             stop_expired: Memory::past(self.memory.stop_by),
             settled: Memory::since(self.memory.off_since, SETTLE),
         }
@@ -349,6 +355,7 @@ impl<'a> Pass<'a> {
         if self.note.as_ref().is_none_or(|note| note.again.is_none()) {
             self.boot = None;
         }
+        self.note_io_pause();
         let long = Memory::since(self.memory.running_since, self.crash_window());
         if self.status.state == VmState::Running && long {
             self.status.crashes = 0;

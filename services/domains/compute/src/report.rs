@@ -51,6 +51,19 @@ impl Note {
         Self::new("Suspending", "its memory is being put on disk")
     }
 
+    /// A write of its guest found no space.
+    pub fn io_paused(pools: &[String], again: Duration) -> Self {
+        let place = match pools {
+            [] => "its storage pool".to_owned(),
+            pools => format!("the storage pool {}", pools.join(", ")),
+        };
+        let message = format!(
+            "held since a write to its disk found no space: make room in {place}, for example by deleting \
+             snapshots, volumes or images; it then goes on by itself"
+        );
+        Self { again: Some(again), ..Self::new("IoPaused", message) }
+    }
+
     /// Others are started first, or its own delay is not over.
     pub fn turn(message: String, again: Duration) -> Self {
         Self { again: Some(again), ..Self::new("WaitsForTurn", message) }

@@ -317,7 +317,10 @@ async fn what_the_hypervisor_holds_goes_on_only_when_told() {
     let vm = running(&node, 1).await;
     node.fake.with(vm, |domain| domain.hold(Hold::DiskFault));
     node.settle(vm, MINUTE).await;
-    assert_eq!((node.vm(vm).status.state, reason(&node, vm).as_str()), (VmState::Paused, "Held"));
+    assert_eq!(
+        (node.vm(vm).status.state, reason(&node, vm).as_str()),
+        (VmState::Paused, "IoPaused")
+    );
     assert_eq!(node.fake.steps(), [""; 0]);
     node.act(vm, VmAction::Resume).await;
     node.settle(vm, MINUTE).await;
@@ -533,4 +536,38 @@ async fn a_resize_waits_for_the_next_start_and_says_what_will_be_different() {
     let status = node.vm(vm).status;
     assert_eq!(status.running_size, Some(node.vm(vm).spec.size()));
     assert!(status.conditions.get("Pending").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_found_no_space_goes_on_when_there_is_some() {
+    let node = Node::new(2048).await;
+    node.set_pool_free(0).await;
+    let vm = running_with_volume(&node, 1).await;
+    node.fake.with(vm, |domain| domain.hold(Hold::DiskFault));
+    node.settle(vm, MINUTE).await;
+    assert_eq!(
+        (node.vm(vm).status.state, reason(&node, vm).as_str()),
+        (VmState::Paused, "IoPaused")
+    );
+    assert!(node.vm(vm).status.reason.contains("default"), "{}", node.vm(vm).status.reason);
+    assert_eq!(node.fake.steps(), [""; 0]);
+    node.set_pool_free(1 << 30).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.steps(), ["resume"]);
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+    // One that fails again at once is not let go on again and again without a pause.
+    node.fake.with(vm, |domain| domain.hold(Hold::DiskFault));
+    node.settle(vm, Duration::from_secs(1)).await;
+    assert_eq!(node.fake.steps(), [""; 0]);
+}
+
+/// A running machine with a disk in the pool `default`.
+async fn running_with_volume(node: &Node, number: u128) -> Id<Vm> {
+    let vm = running(node, number).await;
+    node.add_volume("data").await;
+    let disk: skerry_model::VmDisk = serde_json::from_str(r#"{"volume": "data"}"#).unwrap();
+    node.edit(vm, |spec| spec.disks = vec![disk]).await;
+    node.settle(vm, MINUTE).await;
+    node.fake.steps();
+    vm
 }

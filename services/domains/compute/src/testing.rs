@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Outcome};
 use skerry_model::{
     Accelerator, Binding, ConditionState, Id, Image, ImageFile, ImageFormat, ImageSource,
-    ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, Port, PortSpec,
-    PortStatus, Resource, Timestamp, Vm, VmAction, VmPower, VmSpec,
+    ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, Pool, PoolSpec,
+    PoolState, PoolStatus, Port, PortSpec, PortStatus, Resource, Timestamp, Vm, VmAction, VmPower,
+    VmSpec, Volume, VolumeState, VolumeStatus,
 };
 use skerry_store::{Store, Transaction};
 use tokio::sync::broadcast;
@@ -347,6 +348,41 @@ impl Node {
         }
         self.boots += 1;
         self.restart();
+    }
+
+    /// The pool `default` has so much free space.
+    pub async fn set_pool_free(&self, free_bytes: u64) {
+        let id = Id::<Pool>::new(Uuid::from_u128(950));
+        if self.store.get(id).unwrap().is_none() {
+            let mut tx = Transaction::new();
+            let name = Name::new("default").unwrap();
+            tx.create(NewResource::new(id, name, PoolSpec::data_partition()));
+            self.store.commit(tx).await.unwrap();
+        }
+        let state = PoolState::Ready;
+        let mut tx = Transaction::new();
+        tx.put_status(id, PoolStatus { state, free_bytes, ..PoolStatus::default() });
+        self.store.commit(tx).await.unwrap();
+    }
+
+    /// A volume that can be used.
+    pub async fn add_volume(&self, name: &str) {
+        let id = Id::<Volume>::new(Uuid::from_u128(960));
+        let spec = serde_json::from_str(r#"{"size_mib": 64}"#).unwrap();
+        let mut tx = Transaction::new();
+        tx.create(NewResource::new(id, Name::new(name).unwrap(), spec));
+        self.store.commit(tx).await.unwrap();
+        let mut tx = Transaction::new();
+        tx.put_status(
+            id,
+            VolumeStatus {
+                state: VolumeState::Available,
+                path: format!("/pool/{name}"),
+                checked: true,
+                ..VolumeStatus::default()
+            },
+        );
+        self.store.commit(tx).await.unwrap();
     }
 
     /// A user changes what is wanted.

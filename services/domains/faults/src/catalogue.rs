@@ -143,6 +143,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Read its serial output; correct its image, or stop it.",
     },
     Definition {
+        key: "VM_IO_PAUSED",
+        severity: Severity::Major,
+        cause: "STORAGE_CAPACITY",
+        clearing: Clearing::Automatic,
+        text: "A virtual machine is held, since a write to its disk found no space.",
+        repair: "Make room in the storage pool: delete snapshots, volumes or images. The machine then goes on by itself.",
+    },
+    Definition {
         key: "VOLUME_DAMAGED",
         severity: Severity::Major,
         cause: "STORAGE_BLOCK_ERROR",

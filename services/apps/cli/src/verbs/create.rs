@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 use skerry_ipc::{Json, Request};
-use skerry_model::{Kind, Name};
+use skerry_model::{Kind, Name, Publish};
 
-use crate::args::{NewWorkload, Restart};
+use crate::args::{NewWorkload, Restart, Wait};
 use crate::power_words::Keeping;
 use crate::shell::{Done, Failure, Shell};
 use crate::text;
@@ -107,6 +107,37 @@ fn init(boot: &Boot) -> Result<Option<Value>, Failure> {
         init.insert("ssh_keys".to_owned(), json!(keys));
     }
     Ok((!init.is_empty()).then_some(Value::Object(init)))
+}
+
+/// A copy of another machine.
+pub(super) fn clone(source: &Name, publish: &[Publish], stopped: bool) -> Value {
+    let power = if stopped { "stopped" } else { "running" };
+    json!({ "clone_of": source, "publish": publish, "power": power })
+}
+
+pub(super) async fn machine(
+    shell: &mut Shell<'_, '_>,
+    name: &Name,
+    spec: Value,
+    stopped: bool,
+    wait: Wait,
+) -> Done {
+    let document = json!({ "metadata": { "name": name }, "spec": spec });
+    let made = create(shell, Kind::Vm, &document, false).await?;
+    if !wait.wait {
+        return report(shell, &made, &format!("Created vm {name}."));
+    }
+    let goal = if stopped { Goal::Stopped } else { Goal::Running };
+    let reached = wait_for(shell, Kind::Vm, &made, goal).await?;
+    report(shell, &reached, &format!("{name} is there."))
+}
+
+pub(super) async fn rebuild(shell: &mut Shell<'_, '_>, name: String, image: &Name) -> Done {
+    let patch = Json(json!({ "spec": { "image": image } }).to_string());
+    let request = Request::Patch { kind: Kind::Vm, key: name, patch, if_revision: None };
+    let changed = shell.document(request).await?;
+    let name = text::cell(&changed, "/metadata/name");
+    report(shell, &changed, &format!("{name} begins anew with {image} at its next start."))
 }
 
 pub(super) async fn workload(

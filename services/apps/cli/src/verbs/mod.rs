@@ -83,6 +83,11 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             create::workload(shell, Kind::Vm, &new, spec).await
         }
         VmVerb::Console { name } => exec::console(shell, name).await,
+        VmVerb::Clone { source, name, publish, stopped, wait } => {
+            let spec = create::clone(&source, &publish, stopped);
+            create::machine(shell, &name, spec, stopped, wait).await
+        }
+        VmVerb::Rebuild { name, image } => create::rebuild(shell, name, &image).await,
         VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, None, tail)).await,
     }
 }

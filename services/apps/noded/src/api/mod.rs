@@ -6,6 +6,7 @@
 mod accounts;
 mod caller;
 mod consoles;
+mod copies;
 mod draft;
 mod exec;
 mod fetches;

@@ -20,6 +20,10 @@ pub fn boot_from_image(
     vm: &Name,
     spec: &mut VmSpec,
 ) -> Result<(), Refusal> {
+    if spec.clone_of.is_some() {
+        // Its disks are copies, and were checked when the first of them was made.
+        return Ok(());
+    }
     let name = &spec.image;
     let image = node.store.find::<Image>(name).map_err(store)?;
     let image =
@@ -28,7 +32,7 @@ pub fn boot_from_image(
     match image.spec.format {
         ImageFormat::KernelInitrd => without_disk(&image, spec),
         format if format.is_disk() => {
-            let firmware = firmware(&image, spec.firmware)?;
+            let firmware = check_firmware(&image, spec.firmware)?;
             let root = root_disk(node, tx, vm, &image, spec)?;
             spec.firmware = Some(firmware);
             spec.disks.insert(0, root);
@@ -70,7 +74,11 @@ fn check_memory(image: &Resource<Image>, spec: &VmSpec) -> Result<(), Refusal> {
     }
 }
 
-fn firmware(image: &Resource<Image>, asked: Option<VmFirmware>) -> Result<VmFirmware, Refusal> {
+/// What a machine from this image is started by.
+pub fn check_firmware(
+    image: &Resource<Image>,
+    asked: Option<VmFirmware>,
+) -> Result<VmFirmware, Refusal> {
     let needs = image.spec.firmware;
     let firmware = asked.unwrap_or_else(|| VmFirmware::usual(needs));
     match needs.filter(|needs| *needs != firmware.kind()) {
@@ -137,6 +145,12 @@ fn size(image: &Resource<Image>, asked: Option<u64>) -> Result<Option<u64>, Refu
             Ok((own < least).then_some(least))
         }
     }
+}
+
+/// The least size in MiB of a disk made from an image.
+pub fn least_size(image: &Resource<Image>) -> u64 {
+    let own = skerry_storage::image_size(&image.spec);
+    own.max(image.spec.min_disk_bytes.unwrap_or(0)).div_ceil(MIB)
 }
 
 /// What is wrong with the volume, said in the words of the machine.

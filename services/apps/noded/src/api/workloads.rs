@@ -16,6 +16,7 @@ use skerry_trust::Permission;
 use uuid::Uuid;
 
 use super::caller::Caller;
+use super::copies;
 use super::draft::{Draft, typed};
 use super::guest_data;
 use super::read::{find, shown};
@@ -39,7 +40,9 @@ pub fn draw_id<K: ResourceKind>(node: &Node) -> Id<K> {
 
 /// A virtual machine from a draft, with its port.
 pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
-    let mut spec: VmSpec = typed(draft.spec, "spec")?;
+    let mut tx = Transaction::new();
+    let spec = copies::expand_clone(node, &mut tx, &draft.metadata.name, draft.spec)?;
+    let mut spec: VmSpec = typed(spec, "spec")?;
     check(&spec)?;
     guest_data::ready(&mut spec, None).await?;
     spec.request = None;
@@ -49,9 +52,10 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, None).map_err(admission)?;
     }
-    check_disks(node, None, &[], &spec.disks)?;
+    if spec.clone_of.is_none() {
+        check_disks(node, None, &[], &spec.disks)?;
+    }
     let id = draw_id::<Vm>(node);
-    let mut tx = Transaction::new();
     boot_from_image(node, &mut tx, &draft.metadata.name, &mut spec)?;
     check(&spec)?;
     let workload = Workload {
@@ -109,8 +113,10 @@ pub async fn change_vm(
     let mut spec: VmSpec = typed(spec, "spec")?;
     check(&spec)?;
     guest_data::ready(&mut spec, before.spec.init.as_ref()).await?;
-    fixed("spec.image", &before.spec.image, &spec.image)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
+    if spec.clone_of != before.spec.clone_of {
+        return Err(wrong_field("spec.clone_of", "counts only when the machine is made"));
+    }
     if spec.firmware != before.spec.firmware {
         return Err(wrong_field("spec.firmware", "cannot be changed; make a new machine"));
     }
@@ -122,6 +128,9 @@ pub async fn change_vm(
     spec.request = before.spec.request;
     check_power(&before, spec.power)?;
     check_disks(node, Some(before.id()), &before.spec.disks, &spec.disks)?;
+    if spec.image != before.spec.image {
+        copies::rebuild(node, tx, &before, &mut spec)?;
+    }
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;
     }
