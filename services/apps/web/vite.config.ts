@@ -1,13 +1,14 @@
 import { defineConfig } from "vitest/config";
 import react from "@vitejs/plugin-react";
 import { leanPatternFly } from "./scripts/lean-patternfly.mjs";
+import { strictNoVnc } from "./scripts/strict-novnc.mjs";
 import { strictXterm } from "./scripts/strict-xterm.mjs";
 
 // Where `npm run dev` finds a node. Its certificate is its own, so it is not checked here.
 const node = process.env.SKERRY_NODE ?? "https://localhost:8443";
 
 export default defineConfig({
-  plugins: [react(), leanPatternFly(), strictXterm()],
+  plugins: [react(), leanPatternFly(), strictNoVnc(), strictXterm()],
   build: {
     target: "es2022",
     // Nothing may become a data: URI: the node's content security policy is `default-src 'self'`.

@@ -190,3 +190,40 @@ async fn a_serial_line_shows_the_past_and_one_types() {
     let refused = open().await.err().unwrap();
     assert!(matches!(refused, CallError::Refused(r) if r.class == RefusalClass::Conflict));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_screen_is_shown_to_all_who_look_and_takes_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    for (name, graphics) in [("guest", "vnc"), ("blind", "none")] {
+        let spec = json!({"image": "tiny-vm", "memory_mib": 64, "graphics": graphics});
+        node.create(Kind::Vm, json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
+        node.wait_state(Kind::Vm, name, "running").await.unwrap();
+    }
+    let open =
+        |key: &str| node.client.open_two_way(Auth::Peer, Request::Screen { key: key.into() });
+    let (input, mut items) = open("guest").await.unwrap();
+    let (_other, mut others) = open("guest").await.unwrap();
+    assert_eq!(read(&mut items, "\n").await, "RFB 003.008\n");
+    assert_eq!(read(&mut others, "\n").await, "RFB 003.008\n");
+    for (said, heard) in [(&b"RFB 003.008\n"[..], 2), (&[1], 4), (&[1], 27)] {
+        input.send(Input::Bytes(said.to_vec())).await.unwrap();
+        let Ok(StreamItem::Output { bytes, .. }) = items.next().await.unwrap() else { panic!() };
+        assert_eq!(bytes.len(), heard);
+    }
+    let press = [4, 1, 0, 0, 0, 0, 0, b'k'];
+    let ask = [3, 0, 0, 0, 0, 0, 0, 64, 0, 48];
+    input.send(Input::Bytes([&press[..], &ask].concat())).await.unwrap();
+    let Ok(StreamItem::Output { bytes, .. }) = items.next().await.unwrap() else { panic!() };
+    assert_eq!((bytes.len(), bytes[16]), (16 + 64 * 48 * 4, b'k'));
+
+    let CallError::Refused(refusal) = open("blind").await.err().unwrap() else { panic!() };
+    assert_eq!(refusal.class, RefusalClass::Conflict);
+    assert!(refusal.detail.contains("`graphics`"), "{}", refusal.detail);
+    let patch = skerry_ipc::Json(json!({"spec": {"graphics": "vnc"}}).to_string());
+    let key = "blind".to_owned();
+    node.ask(Request::Patch { kind: Kind::Vm, key, patch, if_revision: None }).await.unwrap();
+    let CallError::Refused(refusal) = open("blind").await.err().unwrap() else { panic!() };
+    assert!(refusal.detail.contains("restart"), "{}", refusal.detail);
+}

@@ -4,6 +4,7 @@
 //! condition, with a limit that only says when to give up.
 
 mod claimed;
+mod screen;
 mod socket;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use reqwest::{Client, Method, StatusCode};
+pub use screen::Screen;
 use serde_json::{Value, json};
 pub use skerry_scenarios_tests::eventually;
 pub use socket::Socket;

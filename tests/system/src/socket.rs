@@ -13,10 +13,13 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::NodeUnderTest;
+use crate::screen::Screen;
+
+type Stream = WebSocketStream<reqwest::Upgraded>;
 
 /// An open terminal, with all that it has shown.
 pub struct Socket {
-    stream: WebSocketStream<reqwest::Upgraded>,
+    stream: Stream,
     /// What was shown so far.
     pub shown: String,
 }
@@ -36,6 +39,16 @@ impl NodeUnderTest {
         query: &str,
         ticket: &str,
     ) -> anyhow::Result<reqwest::Response> {
+        self.handshake_for(path, query, ticket, "skerry.terminal").await
+    }
+
+    async fn handshake_for(
+        &self,
+        path: &str,
+        query: &str,
+        ticket: &str,
+        protocol: &str,
+    ) -> anyhow::Result<reqwest::Response> {
         let url = format!("{}{path}?ticket={ticket}{query}", self.url());
         let request = self
             .http
@@ -44,20 +57,29 @@ impl NodeUnderTest {
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
-            .header("sec-websocket-protocol", "skerry.terminal")
+            .header("sec-websocket-protocol", protocol)
             .header("sec-websocket-key", generate_key());
         Ok(request.send().await?)
     }
 
     /// Opens a terminal. `query` begins with `&`.
     pub async fn terminal(&self, path: &str, query: &str) -> anyhow::Result<Socket> {
+        let stream = self.open(path, query, "skerry.terminal").await?;
+        Ok(Socket { stream, shown: String::new() })
+    }
+
+    /// Opens the screen of a virtual machine.
+    pub async fn screen(&self, path: &str) -> anyhow::Result<Screen> {
+        Screen::greet(self.open(path, "", "binary").await?).await
+    }
+
+    async fn open(&self, path: &str, query: &str, protocol: &str) -> anyhow::Result<Stream> {
         let ticket = self.ticket(path).await?;
-        let response = self.handshake(path, query, &ticket).await?;
+        let response = self.handshake_for(path, query, &ticket, protocol).await?;
         let status = response.status();
         ensure!(status == StatusCode::SWITCHING_PROTOCOLS, "{path}: {status}");
         let upgraded = response.upgrade().await?;
-        let stream = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
-        Ok(Socket { stream, shown: String::new() })
+        Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await)
     }
 }
 

@@ -7,6 +7,8 @@ use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use skerry_system_tests::{GUEST, NodeUnderTest, SOON, eventually};
 
+/// The key, as X calls it.
+const RETURN: u32 = 0xff0d;
 const EXEC: &str = "/api/v1/pods/web/exec";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +58,7 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
         if found.is_empty() && units.is_empty() { Ok(()) } else { bail!("{found} {units}") }
     })
     .await?;
-    let node = node.into_inner();
+    let mut node = node.into_inner();
 
     println!("== the serial line of a virtual machine");
     node.wait_state("/api/v1/vms/guest", "running", GUEST).await?;
@@ -70,5 +72,23 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
     ensure!(second.shown.contains("23 is it"), "the past is not shown: {}", second.shown);
     let serial = node.get("/api/v1/vms/guest/serial").await?;
     ensure!(serial.as_str().is_some_and(|text| text.contains("23 is it")), "not in the log");
+
+    println!("== its screen, and its keyboard");
+    let path = "/api/v1/vms/guest/vnc";
+    let mut screen = node.screen(path).await?;
+    println!("`{}`, {} by {}", screen.name, screen.size.0, screen.size.1);
+    // Red over the whole of it.
+    first
+        .types("printf '\\033[41m\\033[2J' > /dev/tty1; read x < /dev/tty1; echo it got $x\r")
+        .await?;
+    screen.until([170, 0, 0], GUEST).await?;
+    let mut other = node.screen(path).await?;
+    other.until([170, 0, 0], GUEST).await?;
+    for key in [u32::from(b'k'), RETURN] {
+        screen.key(key).await?;
+    }
+    first.until("it got k", GUEST).await?;
+    let listening = node.shell("ss -Hltn 'sport >= 5900 and sport <= 6000'")?;
+    ensure!(listening.is_empty(), "a screen listens to the network: {listening}");
     Ok(())
 }

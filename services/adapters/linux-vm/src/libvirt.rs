@@ -174,6 +174,17 @@ impl Libvirt {
         self.change.call(name, Some(vm), deadline, work).await
     }
 
+    /// A call that only looks.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        vm: Id<Vm>,
+        deadline: Duration,
+        work: impl Fn(&virt::connect::Connect) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        self.look.call(name, Some(vm), deadline, work).await
+    }
+
     /// Where its files are.
     pub(crate) const fn places(&self) -> &Places {
         &self.places

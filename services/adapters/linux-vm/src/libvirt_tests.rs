@@ -64,6 +64,7 @@ impl Bench {
             disks: Vec::new(),
             seed: None,
             off_on_reboot: false,
+            display: true,
             generation: 1,
         }
     }

@@ -6,7 +6,9 @@
 use std::fmt::{Display, Write};
 use std::path::Path;
 
-use skerry_compute::{DiskDefinition, DiskKind, DomainDefinition, TRANSLATION_CACHE_MIB};
+use skerry_compute::{
+    DISPLAY_MIB, DiskDefinition, DiskKind, DomainDefinition, TRANSLATION_CACHE_MIB,
+};
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
 use crate::files::{NVRAM, SEED};
@@ -196,13 +198,18 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
     let rng = Element::new("rng")
         .attribute("model", "virtio")
         .child(Element::new("backend").attribute("model", "random").text("/dev/urandom"));
+    let usb = Element::new("controller").attribute("type", "usb");
+    let usb = usb.attribute("model", if definition.display { "qemu-xhci" } else { "none" });
     let mut devices = Element::new("devices")
-        .child(Element::new("controller").attribute("type", "usb").attribute("model", "none"))
+        .child(usb)
         .child(interface(definition))
         .child(serial)
         .child(rng)
         .child(Element::new("memballoon").attribute("model", "none"))
         .child(Element::new("panic").attribute("model", "isa"));
+    if definition.display {
+        devices = display().into_iter().fold(devices, Element::child);
+    }
     for disk in &definition.disks {
         devices = devices.child(disk_element(disk));
     }
@@ -218,7 +225,8 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         // needed: of controllers without any it takes the first for the root.
         let root = Element::new("controller").attribute("type", "pci").attribute("index", 0);
         devices = devices.child(root.attribute("model", "pcie-root"));
-        for index in 1..=definition.disks.len().saturating_add(PORTS) {
+        let ports = PORTS.saturating_add(usize::from(definition.display));
+        for index in 1..=definition.disks.len().saturating_add(ports) {
             let port = Element::new("controller").attribute("type", "pci");
             let port = port.attribute("index", index).attribute("model", "pcie-root-port");
             devices = devices.child(port);
@@ -249,6 +257,20 @@ fn seed_disk(definition: &DomainDefinition, beside: &Path) -> DiskDefinition {
         iops: None,
         bytes_per_s: None,
     }
+}
+
+/// A screen that every guest can write on, shown on a socket that libvirt makes in a folder of its own, since QEMU itself
+/// listens there and may not into ours; never on a port of the node. Everybody who looks sees the same and may type. The
+/// mouse is one that tells places, not movements, so that it is where the viewer's is.
+fn display() -> [Element; 3] {
+    let listen = Element::new("listen").attribute("type", "socket");
+    let graphics = Element::new("graphics").attribute("type", "vnc");
+    let graphics = graphics.attribute("sharePolicy", "ignore").child(listen);
+    let model = Element::new("model").attribute("type", "vga");
+    let model = model.attribute("vram", DISPLAY_MIB * 1024).attribute("heads", 1);
+    let video = Element::new("video").child(model.attribute("primary", "yes"));
+    let tablet = Element::new("input").attribute("type", "tablet").attribute("bus", "usb");
+    [tablet, graphics, video]
 }
 
 /// A disk, as in a domain or alone for a guest that runs.
@@ -337,6 +359,7 @@ mod tests {
             disks: Vec::new(),
             seed: None,
             off_on_reboot: false,
+            display: false,
             generation: 3,
         }
     }
@@ -427,6 +450,24 @@ mod tests {
         let (seed, _) = last.split_once("    </disk>\n").unwrap();
         assert_eq!(seed, include_str!("golden/seed.xml"));
         assert!(!xml.contains("secret"));
+    }
+
+    #[test]
+    fn a_display_is_reached_by_a_socket_only() {
+        let with = DomainDefinition { display: true, ..definition(Accelerator::Kvm) };
+        let path = Path::new("/x");
+        let xml = domain(&with, "kvm", Serial { log: path, socket: path }).to_string();
+        let document = Document::parse(&xml).unwrap();
+        let one = |name: &str| document.descendants().find(|n| n.has_tag_name(name)).unwrap();
+        let listens: Vec<_> = one("graphics").children().filter(|n| n.is_element()).collect();
+        assert_eq!(listens.len(), 1);
+        assert_eq!(listens[0].attribute("type"), Some("socket"));
+        for attribute in ["port", "listen", "autoport", "websocket"] {
+            assert_eq!(one("graphics").attribute(attribute), None);
+        }
+        assert_eq!(one("input").attribute("type"), Some("tablet"));
+        assert!(xml.contains("qemu-xhci") && !text(Accelerator::Kvm).contains("graphics"));
+        assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
     }
 
     #[test]

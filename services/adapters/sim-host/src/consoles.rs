@@ -35,4 +35,8 @@ impl GuestConsoles for SimHost {
         });
         Ok(GuestConnection { input, output: output.boxed() })
     }
+
+    async fn screen(&self, vm: Id<Vm>) -> Result<Option<GuestConnection>, HypervisorError> {
+        self.look_at(vm).await
+    }
 }

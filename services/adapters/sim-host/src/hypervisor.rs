@@ -108,6 +108,10 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 Some(seed) => drop(world.seeds.insert(definition.vm, seed.clone())),
                 None => drop(world.seeds.remove(&definition.vm)),
             }
+            world.defined_displays.remove(&definition.vm);
+            if definition.display {
+                world.defined_displays.insert(definition.vm);
+            }
             entry.saved = saved && !entry.power.is_up();
         }
         VmStep::Start(vm) => start(world, *vm)?,
@@ -180,6 +184,10 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         disks.iter().for_each(|disk| attach(found, disk));
         found.pid = Some(pid);
         found.saved = false;
+        world.displays.remove(&vm);
+        if world.defined_displays.contains(&vm) {
+            world.displays.insert(vm);
+        }
         if !world.memory.remove(&vm) {
             boot(world, vm);
         }

@@ -14,6 +14,7 @@ mod hypervisor;
 mod images;
 mod library;
 mod network;
+mod screens;
 mod storage;
 mod world;
 

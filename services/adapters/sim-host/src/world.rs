@@ -30,6 +30,9 @@ pub(crate) struct World {
     pub defined_disks: BTreeMap<Id<Vm>, Vec<DiskDefinition>>,
     /// What cloud-init in each guest reads at its next start.
     pub seeds: BTreeMap<Id<Vm>, Seed>,
+    /// Guests whose next start has a display, and those that have one now.
+    pub defined_displays: BTreeSet<Id<Vm>>,
+    pub displays: BTreeSet<Id<Vm>>,
     /// Programs of people that run in containers.
     pub programs: usize,
     pub faults: FaultPlan,
@@ -84,6 +87,8 @@ impl SimHost {
             library: SimLibrary::default(),
             defined_disks: BTreeMap::new(),
             seeds: BTreeMap::new(),
+            defined_displays: BTreeSet::new(),
+            displays: BTreeSet::new(),
             programs: 0,
             faults: FaultPlan::default(),
             last_pid: 1000,

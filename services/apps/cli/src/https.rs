@@ -171,14 +171,14 @@ impl Https {
     }
 
     /// Opens a WebSocket (RFC 6455 4.1).
-    async fn upgrade(&self, call: Call) -> Result<Upgraded, CallError> {
+    async fn upgrade(&self, call: Call, says: socket::Says) -> Result<Upgraded, CallError> {
         let (key, expected) = socket::handshake();
         let request = self.start(&call)?;
         let request = request
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
-            .header("sec-websocket-protocol", "skerry.terminal")
+            .header("sec-websocket-protocol", says.protocol())
             .header("sec-websocket-key", key);
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let accepted = response.headers().get("sec-websocket-accept");
@@ -299,7 +299,11 @@ fn call(request: Request) -> Result<Call, CallError> {
             };
             Call::post(&["node", "actions", name], json!({}), Shape::Nothing)
         }
-        Request::Watch { .. } | Request::Log(_) | Request::Exec(_) | Request::Serial { .. } => {
+        Request::Watch { .. }
+        | Request::Log(_)
+        | Request::Exec(_)
+        | Request::Serial { .. }
+        | Request::Screen { .. } => {
             return Err(unsupported("this is a stream"));
         }
         Request::Export
@@ -460,11 +464,11 @@ impl Transport for Https {
     }
 
     async fn open_two_way(&self, request: Request) -> Result<TwoWay, CallError> {
-        let Some((path, query)) = socket::place(request) else {
+        let Some((path, query, says)) = socket::place(request) else {
             return Err(CallError::Unsupported { detail: "this is no two-way stream".to_owned() });
         };
         let call = Call { path, query, ..Call::get(&[], Shape::Nothing) };
-        Ok(socket::two_way(self.upgrade(call).await?, self.node()).await)
+        Ok(socket::two_way(self.upgrade(call, says).await?, says, self.node()).await)
     }
 
     async fn health(&self) -> Result<Value, CallError> {

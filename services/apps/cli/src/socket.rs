@@ -1,5 +1,5 @@
-//! Two-way streams of a node over HTTPS: WebSockets with the sub-protocol `skerry.terminal`, which the node's
-//! description of its API tells.
+//! Two-way streams of a node over HTTPS: WebSockets with the sub-protocols that the node's description of its API
+//! tells.
 
 use async_trait::async_trait;
 use futures::stream::{SplitSink, SplitStream};
@@ -22,8 +22,27 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 
 type Socket = WebSocketStream<Upgraded>;
 
-/// Parts of a path under the API's root, and the names and values of the query.
-pub(crate) type Place = (Vec<String>, Vec<(&'static str, String)>);
+/// What is said on a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// A terminal's messages.
+    Terminal,
+    /// Bytes alone.
+    Bytes,
+}
+
+impl Says {
+    /// The name of the sub-protocol.
+    pub(crate) const fn protocol(self) -> &'static str {
+        match self {
+            Self::Terminal => "skerry.terminal",
+            Self::Bytes => "binary",
+        }
+    }
+}
+
+/// Parts of a path under the API's root, the names and values of the query, and what is said there.
+pub(crate) type Place = (Vec<String>, Vec<(&'static str, String)>, Says);
 
 /// Path and query of the WebSocket for a request; `None` if it is no two-way one.
 pub(crate) fn place(request: Request) -> Option<Place> {
@@ -39,9 +58,12 @@ pub(crate) fn place(request: Request) -> Option<Place> {
                 query.push(("cols", size.cols.to_string()));
                 query.push(("rows", size.rows.to_string()));
             }
-            Some((path(["pods", &key, "exec"]), query))
+            Some((path(["pods", &key, "exec"]), query, Says::Terminal))
         }
-        Request::Serial { key } => Some((path(["vms", &key, "console"]), Vec::new())),
+        Request::Serial { key } => {
+            Some((path(["vms", &key, "console"]), Vec::new(), Says::Terminal))
+        }
+        Request::Screen { key } => Some((path(["vms", &key, "vnc"]), Vec::new(), Says::Bytes)),
         _ => None,
     }
 }
@@ -54,14 +76,14 @@ pub(crate) fn handshake() -> (String, String) {
 }
 
 /// A stream over an upgraded connection.
-pub(crate) async fn two_way(upgraded: Upgraded, node: String) -> TwoWay {
+pub(crate) async fn two_way(upgraded: Upgraded, says: Says, node: String) -> TwoWay {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
     let (sender, receiver) = socket.split();
     let input = Box::new(Sender { sender: Mutex::new(sender), node: node.clone() });
-    let state = Some(Receiver { receiver, node });
+    let state = Some(Receiver { receiver, says, node });
     let items = futures::stream::unfold(state, |state| async move {
         let mut receiver = state?;
         match receiver.next().await {
@@ -99,6 +121,7 @@ fn unreachable(node: &str, error: &Error) -> CallError {
 
 struct Receiver {
     receiver: SplitStream<Socket>,
+    says: Says,
     node: String,
 }
 
@@ -114,6 +137,9 @@ impl Receiver {
     async fn next(&mut self) -> Option<Result<StreamItem, CallError>> {
         loop {
             let item = match self.receiver.next().await? {
+                Ok(Message::Binary(bytes)) if self.says == Says::Bytes => {
+                    Ok(StreamItem::Output { channel: Channel::Out, bytes: bytes.into() })
+                }
                 Ok(Message::Binary(bytes)) => output(&bytes),
                 Ok(Message::Text(text)) => said(&text),
                 Ok(Message::Close(Some(frame))) if u16::from(frame.code) != 1000 => {
@@ -187,7 +213,8 @@ mod tests {
             env: vec![("A".to_owned(), "b=c".to_owned())],
             terminal: Some(TerminalSize { cols: 80, rows: 24 }),
         });
-        let (path, query) = place(request).unwrap();
+        let (path, query, says) = place(request).unwrap();
+        assert_eq!(says, Says::Terminal);
         assert_eq!(path, ["pods", "web", "exec"]);
         let query: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let expected = [
@@ -200,6 +227,8 @@ mod tests {
             "rows=24",
         ];
         assert_eq!(query, expected);
+        let (path, query, says) = place(Request::Screen { key: "guest".to_owned() }).unwrap();
+        assert_eq!((path.join("/").as_str(), query.len(), says), ("vms/guest/vnc", 0, Says::Bytes));
         assert!(place(Request::Summary).is_none());
     }
 

@@ -124,9 +124,18 @@ impl Asker for Words {
 }
 
 async fn at(node: &Scripted, line: &str, replies: &[&'static str]) -> (u8, String, String) {
+    with_files(node, line, replies, false).await
+}
+
+async fn with_files(
+    node: &Scripted,
+    line: &str,
+    replies: &[&'static str],
+    files: bool,
+) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let asker = Words(Mutex::new(replies.iter().copied().collect()));
-    let mut io = Io { out: &mut out, err: &mut err, asker: &asker, files: false };
+    let mut io = Io { out: &mut out, err: &mut err, asker: &asker, files };
     let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
     let code = run(&words, node, &mut io).await;
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
@@ -437,4 +446,42 @@ async fn a_serial_line_is_left_with_a_key_of_its_own() {
     let keyboard = Keyboard::of(receiver).leaving_with(0x1d);
     verbs::exec::send_all(&Kept(Arc::clone(&inputs)), Some(keyboard)).await;
     assert_eq!(*inputs.lock().unwrap(), [Input::Bytes(b"ls\r".to_vec())]);
+}
+
+#[tokio::test]
+async fn a_viewer_on_this_machine_gets_the_screen() {
+    let hello = || StreamItem::Output { channel: Channel::Out, bytes: b"RFB 003.008\n".to_vec() };
+    let node = Scripted::default();
+    *node.streams.lock().unwrap() = [vec![hello()], vec![hello()]].into();
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let viewer = tokio::spawn(async move {
+        let mut viewer = loop {
+            match tokio::net::TcpStream::connect(free).await {
+                Ok(viewer) => break viewer,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let mut shown = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut viewer, &mut shown).await.unwrap();
+        shown
+    });
+    let words = format!("vm screen guest --once --listen {free}");
+    let (code, _, err) = with_files(&node, &words, &[], true).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains(&free.to_string()), "{err}");
+    assert_eq!(viewer.await.unwrap(), b"RFB 003.008\n");
+    assert_eq!(node.request(), Request::Screen { key: "guest".into() });
+}
+
+#[tokio::test]
+async fn a_screen_is_not_shown_to_the_network() {
+    let node = Scripted::default();
+    let (code, _, err) = at(&node, "vm screen guest", &[]).await;
+    assert_eq!(code, exit::USAGE, "no viewer at the node's own console: {err}");
+    let open = "vm screen guest --listen 0.0.0.0:5900";
+    let (code, _, err) = with_files(&node, open, &[], true).await;
+    assert_eq!(code, exit::USAGE);
+    assert!(err.contains("127.0.0.1") && node.requests.lock().unwrap().is_empty(), "{err}");
+    let (code, _, err) = with_files(&node, "vm screen guest", &[], true).await;
+    assert_eq!(code, exit::REFUSED, "nobody is told of a screen that is not there: {err}");
 }

@@ -1,5 +1,6 @@
 //! The words about pods and virtual machines, and what they are given.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -94,6 +95,25 @@ pub enum Restart {
     OnFailure,
     /// Never
     Never,
+}
+
+/// Whether a virtual machine has a screen.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Graphics {
+    /// One that is reached through the node, as it is by default
+    Vnc,
+    /// Only the serial line
+    None,
+}
+
+impl Graphics {
+    /// The node's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Vnc => "vnc",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Verbs for pods.
@@ -245,6 +265,9 @@ pub enum VmVerb {
         /// Attach a volume; may be repeated
         #[arg(long, value_name = "VOLUME")]
         disk: Vec<Name>,
+        /// Whether it has a screen
+        #[arg(long, value_enum)]
+        graphics: Option<Graphics>,
         #[command(flatten)]
         keeping: Keeping,
     },
@@ -275,6 +298,17 @@ pub enum VmVerb {
         /// The disk image
         #[arg(long, short)]
         image: Name,
+    },
+    /// Show its screen to a VNC viewer on this machine
+    Screen {
+        /// Name or id
+        name: String,
+        /// Where the viewer finds it; port 0 takes a free one
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// End when the first viewer goes
+        #[arg(long)]
+        once: bool,
     },
     /// What it prints on its serial line
     Serial {

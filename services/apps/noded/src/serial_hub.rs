@@ -146,6 +146,10 @@ mod tests {
             });
             Ok(GuestConnection { input, output: output.boxed() })
         }
+
+        async fn screen(&self, _vm: Id<Vm>) -> Result<Option<GuestConnection>, HypervisorError> {
+            Ok(None)
+        }
     }
 
     impl Guest {

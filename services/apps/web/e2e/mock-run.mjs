@@ -131,6 +131,36 @@ async function terminals(visitor) {
   await page.goto(page.url().replace(/#.*/, "#/vms"));
 }
 
+/** The colour in the middle of the screen, as it is drawn. */
+const middle = (page) =>
+  page.locator(".sk-screen canvas").evaluate((canvas) => {
+    const point = canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data;
+    return [...point].join(" ");
+  });
+
+async function screens(visitor) {
+  const { page } = visitor;
+  await page.goto(page.url().replace(/#.*/, "#/vms/guest/screen"));
+  await page.getByRole("button", { name: "Connect", exact: true }).click();
+  const shows = async (colour) => {
+    for (let tries = 0; tries < 100; tries += 1) {
+      if ((await middle(page).catch(() => "")) === colour) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(false, `the screen shows ${colour}, not ${await middle(page)}`);
+  };
+  await shows("32 32 160 255");
+  // A key of the guest's, also Escape, which closes the panel elsewhere.
+  await page.keyboard.press("Escape");
+  await shows("255 32 160 255");
+  await page.getByRole("button", { name: "Send Ctrl+Alt+Del" }).click();
+  await shows("255 255 160 255");
+  await visitor.shot("screen");
+  await page.getByRole("button", { name: "Disconnect" }).click();
+  await page.getByText("Disconnected.").waitFor();
+  await page.goto(page.url().replace(/#.*/, "#/vms"));
+}
+
 async function narrowNavigation(visitor) {
   const { page } = visitor;
   await page.setViewportSize(views.narrow);
@@ -163,7 +193,7 @@ try {
   });
   node.state.users.set(account.user, account.password);
   const visitor = await Visitor.open({ url: `${url}/#/vms`, shots, patience_ms: 15_000, dark: false });
-  const steps = { create, remove, lostAndBack, sessionEnds, byKeyboard, terminals, narrowNavigation };
+  const steps = { create, remove, lostAndBack, sessionEnds, byKeyboard, terminals, screens, narrowNavigation };
   try {
     await visitor.page.locator("#username").fill(account.user);
     await visitor.page.locator("#password").fill(account.password);

@@ -1,17 +1,17 @@
-// WebSockets of the mock node (RFC 6455), as much as a terminal needs: short messages, no extensions.
+// WebSockets of the mock node (RFC 6455), as much as terminals and screens need: messages below 64 KiB, no extensions.
 
 import { createHash } from "node:crypto";
 
 const magic = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /** Answers a handshake and calls back with each message; gives what can be sent. */
-export function accept(request, socket, onMessage) {
+export function accept(request, socket, protocol, onMessage) {
   const answer = createHash("sha1")
     .update(request.headers["sec-websocket-key"] + magic)
     .digest("base64");
   socket.write(
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-      `Sec-WebSocket-Protocol: skerry.terminal\r\nSec-WebSocket-Accept: ${answer}\r\n\r\n`,
+      `Sec-WebSocket-Protocol: ${protocol}\r\nSec-WebSocket-Accept: ${answer}\r\n\r\n`,
   );
   let waiting = Buffer.alloc(0);
   socket.on("data", (chunk) => {
@@ -40,6 +40,7 @@ export function accept(request, socket, onMessage) {
     socket.write(Buffer.concat([Buffer.from(head), data]));
   };
   return {
+    bytes: (data) => send(2, Buffer.from(data)),
     output: (text) => send(2, Buffer.concat([Buffer.from([1]), Buffer.from(text)])),
     say: (message) => send(1, Buffer.from(JSON.stringify(message))),
     close: (code, reason) => {
@@ -54,7 +55,7 @@ export function shell(request, socket, url) {
   let line = "";
   let size = `${url.searchParams.get("cols") ?? "-"}x${url.searchParams.get("rows") ?? "-"}`;
   const words = url.searchParams.getAll("command").join(" ");
-  const link = accept(request, socket, ({ kind, data }) => {
+  const link = accept(request, socket, "skerry.terminal", ({ kind, data }) => {
     if (kind === 8) return socket.end();
     if (kind === 1) {
       const { cols, rows } = JSON.parse(data.toString());

@@ -133,7 +133,7 @@ export class NodeState {
     const container = { command: [], args: [], env: [], memory_mib: 64, cpu_limit_m: null, pids: 1024 };
     const spec =
       plural === "vms"
-        ? { vcpus: 1, memory_mib: 256, ...common, ...body.spec }
+        ? { vcpus: 1, memory_mib: 256, graphics: "vnc", ...common, ...body.spec }
         : {
             restart: "always",
             ...common,

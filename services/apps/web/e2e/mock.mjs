@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { extname, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { randomUUID } from "node:crypto";
+import { screen } from "./mock-screen.mjs";
 import { shell } from "./mock-socket.mjs";
 import { NodeState, Problem } from "./mock-state.mjs";
 
@@ -120,7 +121,8 @@ export class MockNode {
     const ticket = url.searchParams.get("ticket");
     const good = this.tickets.get(ticket) === url.pathname;
     this.tickets.delete(ticket);
-    if (good) shell(request, socket, url);
+    if (good && url.pathname.endsWith("/vnc")) screen(request, socket);
+    else if (good) shell(request, socket, url);
     else socket.end("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n");
   }
 

@@ -11,6 +11,12 @@ describe("a virtual machine", () => {
     expect(shown.allowed).toMatchObject({ start: false, stop: true, remove: true });
   });
 
+  it("has a screen unless it is to have none", () => {
+    expect(vmWorkload(vm("a")).hasScreen).toBe(true);
+    expect(vmWorkload(vm("a", {}, { graphics: "none" })).hasScreen).toBe(false);
+    expect(podWorkload(pod("p")).hasScreen).toBe(false);
+  });
+
   it("is being created while nobody has looked at it", () => {
     expect(vmWorkload(vm("a", null))).toMatchObject({ label: "Creating", tone: "busy", addresses: [] });
   });

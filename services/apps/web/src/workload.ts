@@ -57,6 +57,8 @@ export interface Workload {
   containers: string[];
   /** Whether there is somebody to talk to. */
   isUp: boolean;
+  /** Whether it has a screen to look at. */
+  hasScreen: boolean;
 }
 
 const vmStates: Record<VmState, [string, Tone]> = {
@@ -182,6 +184,7 @@ export function vmWorkload(vm: Vm): Workload {
     owner: vm.metadata.owner,
     containers: [],
     isUp: ["running", "stopping"].includes(state),
+    hasScreen: vm.spec.graphics === "vnc",
   };
 }
 
@@ -228,6 +231,7 @@ export function podWorkload(pod: Pod): Workload {
     owner: pod.metadata.owner,
     containers: containers.map((container) => container.name),
     isUp: state === "running",
+    hasScreen: false,
   };
 }
 

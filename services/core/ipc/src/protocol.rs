@@ -245,6 +245,11 @@ pub enum Request {
         /// Id or name.
         key: String,
     },
+    /// The screen of a running virtual machine: a two-way stream of RFB (RFC 6143), shared with whoever else looks.
+    Screen {
+        /// Id or name.
+        key: String,
+    },
     /// Why a resource is as it is: spec, status, last plan and error: [`Answer::Document`].
     Explain {
         /// The kind.
@@ -316,7 +321,7 @@ pub enum FetchReport {
 impl Request {
     /// Whether a good answer to it is [`Answer::TwoWay`].
     pub const fn is_two_way(&self) -> bool {
-        matches!(self, Self::Exec(_) | Self::Serial { .. })
+        matches!(self, Self::Exec(_) | Self::Serial { .. } | Self::Screen { .. })
     }
 }
 

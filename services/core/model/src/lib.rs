@@ -65,7 +65,7 @@ pub use snapshot::{Snapshot, SnapshotSpec, SnapshotState, SnapshotStatus, Snapsh
 pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
-pub use vm::{Accelerator, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
+pub use vm::{Accelerator, Graphics, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
 pub use vm_boot::VmFirmware;
 pub use vm_init::VmInit;
 pub use vm_life::{

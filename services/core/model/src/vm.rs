@@ -32,6 +32,18 @@ pub enum Power {
     Stopped,
 }
 
+/// How people see a virtual machine. Its serial line is there in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Graphics {
+    /// It has a display, a keyboard and a mouse, reached through the node by VNC.
+    #[default]
+    Vnc,
+    /// Not at all: for guests that need none, which saves the display's memory.
+    None,
+}
+
 /// What is wanted of a virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -81,6 +93,9 @@ pub struct VmSpec {
     /// Volumes that it has as disks, in the order in which the guest finds them.
     #[serde(default)]
     pub disks: Vec<VmDisk>,
+    /// How people see it.
+    #[serde(default)]
+    pub graphics: Graphics,
     /// Seconds that the guest gets for its own shutdown before it is forced off, 0 to 3600.
     #[serde(default = "VmSpec::default_stop_timeout")]
     pub stop_timeout_s: u32,
@@ -262,6 +277,7 @@ mod tests {
         let spec: VmSpec = serde_json::from_str(r#"{"image":"tiny"}"#).unwrap();
         assert_eq!(spec.network.as_str(), "default");
         assert_eq!((spec.vcpus, spec.memory_mib, spec.power), (1, 256, VmPower::Running));
+        assert_eq!(spec.graphics, Graphics::Vnc);
         let mut found = Invalid::default();
         spec.validate(&mut found);
         assert_eq!(found.into_result(), Ok(()));

@@ -12,14 +12,18 @@
 //! KVM, which could not be measured, about 60 MiB should remain. The usual allowance of 192 MiB + 1 % + 8 MiB
 //! a processor is meant for guests with disks, display and a gigabyte or more; on a node of 1 GiB it
 //! would turn away guests that fit. So the fixed part grows with the guest: 96 MiB and an eighth of its
-//! memory, at most 192 MiB in all. It stays half as much again above what was measured.
+//! memory, at most 192 MiB in all. It stays half as much again above what was measured. A display costs its own memory
+//! on top.
 
 use std::fmt;
 
-use skerry_model::{Accelerator, Container, PodSpec, VmSpec};
+use skerry_model::{Accelerator, Container, Graphics, PodSpec, VmSpec};
 
 /// Translation cache that emulated guests get, in MiB. QEMU's own default is 1 GiB.
 pub const TRANSLATION_CACHE_MIB: u64 = 32;
+
+/// Memory of a guest's display in MiB: enough for 2560 by 1600 points.
+pub const DISPLAY_MIB: u64 = 16;
 
 /// Virtual processors given out for each processor that is not kept for the node.
 const CPU_RATIO: u32 = 4;
@@ -66,7 +70,8 @@ impl Charge {
     pub fn of_vm(spec: &VmSpec, accelerator: Accelerator) -> Self {
         Self {
             memory_mib: spec.memory_mib,
-            overhead_mib: overhead_mib(spec.memory_mib, spec.vcpus, accelerator),
+            overhead_mib: overhead_mib(spec.memory_mib, spec.vcpus, accelerator)
+                .saturating_add(if spec.graphics == Graphics::Vnc { DISPLAY_MIB } else { 0 }),
             vcpus: spec.vcpus,
         }
     }
@@ -200,7 +205,7 @@ mod tests {
 
     fn vm(memory_mib: u64, vcpus: u32) -> VmSpec {
         let spec = serde_json::from_str(r#"{"image": "tiny"}"#).unwrap();
-        VmSpec { memory_mib, vcpus, ..spec }
+        VmSpec { memory_mib, vcpus, graphics: Graphics::None, ..spec }
     }
 
     /// What a kernel counts on a machine of 1 GiB with two processors.
@@ -210,7 +215,10 @@ mod tests {
     fn a_tiny_guest_fits_on_a_node_of_one_gibibyte_either_way() {
         for accelerator in [Accelerator::Kvm, Accelerator::Emulation] {
             for memory in [128, 256] {
-                let charge = Charge::of_vm(&vm(memory, 1), accelerator);
+                let without = Charge::of_vm(&vm(memory, 1), accelerator);
+                let seen = VmSpec { graphics: Graphics::Vnc, ..vm(memory, 1) };
+                let charge = Charge::of_vm(&seen, accelerator);
+                assert_eq!(charge.total_mib(), without.total_mib() + DISPLAY_MIB);
                 assert_eq!(admit(&SMALL, &[], &charge), Ok(()), "{memory} {accelerator:?}");
             }
         }

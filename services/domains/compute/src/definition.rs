@@ -83,6 +83,9 @@ pub struct DomainDefinition {
     /// be chosen.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub off_on_reboot: bool,
+    /// Whether it has a display with keyboard and mouse. Likewise left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub display: bool,
     /// The generation of the record when this was made. Not part of the fingerprint: it also counts
     /// changes, such as of the wanted power, that do not touch the definition.
     #[serde(skip)]

@@ -33,7 +33,7 @@ mod turn;
 
 pub use actions::{actions, pending, possible, spec_after};
 pub use admission::{
-    Capacity, Charge, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
+    Capacity, Charge, DISPLAY_MIB, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
 };
 pub use cloud_init::{Seed, check_yaml};
 pub use consoles::{GuestConnection, GuestConsoles};

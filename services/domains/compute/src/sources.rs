@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 
 use skerry_model::{
-    Binding, GuestReboot, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Port, Resource, Vm,
+    Binding, Graphics, GuestReboot, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Port,
+    Resource, Vm,
 };
 use skerry_store::{Store, StoreError};
 
@@ -154,6 +155,7 @@ fn define(
         disks,
         seed: Seed::of(vm),
         off_on_reboot: vm.spec.on_guest_reboot == GuestReboot::Stop,
+        display: vm.spec.graphics == Graphics::Vnc,
         generation: vm.meta.generation,
     })
 }

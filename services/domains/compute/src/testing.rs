@@ -44,6 +44,7 @@ pub fn definition(number: u128) -> DomainDefinition {
         disks: Vec::new(),
         seed: None,
         off_on_reboot: false,
+        display: false,
         generation: 1,
     }
 }

@@ -12,7 +12,7 @@ use crate::shell::{Done, Failure, Shell};
 use crate::text;
 use crate::verbs::values::content;
 use crate::verbs::wait::{Goal, wait_for};
-use crate::workload_words::{Boot, Firmware};
+use crate::workload_words::{Boot, Firmware, Graphics};
 
 /// Adds what pods and virtual machines have in common. Values that were not given stay out, so that the
 /// node's own defaults hold.
@@ -68,6 +68,7 @@ pub(super) fn vm(
     vcpus: Option<u32>,
     boot: &Boot,
     disks: &[Name],
+    graphics: Option<Graphics>,
     keeping: &Keeping,
 ) -> Result<Value, Failure> {
     let mut spec = Map::new();
@@ -86,6 +87,7 @@ pub(super) fn vm(
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
         spec.insert("disks".to_owned(), Value::Array(disks));
     }
+    insert_some(&mut spec, "graphics", graphics.map(Graphics::word));
     keeping.add_to(&mut spec);
     common(new, &mut spec);
     Ok(Value::Object(spec))

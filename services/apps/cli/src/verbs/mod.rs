@@ -9,6 +9,7 @@ mod machine;
 mod read;
 mod registry;
 mod revision;
+mod screen;
 mod session;
 mod storage;
 mod values;
@@ -78,8 +79,8 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let (action, target) = verb.order();
             workload::change(shell, Kind::Vm, target, action).await
         }
-        VmVerb::Create { new, vcpus, boot, disk, keeping } => {
-            let spec = create::vm(&new, vcpus, &boot, &disk, &keeping)?;
+        VmVerb::Create { new, vcpus, boot, disk, graphics, keeping } => {
+            let spec = create::vm(&new, vcpus, &boot, &disk, graphics, &keeping)?;
             create::workload(shell, Kind::Vm, &new, spec).await
         }
         VmVerb::Console { name } => exec::console(shell, name).await,
@@ -88,6 +89,7 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             create::machine(shell, &name, spec, stopped, wait).await
         }
         VmVerb::Rebuild { name, image } => create::rebuild(shell, name, &image).await,
+        VmVerb::Screen { name, listen, once } => screen::screen(shell, name, listen, once).await,
         VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, None, tail)).await,
     }
 }

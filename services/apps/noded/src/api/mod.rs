@@ -193,6 +193,7 @@ impl Handler for Api {
             Request::Fetches => fetches::watch(&self.node, &caller).map(Reply::Stream),
             Request::Pulls => pulls::watch(&self.node, &caller),
             Request::Serial { key } => consoles::serial(&self.node, &caller, &key).await,
+            Request::Screen { key } => consoles::screen(&self.node, &caller, &key).await,
             Request::Exec(query) => exec::exec(&self.node, &caller, query).await,
             Request::Log(query) => logs::log(&self.node, &caller, query).await.map(Reply::Stream),
             request => match self.read(&caller, &request).await {

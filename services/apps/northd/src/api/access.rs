@@ -1,4 +1,4 @@
-//! Into workloads: programs in containers, and the tickets that a page needs for them.
+//! Into workloads: programs in containers, serial lines and screens of virtual machines, and the tickets that a page needs for them.
 
 use axum::Json;
 use axum::extract::State;
@@ -90,6 +90,19 @@ pub(super) async fn console(
     params.only(&["ticket"])?;
     let request = Request::Serial { key: segments.get("key").to_owned() };
     open(app, caller, upgrade, request, Wire::Terminal)
+}
+
+/// The screen of a virtual machine.
+pub(super) async fn screen(
+    State(app): State<App>,
+    segments: Segments,
+    params: Params,
+    caller: SocketCaller,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    params.only(&["ticket"])?;
+    let request = Request::Screen { key: segments.get("key").to_owned() };
+    open(app, caller, upgrade, request, Wire::Screen)
 }
 
 fn size(params: &Params) -> Result<TerminalSize, Problem> {

@@ -39,6 +39,11 @@ const CONSOLE: &str = "The last 64 KiB come first. One types and any number watc
     the output. Sub-protocol `skerry.terminal` as for programs in containers; there is no exit, and the socket closes \
     with 1000 when the machine goes off.";
 
+const SCREEN: &str = "Sub-protocol `binary`: binary messages hold the bytes of RFB (RFC 6143), both ways, cut anywhere. RFB \
+    itself asks for no password: the ticket or token is the proof. Any number may look and type at the same time. A \
+    machine whose `spec.graphics` is `none` has no screen, which closes with 4409; otherwise close codes are those of \
+    programs in containers.";
+
 pub(super) fn operations() -> Vec<Operation> {
     let mut all = fixed();
     for kind in KINDS {
@@ -153,6 +158,15 @@ fn fixed() -> Vec<Operation> {
         )
         .query(&[("ticket", TICKET)])
         .says(CONSOLE)
+        .gives(101, Content::Nothing),
+        Operation::new(
+            "get",
+            "vms/{key}/vnc",
+            "vmScreen",
+            "A WebSocket to the screen of a running virtual machine.",
+        )
+        .query(&[("ticket", TICKET)])
+        .says(SCREEN)
         .gives(101, Content::Nothing),
         Operation::new("get", "openapi.json", "openapi", "This description.")
             .gives(200, Content::AnyJson)

@@ -29,6 +29,8 @@ use crate::problem::Problem;
 pub(crate) enum Wire {
     /// A terminal.
     Terminal,
+    /// A screen.
+    Screen,
 }
 
 /// Longest reason of a close message (RFC 6455 5.5: 125 bytes with the code).
@@ -46,6 +48,7 @@ impl Wire {
     pub(crate) const fn protocols(self) -> [&'static str; 1] {
         match self {
             Self::Terminal => ["skerry.terminal"],
+            Self::Screen => ["binary"],
         }
     }
 
@@ -60,6 +63,7 @@ impl Wire {
                 Ok(Said::End {}) => Ok(Some(Input::End)),
                 Err(_) => Err(()),
             },
+            (Message::Text(_), Self::Screen) => Err(()),
             (Message::Ping(_) | Message::Pong(_) | Message::Close(_), _) => Ok(None),
         }
     }
@@ -76,6 +80,9 @@ impl Wire {
                 message.extend(bytes);
                 Some(Message::Binary(Bytes::from(message)))
             }
+            (StreamItem::Output { bytes, .. }, Self::Screen) => {
+                Some(Message::Binary(Bytes::from(bytes)))
+            }
             (StreamItem::Exit(code), Self::Terminal) => {
                 Some(text(&json!({"type": "exit", "code": code})))
             }
@@ -90,6 +97,8 @@ impl Wire {
             Self::Terminal => Some(text(&json!({
                 "type": "refused", "status": problem.status().as_u16(), "detail": problem.detail(),
             }))),
+            // Only the close code and its reason tell.
+            Self::Screen => None,
         }
     }
 }
@@ -142,6 +151,17 @@ mod tests {
             panic!("no message")
         };
         assert_eq!(text.as_str(), r#"{"code":3,"type":"exit"}"#);
+    }
+
+    #[test]
+    fn a_screen_is_bytes_and_nothing_else() {
+        let bytes = Message::Binary(Bytes::from_static(b"RFB 003.008\n"));
+        let read = Wire::Screen.read(bytes.clone());
+        assert_eq!(read, Ok(Some(Input::Bytes(b"RFB 003.008\n".to_vec()))));
+        assert_eq!(Wire::Screen.read(Message::Text("{}".into())), Err(()));
+        let out = StreamItem::Output { channel: Channel::Out, bytes: b"RFB 003.008\n".to_vec() };
+        assert_eq!(Wire::Screen.write(out), Some(bytes));
+        assert!(Wire::Screen.write(StreamItem::Exit(0)).is_none());
     }
 
     proptest! {

@@ -317,6 +317,10 @@ impl Handler for Fake {
                 self.find(Kind::Pod, &query.key)?;
                 Ok(self.echo())
             }
+            Request::Screen { key } => {
+                self.find(Kind::Vm, &key)?;
+                Ok(self.echo())
+            }
             Request::Log(query) => {
                 if query.kind != Kind::Node {
                     self.find(query.kind, &query.key)?;

@@ -27,6 +27,15 @@ enum Shows<'a> {
 }
 
 async fn handshake(north: &North, path: &str, shows: Shows<'_>) -> reqwest::Response {
+    handshake_for(north, path, shows, "skerry.terminal").await
+}
+
+async fn handshake_for(
+    north: &North,
+    path: &str,
+    shows: Shows<'_>,
+    protocol: &str,
+) -> reqwest::Response {
     let request = north.ask(Method::GET, path);
     let request = match shows {
         Shows::Bearer => request.bearer_auth(ADMIN),
@@ -40,7 +49,7 @@ async fn handshake(north: &North, path: &str, shows: Shows<'_>) -> reqwest::Resp
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
         .header("sec-websocket-version", "13")
-        .header("sec-websocket-protocol", "skerry.terminal")
+        .header("sec-websocket-protocol", protocol)
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     request.send().await.unwrap()
 }
@@ -50,11 +59,15 @@ async fn open(north: &North, path: &str) -> Socket {
 }
 
 async fn connected(response: reqwest::Response) -> Socket {
+    connected_for(response, "skerry.terminal").await
+}
+
+async fn connected_for(response: reqwest::Response, protocol: &str) -> Socket {
     assert_eq!(response.status(), 101, "{:?}", response.text().await);
     let headers = response.headers();
     // The example of RFC 6455 1.3.
     assert_eq!(headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    assert_eq!(headers["sec-websocket-protocol"], "skerry.terminal");
+    assert_eq!(headers["sec-websocket-protocol"], protocol);
     let upgraded = response.upgrade().await.unwrap();
     WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await
 }
@@ -148,6 +161,26 @@ async fn a_refusal_of_the_node_is_a_message_and_a_code() {
     assert_eq!((&said["type"], &said["status"]), (&json!("refused"), &json!(404)));
     assert!(said["detail"].as_str().unwrap().len() > 3);
     assert_eq!(close_code(&mut socket).await, 4404);
+}
+
+#[tokio::test]
+async fn a_screen_is_bytes_both_ways_and_its_refusal_a_code() {
+    let north = north().await;
+    north.fake.put(Kind::Vm, "guest", json!({}));
+    let path = "/api/v1/vms/guest/vnc";
+    let ticket = ticket(&north, path).await;
+    let with = format!("{}?ticket={ticket}", &path[1..]);
+    let response = handshake_for(&north, &with, Shows::Nothing, "binary").await;
+    let mut socket = connected_for(response, "binary").await;
+    let hello = Message::Binary(b"RFB 003.008\n".to_vec().into());
+    socket.send(hello.clone()).await.unwrap();
+    assert_eq!(next(&mut socket).await, Some(hello));
+    assert!(north.fake.asked().contains(&Request::Screen { key: "guest".into() }));
+    socket.send(Message::Text("{}".into())).await.unwrap();
+    assert_eq!(close_code(&mut socket).await, 1002);
+    let none = "api/v1/vms/none/vnc";
+    let response = handshake_for(&north, none, Shows::Bearer, "binary").await;
+    assert_eq!(close_code(&mut connected_for(response, "binary").await).await, 4404);
 }
 
 #[tokio::test]

@@ -97,6 +97,8 @@ export const api = {
   outputPath: (kind: WorkloadKind, name: string) => `${at(kind, name)}/${kind === "vms" ? "serial" : "logs"}`,
   /** Path of a workload's terminal: serial line of a VM, a program in a pod. */
   terminalPath: (kind: WorkloadKind, name: string) => `${at(kind, name)}/${kind === "vms" ? "console" : "exec"}`,
+  /** Path of a virtual machine's screen. */
+  screenPath: (name: string) => `${at("vms", name)}/vnc`,
 };
 
 export type Api = typeof api;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { type TerminalLink, closed, openTerminal, said } from "./terminal";
+import { closed } from "./socket";
+import { type TerminalLink, openTerminal, said } from "./terminal";
 
 class FakeSocket {
   static last: FakeSocket;

@@ -1,6 +1,6 @@
 // Terminals over WebSockets, with the sub-protocol `skerry.terminal` of the node's API description.
 
-import { api } from "./client";
+import { type Pairs, closed, openSocket } from "./socket";
 
 export interface TerminalEvents {
   /** Bytes to show. */
@@ -16,23 +16,11 @@ export interface TerminalLink {
   close: () => void;
 }
 
-/** Pairs of a query; a name may come more than once. */
-export type Pairs = [string, string][];
-
 const protocol = "skerry.terminal";
 
-/**
- * Opens a terminal at a path of the API. The ticket proves the session, since a WebSocket cannot carry the header that
- * protects other requests; a failure to get one is thrown.
- */
+/** Opens a terminal at a path of the API; a failure to get a ticket for it is thrown. */
 export async function openTerminal(path: string, query: Pairs, events: TerminalEvents): Promise<TerminalLink> {
-  const full = `/api/v1${path}`;
-  const { ticket } = await api.ticket(full);
-  const pairs = new URLSearchParams([...query, ["ticket", ticket]]);
-  const address = new URL(`${full}?${pairs.toString()}`, window.location.href);
-  address.protocol = address.protocol === "http:" ? "ws:" : "wss:";
-  const socket = new WebSocket(address, protocol);
-  socket.binaryType = "arraybuffer";
+  const socket = await openSocket(path, query, protocol);
   const encoder = new TextEncoder();
   let over = false;
   const end = (why: string) => {
@@ -80,20 +68,4 @@ export function said(text: string): string {
     return message.code === 0 ? "The program has ended." : `The program has ended with code ${message.code}.`;
   }
   return message.type === "refused" ? (message.detail ?? "The node refused.") : "";
-}
-
-/** A close code in words. */
-export function closed(code: number, reason: string): string {
-  switch (code) {
-    case 1000:
-      return "The connection has ended.";
-    case 1001:
-      return "The node's service stops; connect again in a moment.";
-    case 4401:
-      return "The session has ended. Sign in again.";
-    case 4408:
-      return "Nothing moved for two hours, so the connection was closed.";
-    default:
-      return reason || "The connection was lost.";
-  }
 }

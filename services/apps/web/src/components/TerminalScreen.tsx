@@ -7,7 +7,8 @@ import "@xterm/xterm/css/xterm.css";
 import { useEffect, useRef } from "react";
 import { isUnauthenticated } from "../api/client";
 import { explain } from "../api/problem";
-import { type Pairs, type TerminalLink, openTerminal } from "../api/terminal";
+import type { Pairs } from "../api/socket";
+import { type TerminalLink, openTerminal } from "../api/terminal";
 import { endedNotice, useSession } from "../session";
 import { withSheets } from "../terminal/sheets";
 

@@ -3,7 +3,7 @@
 import { Button, FormSelect, FormSelectOption, TextInput } from "../patternfly";
 import { Suspense, lazy, useCallback, useState } from "react";
 import { type WorkloadKind, api } from "../api/client";
-import type { Pairs } from "../api/terminal";
+import type { Pairs } from "../api/socket";
 import { Loading } from "./Loading";
 
 const TerminalScreen = lazy(() => import("./TerminalScreen"));

@@ -20,6 +20,7 @@ import { momentText } from "../format";
 import { type DetailTab, go, tabs } from "../route";
 import { type Workload, publishText } from "../workload";
 import { OutputView } from "./OutputView";
+import { ScreenView } from "./ScreenView";
 import { StateLabel } from "./StateLabel";
 import { TerminalView } from "./TerminalView";
 import { Lines } from "./WorkloadTable";
@@ -39,8 +40,8 @@ export function WorkloadDetails({ workload, tab, power, mayEnter }: Props) {
   // Who opened the panel by keyboard goes on inside it.
   useEffect(() => heading.current?.focus(), [name]);
   const closeOnEscape = (event: KeyboardEvent) => {
-    // In a terminal the key is the program's.
-    const inTerminal = event.target instanceof Element && event.target.closest(".sk-terminal") !== null;
+    // In a terminal or on a screen the key is the program's.
+    const inTerminal = event.target instanceof Element && event.target.closest(".sk-terminal, .sk-screen") !== null;
     if (event.key === "Escape" && !inTerminal) go(kind);
   };
   const output = kind === "vms" ? "Serial output" : "Log";
@@ -82,6 +83,11 @@ export function WorkloadDetails({ workload, tab, power, mayEnter }: Props) {
           {mayEnter ? (
             <Tab eventKey="terminal" title={<TabTitleText>{kind === "vms" ? "Console" : "Terminal"}</TabTitleText>}>
               <TerminalView kind={kind} name={name} containers={containers} isUp={workload.isUp} />
+            </Tab>
+          ) : null}
+          {mayEnter && workload.hasScreen ? (
+            <Tab eventKey="screen" title={<TabTitleText>Screen</TabTitleText>}>
+              <ScreenView name={name} isUp={workload.isUp} />
             </Tab>
           ) : null}
         </Tabs>

@@ -46,6 +46,7 @@ export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
             <DropdownItem onClick={() => go(kind, name, "terminal")}>
               {kind === "vms" ? "Console" : "Terminal"}
             </DropdownItem>
+            {workload.hasScreen ? <DropdownItem onClick={() => go(kind, name, "screen")}>Screen</DropdownItem> : null}
             <Divider component="li" />
             <DropdownItem isDisabled={!allowed.restart} onClick={() => onAct("restart")}>
               Restart

@@ -129,6 +129,7 @@ fn others() -> impl Strategy<Value = Request> {
         log_query().prop_map(Request::Log),
         exec_query().prop_map(Request::Exec),
         text().prop_map(|key| Request::Serial { key }),
+        text().prop_map(|key| Request::Screen { key }),
         power.prop_map(Request::Power),
         Just(Request::Pulls),
         (any::<u128>(), pull_report())
