@@ -89,7 +89,7 @@ fn container_archive(busybox: &Path, files: &Path, epoch: u64) -> Result<Vec<u8>
         layer.folder(folder)?;
     }
     layer.file("bin/busybox", 0o755, &read(busybox)?)?;
-    for applet in ["sh", "httpd", "echo", "sleep", "ps", "wget", "cat", "ls", "ip", "kill"] {
+    for applet in ["sh", "httpd", "echo", "sleep", "ps", "wget", "cat", "ls", "ip", "kill", "tar"] {
         layer.link(&format!("bin/{applet}"), "busybox")?;
     }
     layer.file("bin/start", 0o755, &read(&files.join("tiny-container/start"))?)?;

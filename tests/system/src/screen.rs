@@ -10,9 +10,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// 32 bits a point, least byte first: blue, green, red, nothing.
 const PIXELS: [u8; 16] = [32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0];
-const RAW: i32 = 0;
+const RAW: u32 = 0;
 /// Not a picture but its new size.
-const SIZE: i32 = -223;
+const SIZE: u32 = 0xffff_ff21;
 
 /// An open screen, with its picture as far as it has come.
 pub struct Screen {
@@ -33,15 +33,17 @@ impl Screen {
         let version = screen.read(12).await?;
         ensure!(version == b"RFB 003.008\n", "{version:?} is no RFB 3.8");
         screen.say(version).await?;
-        let count = screen.read(1).await?[0];
-        let kinds = screen.read(count.into()).await?;
+        let count = screen.number(1).await?;
+        let kinds = screen.read(count).await?;
         ensure!(kinds.contains(&1), "it wants a password: {kinds:?}");
         screen.say(vec![1]).await?;
         ensure!(screen.read(4).await? == [0; 4], "it lets nobody in");
         screen.say(vec![1]).await?;
-        let init = screen.read(24).await?;
-        screen.resize(number(&init[..2]), number(&init[2..4]));
-        let name = screen.read(number(&init[20..])).await?;
+        let (width, height) = (screen.number(2).await?, screen.number(2).await?);
+        screen.resize(width, height);
+        screen.read(PIXELS.len()).await?;
+        let length = screen.number(4).await?;
+        let name = screen.read(length).await?;
         screen.name = String::from_utf8_lossy(&name).into_owned();
         screen.say([&[0, 0, 0, 0][..], &PIXELS].concat()).await?;
         let encodings = [RAW.to_be_bytes(), SIZE.to_be_bytes()].concat();
@@ -68,8 +70,11 @@ impl Screen {
                 Err(_) => bail!("most of the picture is not {colour:?} within {limit:?}"),
             }
             let [red, green, blue] = colour;
-            let same = self.points.chunks(4).filter(|point| point.starts_with(&[blue, green, red]));
-            if same.count() * 2 > self.size.0 * self.size.1 {
+            let near = |point: &&[u8]| {
+                // A display may round a little.
+                point.iter().zip([blue, green, red]).all(|(is, wanted)| is.abs_diff(wanted) <= 4)
+            };
+            if self.points.chunks(4).filter(near).count() * 2 > self.size.0 * self.size.1 {
                 return Ok(());
             }
             self.ask(true).await?;
@@ -84,17 +89,16 @@ impl Screen {
 
     /// Takes one message, which is a part of the picture or nothing of interest.
     async fn update(&mut self) -> anyhow::Result<()> {
-        match self.read(1).await?[0] {
+        match self.number(1).await? {
             0 => {}
             2 => return Ok(()),
             other => bail!("message {other} is not expected"),
         }
-        let count = number(&self.read(3).await?[1..]);
-        for _ in 0..count {
-            let head = self.read(12).await?;
-            let part = |at: usize| number(&head[at..at + 2]);
-            let (x, y, width, height) = (part(0), part(2), part(4), part(6));
-            match i32::from_be_bytes(head[8..].try_into()?) {
+        self.read(1).await?;
+        for _ in 0..self.number(2).await? {
+            let (x, y) = (self.number(2).await?, self.number(2).await?);
+            let (width, height) = (self.number(2).await?, self.number(2).await?);
+            match u32::try_from(self.number(4).await?)? {
                 RAW => {
                     let points = self.read(width * height * 4).await?;
                     for (row, line) in points.chunks(width * 4).enumerate() {
@@ -133,8 +137,10 @@ impl Screen {
         }
         Ok(self.unread.drain(..count).collect())
     }
-}
 
-fn number(bytes: &[u8]) -> usize {
-    bytes.iter().fold(0, |all, byte| all << 8 | usize::from(*byte))
+    /// The next bytes as a number.
+    async fn number(&mut self, count: usize) -> anyhow::Result<usize> {
+        let bytes = self.read(count).await?;
+        Ok(bytes.into_iter().fold(0, |all, byte| all << 8 | usize::from(byte)))
+    }
 }

@@ -25,6 +25,19 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
         ensure!(failed.contains(part), "no `{part}` in {failed}");
     }
 
+    println!("== files go in and come out");
+    let folder = std::env::temp_dir().join(format!("skerry-consoles-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("site/sub"))?;
+    let content = vec![b'7'; 300_000];
+    std::fs::write(folder.join("site/sub/large"), &content)?;
+    let (source, back) = (folder.join("site"), folder.join("back"));
+    node.skerry(&["pod", "cp", &source.display().to_string(), "web:/tmp/"])?;
+    let size = node.skerry(&["exec", "web", "--", "sh", "-c", "wc -c < /tmp/site/sub/large"])?;
+    ensure!(size.trim() == "300000", "{size}");
+    node.skerry(&["pod", "cp", "web:/tmp/site", &back.display().to_string()])?;
+    ensure!(std::fs::read(back.join("sub/large"))? == content, "it came back otherwise");
+    std::fs::remove_dir_all(&folder)?;
+
     println!("== a terminal");
     let size = "&tty=true&cols=77&rows=33&command=sh";
     let mut terminal = node.terminal(EXEC, size).await?;

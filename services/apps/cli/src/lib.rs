@@ -7,6 +7,7 @@ mod args;
 mod choose;
 mod columns;
 pub mod exit;
+mod files;
 mod fingerprint;
 mod https;
 mod image_words;

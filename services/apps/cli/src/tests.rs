@@ -485,3 +485,52 @@ async fn a_screen_is_not_shown_to_the_network() {
     let (code, _, err) = with_files(&node, "vm screen guest", &[], true).await;
     assert_eq!(code, exit::REFUSED, "nobody is told of a screen that is not there: {err}");
 }
+
+#[tokio::test]
+async fn files_go_into_a_container_and_come_out_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join("page.html");
+    std::fs::write(&here, "hello").unwrap();
+    let node = Scripted::default();
+    *node.streams.lock().unwrap() = [vec![StreamItem::Exit(0)]].into();
+    let words = format!("pod cp {} web:/www/", here.display());
+    let (code, _, err) = with_files(&node, &words, &[], true).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("1 files, 5 bytes"), "{err}");
+    let Request::Exec(query) = node.request() else { panic!("no program") };
+    assert_eq!(query.argv, ["tar", "-C", "/www", "-x", "-f", "-"]);
+    let sent: Vec<Input> = std::mem::take(&mut *node.inputs.lock().unwrap());
+    assert_eq!(sent.last(), Some(&Input::End));
+    let stream = |input: &Input| match input {
+        Input::Bytes(bytes) => bytes.clone(),
+        _ => Vec::new(),
+    };
+    let bytes: Vec<u8> = sent.iter().flat_map(stream).collect();
+
+    let out = StreamItem::Output { channel: Channel::Out, bytes };
+    *node.streams.lock().unwrap() = [vec![out, StreamItem::Exit(0)]].into();
+    let back = folder.path().join("back.html");
+    let words = format!("pod cp web:/www/page.html {} -c main", back.display());
+    let (code, _, err) = with_files(&node, &words, &[], true).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(std::fs::read(&back).unwrap(), b"hello");
+    let Request::Exec(query) = node.request() else { panic!("no program") };
+    assert_eq!(query.argv, ["tar", "-C", "/www", "-c", "-f", "-", "./page.html"]);
+    assert_eq!(query.container.as_deref(), Some("main"));
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_says_why() {
+    let node = Scripted::default();
+    let said = StreamItem::Output { channel: Channel::Err, bytes: b"no such\x1b file".to_vec() };
+    *node.streams.lock().unwrap() = [vec![said, StreamItem::Exit(1)]].into();
+    let (code, _, err) = with_files(&node, "pod cp web:/none /tmp", &[], true).await;
+    assert_eq!(code, exit::REFUSED);
+    assert!(err.contains("no such? file") && err.contains("code 1"), "{err}");
+    for words in ["pod cp web:/a db:/b", "pod cp /a /b", "pod cp /no/such/file web:/b"] {
+        let (code, _, err) = with_files(&node, words, &[], true).await;
+        assert_eq!(code, exit::USAGE, "{words}: {err}");
+    }
+    let (code, _, _) = at(&node, "pod cp web:/a b", &[]).await;
+    assert_eq!(code, exit::USAGE, "no files at the node's own console");
+}

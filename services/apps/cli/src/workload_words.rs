@@ -161,6 +161,11 @@ pub enum PodVerb {
         /// Name or id
         name: String,
     },
+    /// Copy files into a container or out of it, by the container's own tar
+    Cp {
+        #[command(flatten)]
+        copy: Copying,
+    },
     /// What its containers print
     Logs {
         /// Name or id
@@ -171,6 +176,21 @@ pub enum PodVerb {
         #[command(flatten)]
         tail: Tail,
     },
+}
+
+/// Files to copy.
+#[derive(Debug, Args)]
+pub struct Copying {
+    /// POD:/PATH, or a file or folder here
+    pub source: String,
+    /// A file or folder here, or POD:/PATH; a path that ends with / is a folder
+    pub target: String,
+    /// Which container, if it has several
+    #[arg(long, short)]
+    pub container: Option<String>,
+    /// The most that may come out of the container
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = size)]
+    pub limit: u64,
 }
 
 /// Verbs for configs and secrets.

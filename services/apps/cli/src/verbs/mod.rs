@@ -1,6 +1,7 @@
 //! The verbs: each turns words into requests and answers into text.
 
 mod apply;
+mod copy;
 mod create;
 pub(crate) mod exec;
 mod image;
@@ -66,6 +67,7 @@ async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
         PodVerb::Rollback { name, to } => revision::rollback(shell, name, to).await,
         PodVerb::Hold { name } => revision::pause(shell, name, true).await,
         PodVerb::Release { name } => revision::pause(shell, name, false).await,
+        PodVerb::Cp { copy } => copy::copy(shell, copy).await,
         PodVerb::Logs { name, container, tail } => {
             logs(shell, log_query(Kind::Pod, name, container, tail)).await
         }
