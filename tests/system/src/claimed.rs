@@ -22,9 +22,22 @@ impl NodeUnderTest {
     /// # Errors
     /// When the machine cannot be started, or the first boot fails.
     pub async fn claimed(name: &str, forward: &[u16]) -> anyhow::Result<(Self, Vec<u16>)> {
+        Self::claimed_as(name, forward, |_| {}).await
+    }
+
+    /// The same, with something changed that is not hardware.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn claimed_as(
+        name: &str,
+        forward: &[u16],
+        change: impl FnOnce(&mut Machine),
+    ) -> anyhow::Result<(Self, Vec<u16>)> {
         let base = base().await.context("the node that tests go on from")?;
         let mut machine = machine(name)?;
         machine.debug_shell = true;
+        change(&mut machine);
         machine.take_over(&base.folder)?;
         let page = machine.forward(443)?;
         let ports = forward.iter().map(|port| machine.forward(*port)).collect::<Result<_, _>>()?;

@@ -37,14 +37,37 @@ fn certificates(folder: &Path) -> String {
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let key = KeyPair::generate().unwrap();
     let leaf =
-        CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        CertificateParams::new(["localhost", "127.0.0.1", "10.0.2.2"].map(str::to_owned).to_vec()).unwrap();
     let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
     fs::write(folder.join("cert.pem"), leaf.pem()).unwrap();
     fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
     ca_pem
 }
 
+fn serve(folder: &Path) -> Child {
+    let log = fs::File::create(folder.join("log")).unwrap();
+    Command::new("/usr/bin/docker-registry")
+        .arg("serve")
+        .arg(folder.join("config.yml"))
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("docker-registry is installed (cargo xtask setup)")
+}
+
 impl Registry {
+    /// Ends it; what it holds stays.
+    pub fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub async fn resume(&mut self) {
+        self.child = serve(self.folder.path());
+        self.wait().await;
+    }
+
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca_pem = certificates(folder.path());
@@ -57,16 +80,8 @@ impl Registry {
              http:\n  addr: 127.0.0.1:{port}\n  tls: {{certificate: {place}/cert.pem, key: {place}/key.pem}}\n\
              auth:\n  htpasswd: {{realm: tests, path: {place}/htpasswd}}\n"
         );
-        let file = folder.path().join("config.yml");
-        fs::write(&file, config).unwrap();
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new("/usr/bin/docker-registry")
-            .arg("serve")
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("docker-registry is installed (cargo xtask setup)");
+        fs::write(folder.path().join("config.yml"), config).unwrap();
+        let child = serve(folder.path());
         let registry = Self { child, folder, port, ca_pem };
         registry.wait().await;
         registry
