@@ -1,5 +1,6 @@
 //! Container images from a real registry on this machine (Debian's docker-registry, TLS and a password) into the real
-//! image: pulled by tag and by digest, run, and still there when the registry is away and the plug was pulled.
+//! image: pulled by tag and by digest, run, and still there when the registry is away and the plug was pulled; a pull
+//! that breaks goes on where it was; a flipped bit is found and mended; many pods at once.
 
 // A test ends where something is not as it should be.
 #![allow(
@@ -13,14 +14,22 @@
 
 #[path = "../../../services/apps/registry/tests/registry/image.rs"]
 mod image;
+#[path = "../../../services/apps/registry/tests/registry/proxy.rs"]
+mod proxy;
 #[path = "../../../services/apps/registry/tests/registry/registry.rs"]
 mod registry;
 
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
 use anyhow::{Context, bail, ensure};
+use reqwest::Method;
 use serde_json::{Value, json};
 use skerry_system_tests::{NodeUnderTest, SOON, eventually};
 
-use image::layout;
+use image::{layout, noise};
+use proxy::Proxy;
 use registry::{PASSWORD, Registry, USER};
 
 /// This machine as the node sees it.
@@ -44,66 +53,176 @@ fn file<'a>(image: &'a Value, role: &str) -> &'a str {
     files.iter().find(|file| file["role"] == role).unwrap()["sha256"].as_str().unwrap()
 }
 
+/// Bytes of the layer of the image whose pull breaks.
+const BIG: usize = 12 << 20;
+/// What of it comes before that.
+const FIRST: i64 = 5 << 20;
+/// Pods at once.
+const MANY: usize = 50;
+
+/// The images that the registry holds.
+fn fill(registry: &Registry) -> anyhow::Result<()> {
+    let busybox = std::fs::read("/usr/bin/busybox").context("busybox-static is installed")?;
+    let push = |layers: Vec<Vec<u8>>, name: &str| -> anyhow::Result<()> {
+        let place = tempfile::tempdir()?;
+        layout(place.path(), layers);
+        registry.push(place.path(), name, "all");
+        Ok(())
+    };
+    let program = layer("bin/busybox", 0o755, &busybox);
+    push(vec![program, layer("www/index.html", 0o644, b"from afar\n")], "lab/web:1")?;
+    push(vec![layer("big", 0o644, &noise(BIG, 7))], "lab/big:1")?;
+    push(vec![layer("late", 0o644, &noise(5000, 8))], "lab/late:1")
+}
+
+async fn know(node: &NodeUnderTest, registry: &Registry, port: u16) -> anyhow::Result<()> {
+    let body = json!({"metadata": {"name": format!("lab-{port}")}, "spec": {
+        "host": format!("{HOST}:{port}"), "ca_pem": registry.ca_pem,
+        "username": USER, "password": PASSWORD}});
+    node.post("/api/v1/registries", body).await.map(drop)
+}
+
+fn pod(name: &str, command: &[&str]) -> Value {
+    json!({"metadata": {"name": name, "labels": {"test": "registry"}}, "spec": {
+        "containers": [{"name": "main", "image": "web", "memory_mib": 8, "memory_request_mib": 2,
+            "command": command}]}})
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_runs_from_a_registry_and_needs_it_no_more() -> anyhow::Result<()> {
     let mut registry = Registry::start().await;
-    let place = tempfile::tempdir()?;
-    let busybox = std::fs::read("/usr/bin/busybox").context("busybox-static is installed")?;
-    layout(
-        place.path(),
-        vec![layer("bin/busybox", 0o755, &busybox), layer("www/index.html", 0o644, b"from afar\n")],
-    );
-    registry.push(place.path(), "lab/web:1", "all");
-    let reference = format!("{HOST}:{}/lab/web:1", registry.port);
-
+    fill(&registry)?;
     let open = |machine: &mut xtask::qemu::Machine| machine.restrict = false;
     let (mut node, ports) = NodeUnderTest::claimed_as("registry", &[8080], open).await?;
-    let body = json!({"metadata": {"name": "lab"}, "spec": {
-        "host": format!("{HOST}:{}", registry.port), "ca_pem": registry.ca_pem,
-        "username": USER, "password": PASSWORD}});
-    node.post("/api/v1/registries", body).await?;
+    know(&node, &registry, registry.port).await?;
+    println!("== by tag, by digest");
+    let reference = format!("{HOST}:{}/lab/web:1", registry.port);
     let told = node.skerry(&["image", "pull", &reference, "--name", "web", "--wait"])?;
     ensure!(told.contains("the image is there"), "{told}");
     let web = node.wait_state("/api/v1/images/web", "available", SOON).await?;
     let by_digest = format!("{HOST}:{}/lab/web@sha256:{}", registry.port, file(&web, "manifest"));
     node.skerry(&["image", "pull", &by_digest, "--name", "same", "--wait"])?;
-
-    let pod = json!({"metadata": {"name": "web"}, "spec": {
-        "containers": [{"name": "web", "image": "web",
-            "command": ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]}],
-        "publish": [{"host_port": 8080, "workload_port": 8080}]}});
-    node.post("/api/v1/pods", pod).await?;
+    let serve = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"];
+    let mut first = pod("web", &serve);
+    first["spec"]["publish"] = json!([{"host_port": 8080, "workload_port": 8080}]);
+    node.post("/api/v1/pods", first).await?;
     node.wait_answer(ports[0], "from afar", SOON).await?;
+
+    println!("== a pull that breaks");
+    broken_pull(&mut node, &registry).await?;
 
     println!("== the registry is away and the plug is pulled");
     registry.stop();
+    let late = format!("{HOST}:{}/lab/late:1", registry.port);
+    node.skerry(&["image", "pull", &late, "--name", "late"])?;
     let mut node = node.power_cycle()?;
     node.wait_api().await?;
     node.login().await?;
     node.wait_answer(ports[0], "from afar", SOON).await?;
+    registry.resume().await;
+    node.wait_state("/api/v1/images/late", "available", SOON).await?;
 
     println!("== a flipped bit");
-    registry.resume().await;
-    let before = node.get("/api/v1/pods/web").await?["status"]["containers"].clone();
-    let blob = format!("/var/lib/skerry/data/blobs/sha256/{}", file(&web, "layer"));
-    node.shell(&format!("printf '\\377' | dd of={blob} bs=1 seek=1000 conv=notrunc 2>/dev/null"))?;
-    node.shell("systemctl restart skerry-noded")?;
-    node.wait_api().await?;
-    eventually(SOON, || async {
-        let image = node.get("/api/v1/images/web").await?;
-        let aside = image["status"]["state"] == "available"
-            && image["metadata"]["updated"] != web["metadata"]["updated"];
-        if aside { Ok(()) } else { bail!("{}", image["status"]) }
-    })
-    .await?;
-    let found = node.shell(&format!("sha256sum {blob}"))?;
-    ensure!(found.contains(file(&web, "layer")), "{found}");
-    let aside = node.shell("ls /var/lib/skerry/data/blobs/quarantine | wc -l")?;
-    ensure!(aside.trim() == "1", "set aside: {aside}");
-    let after = node.get("/api/v1/pods/web").await?["status"]["containers"].clone();
-    ensure!(after == before, "the pod ran on: {before} {after}");
+    flipped_bit(&mut node, file(&web, "layer")).await?;
     node.wait_answer(ports[0], "from afar", SOON).await?;
     let left = node.shell("ls /var/lib/skerry/data/pulls | wc -l")?;
     ensure!(left.trim() == "0", "downloads are left: {left}");
+
+    println!("== {MANY} pods at once");
+    many(&mut node).await
+}
+
+/// The wire breaks, the service that downloads is started anew, and what comes then is less than the whole.
+async fn broken_pull(node: &mut NodeUnderTest, registry: &Registry) -> anyhow::Result<()> {
+    let wire = Proxy::start(registry.port).await;
+    know(node, registry, wire.port).await?;
+    wire.cut_after(FIRST);
+    let reference = format!("{HOST}:{}/lab/big:1", wire.port);
+    node.skerry(&["image", "pull", &reference, "--name", "big"])?;
+    eventually(SOON, || async {
+        if wire.cuts.load(Ordering::SeqCst) > 0 { Ok(()) } else { bail!("nothing was cut") }
+    })
+    .await?;
+    let image = node.get("/api/v1/images/big").await?;
+    ensure!(image["status"]["state"] == "receiving", "{}", image["status"]);
+    node.shell("systemctl restart skerry-northd")?;
+    node.wait_api().await?;
+    // Not enough for the image from its beginning.
+    wire.cut_after(i64::try_from(BIG)? - FIRST / 2);
+    node.wait_state("/api/v1/images/big", "available", SOON * 2).await.map(drop)
+}
+
+async fn flipped_bit(node: &mut NodeUnderTest, digest: &str) -> anyhow::Result<()> {
+    let before = node.get("/api/v1/pods/web").await?["status"]["containers"].clone();
+    let image = node.get("/api/v1/images/web").await?;
+    let blob = Path::new("/var/lib/skerry/data/blobs/sha256").join(digest);
+    let blob = blob.display();
+    let flip = "printf '\\377' | dd bs=1 seek=1000 conv=notrunc status=none";
+    node.shell(&format!("{flip} of={blob} && sync"))?;
+    node.shell("systemctl restart skerry-noded")?;
+    node.wait_api().await?;
+    let quarantine = "/var/lib/skerry/data/blobs/quarantine";
+    let sum = format!("sha256sum {blob}; ls {quarantine}");
+    let end = Instant::now() + SOON;
+    loop {
+        let (found, _) = node.vm.shell(&sum, SOON)?;
+        if found.contains(&format!("{digest}  ")) && found.lines().any(|line| line == digest) {
+            break;
+        }
+        ensure!(Instant::now() < end, "the damage was not mended: {found}");
+    }
+    let mended = node.wait_state("/api/v1/images/web", "available", SOON).await?;
+    ensure!(mended["spec"] == image["spec"], "{} became {}", image["spec"], mended["spec"]);
+    let after = node.get("/api/v1/pods/web").await?["status"]["containers"].clone();
+    ensure!(after == before, "the pod ran on: {before} {after}");
+    Ok(())
+}
+
+/// The memory of noded, in KiB.
+fn memory(node: &mut NodeUnderTest) -> anyhow::Result<u64> {
+    let line = "grep VmRSS /proc/$(systemctl show -p MainPID --value skerry-noded)/status";
+    let text = node.shell(line)?;
+    let number = text.split_whitespace().nth(1).context("VmRSS")?;
+    Ok(number.parse()?)
+}
+
+async fn many(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let before = memory(node)?;
+    let began = Instant::now();
+    for number in 0..MANY {
+        let sleeper = pod(&format!("many-{number}"), &["/bin/busybox", "sleep", "100000"]);
+        node.post("/api/v1/pods", sleeper).await?;
+    }
+    println!("accepted after {:.1} s", began.elapsed().as_secs_f64());
+    let count = |pods: &Value, state: &str| {
+        let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let named = |pod: &&Value| pod["metadata"]["name"].as_str().unwrap().starts_with("many-");
+        pods.iter().filter(named).filter(|pod| pod["status"]["state"] == state).count()
+    };
+    eventually(SOON * 4, || async {
+        let pods = node.get("/api/v1/pods?limit=1000").await?;
+        let running = count(&pods, "running");
+        if running == MANY { Ok(()) } else { bail!("{running} run") }
+    })
+    .await?;
+    println!("all run after {:.1} s", began.elapsed().as_secs_f64());
+    let processes = node.shell("pgrep -c -f '^/bin/busybox sleep 100000'")?;
+    ensure!(processes.trim() == MANY.to_string(), "{processes}");
+    println!("noded has {} KiB, and had {before} KiB", memory(node)?);
+    let free = node.shell("grep MemAvailable /proc/meminfo")?;
+    println!("{}", free.trim());
+    let began = Instant::now();
+    for number in 0..MANY {
+        let path = format!("/api/v1/pods/many-{number}");
+        let (status, answer) = node.request(Method::DELETE, &path, None).await?;
+        ensure!(status.is_success(), "{status} {answer}");
+    }
+    eventually(SOON * 4, || async {
+        let pods = node.get("/api/v1/pods?limit=1000").await?;
+        let left = pods["items"].as_array().map_or(0, Vec::len);
+        if left == 1 { Ok(()) } else { bail!("{left} are left") }
+    })
+    .await?;
+    println!("all gone after {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }

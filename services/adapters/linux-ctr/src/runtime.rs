@@ -370,7 +370,9 @@ impl Inner {
     fn seen_volumes(&self, pod: Id<Pod>, desired: &ContainerDesired) -> BTreeMap<Name, PathBuf> {
         let all = volumes::observed(&self.places, pod).into_iter();
         let seen = all.filter(|(name, ..)| desired.mounts.iter().any(|m| m.volume == *name));
-        seen.map(|(name, folder, _)| (name, volumes::tree(&folder))).collect()
+        let own = seen.map(|(name, folder, _)| (name, volumes::tree(&folder)));
+        let outside = desired.outside.iter();
+        own.chain(outside.map(|it| (it.name.clone(), PathBuf::from(&it.path)))).collect()
     }
 
     fn image(&self, desired: &ContainerDesired) -> Result<ImageRecord, RuntimeError> {

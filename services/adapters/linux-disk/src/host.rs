@@ -17,6 +17,7 @@ use crate::erase::overwrite;
 use crate::files::{
     make_folder, place, read_note, remove_all, remove_file, sync_folder, write_note,
 };
+use crate::folder::{limit, mount_of, overwrite_all};
 use crate::places::Places;
 use crate::qemu_img::QemuImg;
 use crate::{header, observe};
@@ -65,6 +66,9 @@ impl LinuxDisk {
         if target.exists() {
             return Ok(());
         }
+        if *content == Content::Folder {
+            return self.create_folder(places, note).await;
+        }
         let making = places.making("create", id);
         on_disk("making a volume", {
             let making = making.clone();
@@ -72,6 +76,8 @@ impl LinuxDisk {
         })
         .await?;
         let base = match content {
+            // Made above.
+            Content::Folder => None,
             Content::Empty { preallocated } => {
                 let size = size.unwrap_or(0);
                 self.qemu_img.create(&making, size, *preallocated).await?;
@@ -99,6 +105,61 @@ impl LinuxDisk {
             place(&making, &target)
         })
         .await
+    }
+
+    /// A folder, and the limit of what fits. Without the right to be held to its size it is a folder all the same.
+    async fn create_folder(&self, places: &Places, note: &VolumeNote) -> Result<(), StorageError> {
+        let id = note.volume;
+        let (target, making) = (places.folder(id), places.making("create", id));
+        if !target.exists() {
+            let (inner, note) = (places.clone(), note.clone());
+            let target = target.clone();
+            on_disk("making a volume", move || {
+                remove_all(&making)?;
+                fs::create_dir(&making)?;
+                // Whoever a container runs as may write; others than containers cannot come here.
+                fs::set_permissions(&making, Permissions::from_mode(0o777))?;
+                write_note(&inner.volume_note(id), &inner.making("note", id), &note)?;
+                place(&making, &target)
+            })
+            .await?;
+        }
+        self.hold(places, id, note.size_bytes).await
+    }
+
+    async fn hold(
+        &self,
+        places: &Places,
+        volume: Id<Volume>,
+        size: Option<u64>,
+    ) -> Result<(), StorageError> {
+        let folder = places.folder(volume);
+        let on = folder.clone();
+        let mount = on_disk("looking for the file system", move || mount_of(&on)).await?;
+        if let Some(size) = size {
+            limit(&mount, &folder, volume, size).await;
+        }
+        Ok(())
+    }
+
+    async fn grow_folder(
+        &self,
+        places: &Places,
+        volume: Id<Volume>,
+        size: u64,
+    ) -> Result<(), StorageError> {
+        let inner = places.clone();
+        on_disk("growing a volume", move || {
+            let Some(note) = read_note::<VolumeNote>(&inner.volume_note(volume)) else {
+                let message = "the note beside the folder cannot be read";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            };
+            let size_bytes = Some(note.size_bytes.unwrap_or(0).max(size));
+            let note = VolumeNote { size_bytes, ..note };
+            write_note(&inner.volume_note(volume), &inner.making("note", volume), &note)
+        })
+        .await?;
+        self.hold(places, volume, Some(size)).await
     }
 
     /// A volume that shares data with an image. The pool keeps a copy of the image, so that nothing
@@ -165,6 +226,7 @@ impl LinuxDisk {
                 overwrite(&path)?;
             }
             remove_file(&path)?;
+            remove_folder(&places, volume, erase)?;
             remove_file(&places.volume_note(volume))?;
             sync_folder(&places.volumes())
         })
@@ -220,6 +282,20 @@ impl LinuxDisk {
         })
         .await
     }
+}
+
+/// Out of its place first, so that what is half removed is not taken for a volume.
+fn remove_folder(places: &Places, volume: Id<Volume>, erase: bool) -> io::Result<()> {
+    let (from, to) = (places.folder(volume), places.making("remove", volume));
+    if from.is_dir() {
+        remove_all(&to)?;
+        fs::rename(&from, &to)?;
+        sync_folder(&places.volumes())?;
+    }
+    if erase && to.is_dir() {
+        overwrite_all(&to)?;
+    }
+    remove_all(&to)
 }
 
 /// The size of an image that names no other file.
@@ -281,6 +357,9 @@ impl VolumeHost for LinuxDisk {
                 .await?;
                 self.create(&places, note, *size_bytes, content).await
             }
+            StorageStep::Grow { volume, size_bytes } if places.folder(*volume).is_dir() => {
+                self.grow_folder(&places, *volume, *size_bytes).await
+            }
             StorageStep::Grow { volume, size_bytes } => {
                 let path = places.volume(*volume);
                 let now = header::read(&path).map(|header| header.size);
@@ -319,7 +398,14 @@ impl VolumeHost for LinuxDisk {
     }
 
     async fn check(&self, pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError> {
-        self.qemu_img.check(&self.places(pool).volume(volume)).await
+        let places = self.places(pool);
+        if places.folder(volume).is_dir() {
+            // A power cut may have come between the folder and its limit.
+            let note = read_note::<VolumeNote>(&places.volume_note(volume));
+            self.hold(&places, volume, note.and_then(|note| note.size_bytes)).await?;
+            return Ok(Soundness::Sound);
+        }
+        self.qemu_img.check(&places.volume(volume)).await
     }
 
     async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError> {
@@ -333,6 +419,10 @@ impl VolumeHost for LinuxDisk {
 
     fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
         self.places(pool).volume(volume)
+    }
+
+    fn folder(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
+        self.places(pool).folder(volume)
     }
 }
 

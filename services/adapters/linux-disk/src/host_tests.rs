@@ -32,8 +32,13 @@ fn id<K>(n: u128) -> Id<K> {
 
 impl Ground {
     async fn create(&self, n: u128, mib: u64, content: Content) -> Result<(), StorageError> {
-        let note =
-            VolumeNote { schema: NOTE_SCHEMA, volume: id(n), name: name("data"), base: None };
+        let note = VolumeNote {
+            schema: NOTE_SCHEMA,
+            volume: id(n),
+            name: name("data"),
+            base: None,
+            size_bytes: None,
+        };
         let size_bytes = Some(mib * MIB).filter(|size| *size > 0);
         self.disk.apply(&self.pool, &StorageStep::Create { note, size_bytes, content }).await
     }
@@ -217,4 +222,36 @@ async fn what_a_power_cut_left_half_done_goes_and_nothing_else() {
     assert_eq!(std::fs::read_dir(places.tmp()).unwrap().count(), 0);
     assert_eq!(ground.seen().await.volumes.len(), 1);
     assert!(places.volumes().join("notes of a person.txt").exists());
+}
+
+#[tokio::test]
+async fn a_folder_is_made_grown_and_removed_with_all_that_is_in_it() {
+    let ground = ground();
+    let size_bytes = Some(8 * MIB);
+    let note = VolumeNote {
+        schema: NOTE_SCHEMA,
+        volume: id(7),
+        name: name("data"),
+        base: None,
+        size_bytes,
+    };
+    let create = StorageStep::Create { note, size_bytes, content: Content::Folder };
+    ground.apply(create.clone()).await;
+    let folder = ground.disk.folder(&ground.pool, id(7));
+    std::fs::write(folder.join("kept"), "x").unwrap();
+    ground.apply(create).await;
+    assert!(folder.join("kept").exists(), "done already is done");
+    ground.apply(StorageStep::Grow { volume: id(7), size_bytes: 16 * MIB }).await;
+    ground.apply(StorageStep::Grow { volume: id(7), size_bytes: 9 * MIB }).await;
+    let seen = ground.seen().await;
+    assert_eq!(seen.volumes.len(), 1);
+    assert_eq!(seen.volumes[0].size_bytes, 16 * MIB, "nothing shrinks");
+    assert_eq!(seen.volumes[0].name.as_deref(), Some("data"));
+    assert!(matches!(seen.volumes[0].shape, skerry_storage::Shape::Folder { .. }));
+    ground.disk.check(&ground.pool, id(7)).await.unwrap();
+    for _ in 0..2 {
+        ground.apply(StorageStep::Remove { volume: id(7), erase: true }).await;
+    }
+    assert!(!folder.exists());
+    assert!(ground.seen().await.volumes.is_empty());
 }

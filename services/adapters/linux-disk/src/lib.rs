@@ -1,6 +1,6 @@
 //! Pools, volumes and snapshots as files: the storage domain's port on Linux.
 //!
-//! A volume is a qcow2 file named by its id, with a note beside it; a snapshot is a folder of copies.
+//! A volume is a qcow2 file named by its id, or a folder, with a note beside it; a snapshot is a folder of copies.
 //! Whatever is made is made under `tmp` and renamed when it is whole and on the disk, so a power cut
 //! leaves either the old or the new. Programs are run with argument vectors; the form of a file is
 //! always named and never guessed. It decides nothing.
@@ -10,6 +10,7 @@
 mod copy;
 mod erase;
 mod files;
+mod folder;
 mod header;
 mod host;
 mod library;

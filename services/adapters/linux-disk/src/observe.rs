@@ -7,9 +7,12 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 use skerry_model::{Id, Volume};
-use skerry_storage::{PoolObserved, SnapshotFiles, SnapshotNote, Usage, VolumeFile, VolumeNote};
+use skerry_storage::{
+    PoolObserved, Shape, SnapshotFiles, SnapshotNote, Usage, VolumeFile, VolumeNote,
+};
 
 use crate::files::{make_folder, read_note};
+use crate::folder::usage;
 use crate::header;
 use crate::places::Places;
 
@@ -18,9 +21,10 @@ pub fn pool(places: &Places) -> io::Result<PoolObserved> {
     for folder in places.folders() {
         make_folder(&folder)?;
     }
-    let mut seen = PoolObserved { usage: usage(places.root())?, ..PoolObserved::default() };
+    let mut seen = PoolObserved { usage: space(places.root())?, ..PoolObserved::default() };
     for entry in fs::read_dir(places.volumes())? {
-        if let Some(id) = id_of(&entry?.file_name(), "qcow2") {
+        let name = entry?.file_name();
+        if let Some(id) = id_of(&name, "qcow2").or_else(|| id_of(&name, "folder")) {
             seen.volumes.extend(volume(places, id)?);
         }
     }
@@ -41,8 +45,20 @@ pub fn pool(places: &Places) -> io::Result<PoolObserved> {
 /// One volume.
 pub fn volume(places: &Places, id: Id<Volume>) -> io::Result<Option<VolumeFile>> {
     let note: Option<VolumeNote> = read_note(&places.volume_note(id));
+    let folder = places.folder(id);
+    if folder.is_dir() {
+        return self::folder(&folder, id, note).map(Some);
+    }
     let (base, name) = note.map_or((None, None), |n| (n.base, Some(n.name.to_string())));
     file(&places.volume(id), id, base, name)
+}
+
+fn folder(path: &Path, volume: Id<Volume>, note: Option<VolumeNote>) -> io::Result<VolumeFile> {
+    let size_bytes = note.as_ref().and_then(|note| note.size_bytes).unwrap_or(0);
+    let usage = usage(path, size_bytes)?;
+    let shape = Shape::Folder { limited: usage.limited };
+    let name = note.map(|note| note.name.to_string());
+    Ok(VolumeFile { volume, shape, size_bytes, used_bytes: usage.used, base: None, name })
 }
 
 fn file(
@@ -58,7 +74,8 @@ fn file(
     // A damaged header must not hide the file; the check will tell.
     let size_bytes = header::read(path).map_or(0, |header| header.size);
     let used_bytes = meta.blocks().saturating_mul(512);
-    Ok(Some(VolumeFile { volume, size_bytes, used_bytes, base, name }))
+    let shape = Shape::Disk;
+    Ok(Some(VolumeFile { volume, shape, size_bytes, used_bytes, base, name }))
 }
 
 fn snapshot(id: Id<skerry_model::Snapshot>, folder: &Path) -> io::Result<SnapshotFiles> {
@@ -79,7 +96,7 @@ fn id_of(name: &std::ffi::OsStr, ending: &str) -> Option<Id<Volume>> {
     if found == ending { stem.parse().ok() } else { None }
 }
 
-fn usage(path: &Path) -> io::Result<Usage> {
+fn space(path: &Path) -> io::Result<Usage> {
     let space = statvfs(path)?;
     let unit = space.fragment_size();
     Ok(Usage {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <pool>/volumes/<volume>.qcow2          a volume
+//! <pool>/volumes/<volume>.folder/         a volume that is a folder
 //! <pool>/volumes/<volume>.json           its note
 //! <pool>/snapshots/<snapshot>/<volume>.qcow2
 //! <pool>/snapshots/<snapshot>/<volume>.json  the note beside it
@@ -60,6 +61,11 @@ impl Places {
     /// A volume's file.
     pub fn volume(&self, volume: Id<Volume>) -> PathBuf {
         self.volumes().join(format!("{volume}.qcow2"))
+    }
+
+    /// A volume that is a folder.
+    pub fn folder(&self, volume: Id<Volume>) -> PathBuf {
+        self.volumes().join(format!("{volume}.folder"))
     }
 
     /// A volume's note.

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use skerry_compute::{DomainPower, Hold, HypervisorEvent};
 use skerry_model::{Id, Snapshot, Vm, Volume};
 use skerry_storage::{
-    Content, GuestPower, Guests, PoolObserved, PoolRef, SnapshotFiles, Soundness, StorageError,
-    StorageStep, Usage, VolumeFile, VolumeHost,
+    Content, GuestPower, Guests, PoolObserved, PoolRef, Shape, SnapshotFiles, Soundness,
+    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 use crate::world::{SimHost, World};
@@ -82,8 +82,13 @@ impl SimDisk {
             StorageStep::Create { note, size_bytes, content } => {
                 if !self.volumes.contains_key(&note.volume) {
                     let (word, own, base) = self.content(content)?;
+                    let shape = match content {
+                        Content::Folder => Shape::Folder { limited: true },
+                        _ => Shape::Disk,
+                    };
                     let seen = VolumeFile {
                         volume: note.volume,
+                        shape,
                         size_bytes: size_bytes.unwrap_or(own).max(own),
                         used_bytes: 0,
                         base,
@@ -129,7 +134,7 @@ impl SimDisk {
     ) -> Result<(String, u64, Option<String>), StorageError> {
         let of = |file: SimFile| (file.word, file.seen.size_bytes, file.seen.base);
         match content {
-            Content::Empty { .. } => Ok((String::new(), 0, None)),
+            Content::Empty { .. } | Content::Folder => Ok((String::new(), 0, None)),
             Content::Image(image) => {
                 self.bases.insert(image.sha256.clone());
                 Ok((image.sha256.clone(), IMAGE, Some(image.sha256.clone())))
@@ -179,6 +184,10 @@ impl VolumeHost for SimHost {
 
     fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
         PathBuf::from(format!("/simulated/{}/{volume}.qcow2", pool.name))
+    }
+
+    fn folder(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
+        PathBuf::from(format!("/simulated/{}/{volume}.folder", pool.name))
     }
 }
 

@@ -11,7 +11,7 @@ pub use crate::image_words::{ImageVerb, NewImage, RegistryVerb};
 use crate::storage_words::{SnapshotVerb, VolumeVerb};
 use crate::workload_words::pair;
 pub use crate::workload_words::{
-    ExecTarget, NewWorkload, PodVerb, Restart, ValuesVerb, VmVerb, WorkloadVerb,
+    ExecTarget, Mount, NewWorkload, PodVerb, Restart, ValuesVerb, VmVerb, WorkloadVerb,
 };
 
 /// Printed after the help text.

@@ -95,6 +95,7 @@ fn columns(kind: Kind) -> Vec<Column> {
             column("STATE", |d, _| workload_state(d)),
             column("SIZE", |d, _| bytes(d, "/status/size_bytes")),
             column("USED", |d, _| bytes(d, "/status/used_bytes")),
+            column("FORM", |d, _| cell(d, "/spec/form")),
             column("ATTACHED", |d, _| cell(d, "/status/attached_to")),
             column("POOL", |d, _| cell(d, "/spec/pool")),
         ],

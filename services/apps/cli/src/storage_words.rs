@@ -81,6 +81,9 @@ pub struct NewVolume {
     /// Begin with a volume as a snapshot has it
     #[arg(long, value_name = "SNAPSHOT")]
     pub snapshot: Option<Name>,
+    /// Make a folder that pods mount, not a disk
+    #[arg(long, conflicts_with_all = ["image", "from", "snapshot", "preallocate"])]
+    pub folder: bool,
     /// Pool to lie in
     #[arg(long, default_value = "default")]
     pub pool: Name,

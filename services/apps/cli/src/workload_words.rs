@@ -42,12 +42,12 @@ pub enum WorkloadVerb {
         #[command(flatten)]
         target: Target,
     },
-    /// Stop and remove for good; the volumes of a virtual machine stay
+    /// Stop and remove for good; its volumes stay
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]
         target: Target,
-        /// Delete the volumes of the virtual machine, too
+        /// Delete the volumes that it has, too
         #[arg(long)]
         delete_volumes: bool,
     },
@@ -131,6 +131,9 @@ pub enum PodVerb {
         /// Variable in its environment; may be repeated
         #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
         env: Vec<(String, String)>,
+        /// Mount a volume of form folder, such as data:/var/lib/app or data:/srv:ro; may be repeated
+        #[arg(long, short = 'v', value_name = "VOLUME:PATH[:ro]", value_parser = mount)]
+        volume: Vec<Mount>,
         /// When to start it again after it ended
         #[arg(long, value_enum, default_value = "always")]
         restart: Restart,
@@ -191,6 +194,32 @@ pub struct Copying {
     /// The most that may come out of the container
     #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = size)]
     pub limit: u64,
+}
+
+/// A volume of the node as a pod's container sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The volume.
+    pub volume: Name,
+    /// Where in the container.
+    pub path: String,
+    /// Whether it can only be read.
+    pub read_only: bool,
+}
+
+/// `data:/var/lib/app`, `data:/srv:ro`.
+fn mount(text: &str) -> Result<Mount, String> {
+    let wrong = || "write it as VOLUME:/PATH or VOLUME:/PATH:ro".to_owned();
+    let (volume, rest) = text.split_once(':').ok_or_else(wrong)?;
+    let (path, read_only) = match rest.strip_suffix(":ro") {
+        Some(path) => (path, true),
+        None => (rest, false),
+    };
+    if !path.starts_with('/') || path.contains(':') {
+        return Err(wrong());
+    }
+    let volume = Name::new(volume).map_err(|error| error.to_string())?;
+    Ok(Mount { volume, path: path.to_owned(), read_only })
 }
 
 /// Verbs for configs and secrets.

@@ -53,7 +53,7 @@ pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
 pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
 pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
 pub use pod::{ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy};
-pub use pod_volume::{FilesOf, Medium, PodVolume, PodVolumeSource, VolumeMount};
+pub use pod_volume::{FilesOf, Medium, PodVolume, PodVolumeSource, VolumeMount, VolumeOf};
 pub use pool::{Pool, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile};
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
 pub use probe::{Probe, ProbeCheck};
@@ -73,6 +73,6 @@ pub use vm_life::{
     VmRequest, VmRequestKind,
 };
 pub use volume::{
-    Allocation, LARGEST_VOLUME_MIB, Volume, VolumeOperation, VolumeSource, VolumeSpec, VolumeState,
-    VolumeStatus,
+    Allocation, LARGEST_VOLUME_MIB, Volume, VolumeForm, VolumeOperation, VolumeSource, VolumeSpec,
+    VolumeState, VolumeStatus,
 };

@@ -1,4 +1,5 @@
-//! Volumes of a pod: folders that its containers see, made for the pod and gone with it.
+//! Volumes of a pod: folders that its containers see. Most are made for the pod and gone with it; a volume of the
+//! node outlives it.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,9 @@ pub enum PodVolumeSource {
     Config(FilesOf),
     /// The keys of a secret as files in memory that cannot be written. They follow its changes while the pod runs.
     Secret(FilesOf),
+    /// A volume of the node, one that is a folder. What is in it outlives the pod. Either one pod may write to it, or
+    /// several may only read it.
+    Volume(VolumeOf),
     /// An empty folder that lives as long as the pod.
     Empty {
         /// Where it lies.
@@ -54,6 +58,19 @@ pub struct FilesOf {
     /// Group of the files, by number.
     #[serde(default)]
     pub gid: u32,
+}
+
+/// A volume of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct VolumeOf {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: Name,
+    /// No container of the pod can write to it.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 impl FilesOf {
@@ -103,6 +120,7 @@ impl PodVolume {
                 let name = format!("{field}.source.mode");
                 found.require(good, &name, "must be three or four octal digits up to 0777");
             }
+            PodVolumeSource::Volume(_) => {}
             PodVolumeSource::Empty { medium, size_mib } => {
                 let name = format!("{field}.source.empty.size_mib");
                 let good = size_mib.is_none_or(|size| (1..=1_048_576).contains(&size));

@@ -1,8 +1,8 @@
-//! Volumes: disks of virtual machines that outlive them.
+//! Volumes: disks of virtual machines and folders of pods that outlive them.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conditions, Id, Invalid, Kind, Name, ResourceKind, Validate};
+use crate::{Conditions, Id, Invalid, Kind, LocalRef, Name, ResourceKind, Validate};
 
 /// Marks [`crate::Resource`]s that are volumes.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,18 @@ impl VolumeSource {
     }
 }
 
+/// What a volume is to those who use it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeForm {
+    /// A disk of a virtual machine.
+    #[default]
+    Disk,
+    /// A folder that pods mount. It begins empty.
+    Folder,
+}
+
 /// When the space of a volume is taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -64,8 +76,11 @@ pub struct VolumeSpec {
     #[serde(default = "default_pool")]
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub pool: Name,
-    /// Size that guests see, in MiB, 1 to 67108864. It can grow at any time and never shrinks. Left
-    /// out: the size of what it is made from.
+    /// What it is: a disk, or a folder.
+    #[serde(default)]
+    pub form: VolumeForm,
+    /// Size that guests see, or most that fits into a folder, in MiB, 1 to 67108864. It can grow at any
+    /// time and never shrinks. Left out: the size of what it is made from.
     #[serde(default)]
     pub size_mib: Option<u64>,
     /// Its first content.
@@ -105,9 +120,9 @@ pub enum VolumeState {
     /// Accepted; its file is being made.
     #[default]
     Creating,
-    /// There, and no virtual machine has it.
+    /// There, and no virtual machine or pod has it.
     Available,
-    /// There, and a virtual machine has it.
+    /// There, and a virtual machine or a pod has it.
     InUse,
     /// Its file is damaged, or could not be made; needs an operator.
     Error,
@@ -152,19 +167,21 @@ pub struct VolumeStatus {
     pub operation: VolumeOperation,
     /// A sentence on why it is in this state, if there is something to say.
     pub reason: String,
-    /// Size that guests see, in bytes.
+    /// Size that guests see, or most that fits into a folder, in bytes.
     pub size_bytes: u64,
-    /// Space that it takes, in bytes.
+    /// Space that it takes, in bytes. Of a folder it is known where the file system can limit it.
     pub used_bytes: u64,
-    /// Its file.
+    /// Its file, or its folder.
     pub path: String,
     /// Serial number by which a guest finds the disk.
     pub serial: String,
     /// SHA-256 of the image that it shares data with, if it was made from one.
     pub base: Option<String>,
-    /// Name of the virtual machine that has it.
+    /// Name of the virtual machine or pod that has it; the first of them if several may read it.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub attached_to: Option<Name>,
+    /// The virtual machines and pods that have it. While there is one it cannot be deleted.
+    pub used_by: Vec<LocalRef>,
     /// The snapshot that it was last set back to, or that was last taken of it.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = Uuid))]
     pub snapshot: Option<Id<crate::Snapshot>>,
@@ -173,7 +190,7 @@ pub struct VolumeStatus {
     pub checked: bool,
     /// The boot of the node in which that was found.
     pub checked_in_boot: String,
-    /// Details: `Ready`.
+    /// Details: `Ready`; for a folder `SizeLimit`, whether its size is held to.
     pub conditions: Conditions,
 }
 
@@ -193,6 +210,19 @@ impl Validate for VolumeSpec {
         }
         if self.allocation == Allocation::Preallocated && !self.source.is_empty() {
             found.add("spec.allocation", "only an empty volume can take its space at once");
+        }
+        if self.form == VolumeForm::Folder {
+            found.require(
+                self.source.is_empty(),
+                "spec.source",
+                "must be empty: a folder begins so",
+            );
+            let thin = self.allocation == Allocation::Thin;
+            found.require(
+                thin,
+                "spec.allocation",
+                "must be thin: a folder takes space as it fills",
+            );
         }
         if self.source.image.is_some()
             && (self.source.snapshot.is_some() || self.source.volume.is_some())
@@ -235,5 +265,9 @@ mod tests {
         );
         assert_eq!(faults(r#"{"source":{"image":"a","volume":"b"}}"#), ["spec.source"]);
         assert!(serde_json::from_str::<VolumeSpec>(r#"{"size":1}"#).is_err());
+        assert_eq!(faults(r#"{"form":"folder","size_mib":1}"#), Vec::<String>::new());
+        assert_eq!(faults(r#"{"form":"folder"}"#), ["spec.size_mib"]);
+        let full = r#"{"form":"folder","source":{"volume":"a"},"allocation":"preallocated"}"#;
+        assert_eq!(faults(full), ["spec.allocation", "spec.source", "spec.allocation"]);
     }
 }

@@ -374,7 +374,15 @@ impl Controller for PodController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Pod, Kind::Port, Kind::Image, Kind::Network, Kind::Config, Kind::Secret]
+        &[
+            Kind::Pod,
+            Kind::Port,
+            Kind::Image,
+            Kind::Network,
+            Kind::Config,
+            Kind::Secret,
+            Kind::Volume,
+        ]
     }
 
     fn writes(&self) -> &'static [Kind] {

@@ -38,6 +38,17 @@ pub struct PodNetwork {
     pub gateway: Ipv4Addr,
 }
 
+/// A volume of the node that a pod sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// What the pod calls it.
+    pub name: Name,
+    /// Where it lies on the machine.
+    pub path: String,
+    /// Nothing in the pod may write to it.
+    pub read_only: bool,
+}
+
 /// What is wanted of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerDesired {
@@ -61,6 +72,8 @@ pub struct ContainerDesired {
     pub tmpfs: Vec<Tmpfs>,
     /// Volumes of the pod that it sees.
     pub mounts: Vec<VolumeMount>,
+    /// Volumes of the node among these. They are there already and outlive the pod.
+    pub outside: Vec<Outside>,
     /// Changes to the short list of capabilities.
     pub capabilities: Capabilities,
     /// Hard memory limit in MiB.
@@ -110,6 +123,7 @@ impl ContainerDesired {
             read_only_root: spec.read_only_root,
             tmpfs: spec.tmpfs.clone(),
             mounts: spec.mounts.clone(),
+            outside: Vec::new(),
             capabilities: spec.capabilities.clone(),
             memory_mib: spec.memory_mib,
             cpu_limit_m: spec.cpu_limit_m,
@@ -120,6 +134,28 @@ impl ContainerDesired {
             layer,
             bundle,
         }
+    }
+
+    /// Lets it see those of these volumes of the node that it mounts. Another volume in the place of one is another
+    /// bundle.
+    #[must_use]
+    pub fn with_outside(mut self, all: &[Outside]) -> Self {
+        let seen = |outside: &&Outside| self.mounts.iter().any(|it| it.volume == outside.name);
+        self.outside = all.iter().filter(seen).cloned().collect();
+        if self.outside.is_empty() {
+            return self;
+        }
+        let (definition, values) = match self.bundle.split_once('.') {
+            Some((definition, values)) => (definition, format!(".{values}")),
+            None => (self.bundle.as_str(), String::new()),
+        };
+        let mut print = Fingerprint::default();
+        print.add("bundle", definition);
+        for outside in &self.outside {
+            print.add(outside.name.as_str(), &format!("{} {}", outside.read_only, outside.path));
+        }
+        self.bundle = format!("{}{values}", print.finish());
+        self
     }
 }
 
@@ -264,5 +300,24 @@ mod tests {
         let changed =
             ContainerDesired::new(&changed, first.image.clone(), network(), 30, Vec::new());
         assert_ne!(changed.layer, first.layer);
+    }
+
+    #[test]
+    fn another_volume_of_the_node_is_another_bundle_with_the_same_layer() {
+        let text = r#"{"name": "web", "image": "tiny", "mounts": [{"volume": "v", "path": "/v"}]}"#;
+        let spec: Container = serde_json::from_str(text).unwrap();
+        let image = desired("web").image;
+        let env = || vec![("A".to_owned(), Hidden::new("b"))];
+        let plain = || ContainerDesired::new(&spec, image.clone(), network(), 30, env());
+        let outside = |name: &str, path: &str, read_only| {
+            [Outside { name: name.parse().unwrap(), path: path.to_owned(), read_only }]
+        };
+        let first = plain().with_outside(&outside("v", "/a", false));
+        assert_eq!(first.layer, plain().layer);
+        assert_eq!(plain().with_outside(&outside("other", "/a", false)), plain());
+        for (path, read_only) in [("/b", false), ("/a", true)] {
+            let other = plain().with_outside(&outside("v", path, read_only));
+            assert_ne!(other.bundle, first.bundle);
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Collects from the store what a pod needs: its port, its network, its images.
 
 use skerry_model::{
-    Binding, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, PodVolumeSource,
-    Port, Resource,
+    Binding, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, PodVolume,
+    PodVolumeSource, Port, Resource, Volume, VolumeForm, VolumeState,
 };
 use skerry_store::{Change, Store, StoreError};
 
 use crate::decide::Missing;
-use crate::{ContainerDesired, ImageArchive, PodNetwork, VolumeDesired, values};
+use crate::{ContainerDesired, ImageArchive, Outside, PodNetwork, VolumeDesired, values};
 
 /// What was found.
 pub(crate) struct Gathered {
@@ -50,6 +50,10 @@ fn containers(
         Ok(network) => network,
         Err(missing) => return Ok(Err(missing.clone())),
     };
+    let outside = match outside(store, pod)? {
+        Ok(outside) => outside,
+        Err(missing) => return Ok(Err(missing)),
+    };
     let mut list = Vec::new();
     for container in pod.spec.all_containers() {
         let found = store.find::<Image>(&container.image)?;
@@ -62,7 +66,7 @@ fn containers(
                 let mut desired =
                     ContainerDesired::new(container, image, network, stop_timeout_s, env);
                 lock_files(pod, &mut desired);
-                list.push(desired);
+                list.push(desired.with_outside(&outside));
             }
             Err(missing) => return Ok(Err(missing)),
         }
@@ -74,10 +78,42 @@ fn containers(
 fn lock_files(pod: &Resource<Pod>, desired: &mut ContainerDesired) {
     for mount in &mut desired.mounts {
         let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.volume);
-        let files =
-            volume.is_some_and(|volume| !matches!(volume.source, PodVolumeSource::Empty { .. }));
-        mount.read_only |= files;
+        mount.read_only |= volume.is_some_and(|volume| match &volume.source {
+            PodVolumeSource::Config(_) | PodVolumeSource::Secret(_) => true,
+            PodVolumeSource::Volume(of) => of.read_only,
+            PodVolumeSource::Empty { .. } => false,
+        });
     }
+}
+
+/// The volumes of the node that a pod names.
+fn outside(
+    store: &Store,
+    pod: &Resource<Pod>,
+) -> Result<Result<Vec<Outside>, Missing>, StoreError> {
+    let mut list = Vec::new();
+    for own in &pod.spec.volumes {
+        let PodVolumeSource::Volume(of) = &own.source else { continue };
+        let name = &of.name;
+        let Some(volume) = store.find::<Volume>(name)? else {
+            return Ok(Err(missing(None, format!("there is no volume `{name}`; make it"))));
+        };
+        let wait = |what: String| Ok(Err(missing(Some(volume.local_ref()), what)));
+        if volume.spec.form != VolumeForm::Folder {
+            return wait(format!("volume `{name}` is a disk, which a pod cannot mount"));
+        }
+        match volume.status.state {
+            VolumeState::Available | VolumeState::InUse if !volume.status.path.is_empty() => {}
+            VolumeState::Lost => return wait(format!("the folder of volume `{name}` is gone")),
+            _ => return wait(format!("waits for volume `{name}` to be ready")),
+        }
+        list.push(Outside {
+            name: own.name.clone(),
+            path: volume.status.path.clone(),
+            read_only: of.read_only,
+        });
+    }
+    Ok(Ok(list))
 }
 
 fn missing(on: Option<LocalRef>, reason: impl Into<String>) -> Missing {
@@ -166,6 +202,19 @@ pub(crate) fn pods_that_need(store: &Store, change: &Change) -> Vec<LocalRef> {
             };
             let pods = store.list::<Pod>().unwrap_or_default();
             let uses = |pod: &&Resource<Pod>| values::names(pod, change.subject.kind, &name);
+            pods.iter().filter(uses).map(Resource::local_ref).collect()
+        }
+        Kind::Volume => {
+            let Some(name) = document.map(|document| document.metadata.name.clone()) else {
+                return Vec::new();
+            };
+            let pods = store.list::<Pod>().unwrap_or_default();
+            let names = |source: &PodVolumeSource| matches!(source, PodVolumeSource::Volume(of) if of.name == name);
+            let in_list = |list: &[PodVolume]| list.iter().any(|volume| names(&volume.source));
+            let uses = |pod: &&Resource<Pod>| {
+                let runs = pod.status.template();
+                in_list(&pod.spec.volumes) || runs.is_some_and(|runs| in_list(&runs.volumes))
+            };
             pods.iter().filter(uses).map(Resource::local_ref).collect()
         }
         Kind::Network => {

@@ -31,7 +31,7 @@ mod volume;
 pub use access::{ContainerAccess, ExecInput, ExecOutput, ExecRequest, ExecSession, Size};
 pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
 pub use controller::PodController;
-pub use desired::{ContainerDesired, ImageArchive, PodNetwork, PodWanted, Want};
+pub use desired::{ContainerDesired, ImageArchive, Outside, PodNetwork, PodWanted, Want};
 pub use health::{Count, Health, HealthEvent, health_after, health_table};
 pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
 pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};

@@ -92,6 +92,8 @@ pub(crate) fn volumes(
         let (kind, files) = match &volume.source {
             PodVolumeSource::Config(files) => (Kind::Config, files),
             PodVolumeSource::Secret(files) => (Kind::Secret, files),
+            // It is there already.
+            PodVolumeSource::Volume(_) => continue,
             PodVolumeSource::Empty { medium, size_mib } => {
                 list.push(VolumeDesired::empty(volume.name.clone(), *medium, *size_mib));
                 continue;

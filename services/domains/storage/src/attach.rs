@@ -1,6 +1,8 @@
-//! Which virtual machine has a volume, judged from the records.
+//! Which virtual machines or pods have a volume, judged from the records.
 
-use skerry_model::{Id, Name, Resource, Vm, VmState};
+use skerry_model::{
+    Id, Kind, LocalRef, Name, Pod, PodTemplate, PodVolumeSource, Resource, Vm, VmState, VolumeOf,
+};
 use skerry_store::{Store, StoreError};
 
 /// A virtual machine that names a volume among its disks.
@@ -53,4 +55,42 @@ fn holder(vm: &Resource<Vm>, volume: &Name) -> Option<Holder> {
 /// The virtual machines that name a volume: one, or several that may only read it.
 pub fn holders(store: &Store, volume: &Name) -> Result<Vec<Holder>, StoreError> {
     Ok(store.list::<Vm>()?.iter().filter_map(|vm| holder(vm, volume)).collect())
+}
+
+/// A pod that names a volume, as it is wanted or as it runs.
+#[derive(Debug, Clone)]
+pub struct PodUser {
+    /// Which.
+    pub id: Id<Pod>,
+    /// Its name.
+    pub name: Name,
+    /// Whether it may only read the volume.
+    pub read_only: bool,
+}
+
+fn named<'a>(template: &'a PodTemplate, volume: &Name) -> Option<&'a VolumeOf> {
+    template.volumes.iter().find_map(|own| match &own.source {
+        PodVolumeSource::Volume(of) if of.name == *volume => Some(of),
+        _ => None,
+    })
+}
+
+/// The pods that name a volume: one, or several that may only read it.
+pub fn pod_users(store: &Store, volume: &Name) -> Result<Vec<PodUser>, StoreError> {
+    let user = |pod: &Resource<Pod>| {
+        let wanted = pod.spec.template();
+        let both = [Some(&wanted), pod.status.template()].into_iter().flatten();
+        let uses: Vec<&VolumeOf> = both.filter_map(|template| named(template, volume)).collect();
+        let read_only = uses.iter().all(|of| of.read_only);
+        let user = PodUser { id: pod.id(), name: pod.meta.name.clone(), read_only };
+        (!uses.is_empty()).then_some(user)
+    };
+    Ok(store.list::<Pod>()?.iter().filter_map(user).collect())
+}
+
+/// Everybody who has a volume.
+pub(crate) fn users(holders: &[Holder], pods: &[PodUser]) -> Vec<LocalRef> {
+    let vms = holders.iter().map(|holder| LocalRef { kind: Kind::Vm, id: holder.id.uuid() });
+    let pods = pods.iter().map(|pod| LocalRef { kind: Kind::Pod, id: pod.id.uuid() });
+    vms.chain(pods).collect()
 }

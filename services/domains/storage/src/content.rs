@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use skerry_engine::Failure;
 use skerry_model::{
-    Allocation, Id, ImageState, Resource, Snapshot, SnapshotState, Volume, VolumeOperation,
-    VolumeStatus,
+    Allocation, Id, ImageState, Resource, Snapshot, SnapshotState, Volume, VolumeForm,
+    VolumeOperation, VolumeStatus,
 };
 
 use crate::controller::{StorageController, failure, store_failure};
@@ -56,6 +56,9 @@ impl StorageController {
             let base = base_image(&image.spec)
                 .ok_or_else(|| wait("NoDisk", format!("the image `{name}` is no disk")))?;
             return Ok(Source { content: Content::Image(base), reads: None });
+        }
+        if volume.spec.form == VolumeForm::Folder {
+            return Ok(Source { content: Content::Folder, reads: None });
         }
         let preallocated = volume.spec.allocation == Allocation::Preallocated;
         Ok(Source { content: Content::Empty { preallocated }, reads: None })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_model::{
-    Id, Kind, LocalRef, Name, Pool, Resource, ResourceKind, Snapshot, Timestamp, Vm, Volume,
-    VolumeOperation, VolumeStatus,
+    Id, Kind, LocalRef, Name, Pod, PodTemplate, PodVolumeSource, Pool, Resource, ResourceKind,
+    Snapshot, Timestamp, Vm, Volume, VolumeOperation, VolumeStatus,
 };
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::Semaphore;
@@ -106,6 +106,23 @@ impl StorageController {
         documents.into_iter().map(move |d| LocalRef { kind, id: d.metadata.id })
     }
 
+    /// The volumes that a pod's record is about.
+    fn of_pod(&self, pod: &Resource<Pod>) -> Vec<Key> {
+        let wanted = pod.spec.template();
+        let named = |template: &PodTemplate, name: &Name| {
+            let is = |source: &PodVolumeSource| matches!(source, PodVolumeSource::Volume(of) if of.name == *name);
+            template.volumes.iter().any(|volume| is(&volume.source))
+        };
+        let volumes = self.store.list::<Volume>().unwrap_or_default();
+        let about = |volume: &&Resource<Volume>| {
+            let name = &volume.meta.name;
+            named(&wanted, name)
+                || pod.status.template().is_some_and(|runs| named(runs, name))
+                || volume.status.used_by.contains(&pod.local_ref())
+        };
+        volumes.iter().filter(about).map(Resource::local_ref).collect()
+    }
+
     /// The volumes and snapshots that a virtual machine's record is about.
     fn of_vm(&self, vm: &Resource<Vm>) -> Vec<Key> {
         let named = |name: &Name| vm.spec.disks.iter().any(|disk| disk.volume == *name);
@@ -154,7 +171,7 @@ impl Controller for StorageController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Pool, Kind::Volume, Kind::Snapshot, Kind::Vm, Kind::Image]
+        &[Kind::Pool, Kind::Volume, Kind::Snapshot, Kind::Vm, Kind::Pod, Kind::Image]
     }
 
     fn writes(&self) -> &'static [Kind] {
@@ -172,6 +189,7 @@ impl Controller for StorageController {
                 keys.dedup();
                 keys
             }
+            Kind::Pod => subject::<Pod>(change).map(|pod| self.of_pod(&pod)).unwrap_or_default(),
             Kind::Image => {
                 let Some(image) = subject::<skerry_model::Image>(change) else { return Vec::new() };
                 let volumes = self.store.list::<Volume>().unwrap_or_default();

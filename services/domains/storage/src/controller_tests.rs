@@ -292,3 +292,31 @@ async fn space_is_told_by_levels_and_strangers_by_name() {
     assert!(status(&world).conditions.holds("Unmanaged"));
     assert_eq!(world.host.disk().volumes.len(), 1, "a stranger was removed");
 }
+
+#[tokio::test]
+async fn a_folder_is_held_by_the_pods_that_name_it() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"form":"folder","size_mib":64}"#).await;
+    world.settle().await;
+    let seen = world.seen(2).status;
+    assert_eq!(seen.state, VolumeState::Available);
+    assert!(seen.path.ends_with(".folder") && seen.conditions.holds("SizeLimit"), "{seen:?}");
+    let spec = r#"{"containers":[{"name":"a","image":"tiny"}],
+        "volumes":[{"name":"v","source":{"volume":{"name":"data"}}}]}"#;
+    let mut tx = Transaction::new();
+    tx.create(NewResource::<Pod>::new(id(9), name("web"), serde_json::from_str(spec).unwrap()));
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+    let seen = world.seen(2).status;
+    assert_eq!((seen.state, seen.attached_to), (VolumeState::InUse, Some(name("web"))));
+    assert_eq!(seen.used_by, [LocalRef { kind: Kind::Pod, id: id::<Pod>(9).uuid() }]);
+    world.remove::<Volume>(2).await;
+    assert_eq!(world.seen(2).status.state, VolumeState::Deleting);
+    assert!(world.host.disk().volumes.contains_key(&id(2)), "it stays while a pod has it");
+    let mut tx = Transaction::new();
+    tx.remove(id::<Pod>(9));
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+    assert!(world.store.get(id::<Volume>(2)).unwrap().is_none());
+    assert!(world.host.disk().volumes.is_empty());
+}

@@ -53,6 +53,9 @@ pub struct VolumeNote {
     pub name: Name,
     /// SHA-256 of the image that it shares data with.
     pub base: Option<String>,
+    /// Of a folder: most that is to fit into it, in bytes.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
 }
 
 /// The same for a snapshot.
@@ -80,12 +83,27 @@ pub struct Usage {
     pub free: u64,
 }
 
-/// A volume's file.
+/// Whether a volume is a disk, or a folder and how that is held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// A disk.
+    #[default]
+    Disk,
+    /// A folder. `limited`: no more fits into it than its size says.
+    Folder {
+        /// Whether the file system holds it to its size.
+        limited: bool,
+    },
+}
+
+/// A volume's file or folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeFile {
     /// Which volume.
     pub volume: Id<Volume>,
-    /// Size that guests see, in bytes.
+    /// What it is.
+    pub shape: Shape,
+    /// Size that guests see, or most that is to fit, in bytes.
     pub size_bytes: u64,
     /// Space that it takes, in bytes.
     pub used_bytes: u64,
@@ -139,6 +157,8 @@ pub enum Content {
         /// Whether its space is taken at once.
         preallocated: bool,
     },
+    /// Nothing: it is a folder.
+    Folder,
     /// An image; its data is shared, not copied.
     Image(BaseImage),
     /// A volume as it is now.
@@ -159,7 +179,7 @@ pub enum StorageStep {
         /// What it begins with.
         content: Content,
     },
-    /// Make a volume that no guest runs with larger.
+    /// Make a disk that no guest runs with, or a folder, larger.
     Grow {
         /// The volume.
         volume: Id<Volume>,
@@ -317,8 +337,11 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// Removes temporary files that a broken-off step has left. Called once before anything else.
     async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError>;
 
-    /// Where a volume's file lies.
+    /// Where a disk's file lies.
     fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf;
+
+    /// Where the folder lies that pods mount.
+    fn folder(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf;
 }
 
 /// Whether a guest runs.

@@ -23,10 +23,10 @@ mod testing;
 mod volumes;
 
 pub use admission::{AdmissionError, demand_of_growth, demand_of_volume, space_of};
-pub use attach::{Holder, holders};
+pub use attach::{Holder, PodUser, holders, pod_users};
 pub use controller::{FINALIZER, StorageController};
 pub use host::{
-    BaseImage, Content, DiskFormat, GuestPower, Guests, NOTE_SCHEMA, PoolObserved, PoolRef,
+    BaseImage, Content, DiskFormat, GuestPower, Guests, NOTE_SCHEMA, PoolObserved, PoolRef, Shape,
     SnapshotFiles, SnapshotNote, Soundness, StorageError, StorageStep, Usage, VolumeFile,
     VolumeHost, VolumeNote,
 };

@@ -65,8 +65,10 @@ pub fn plan_volume(wanted: &VolumeWanted, seen: Option<&VolumeFile>) -> Vec<Stor
                 Content::Image(base) => Some(base.sha256.clone()),
                 _ => None,
             };
-            let note = VolumeNote { schema: NOTE_SCHEMA, volume, name: wanted.name.clone(), base };
             let (size_bytes, content) = (wanted.size_bytes, wanted.content.clone());
+            let name = wanted.name.clone();
+            let most = size_bytes.filter(|_| content == Content::Folder);
+            let note = VolumeNote { schema: NOTE_SCHEMA, volume, name, base, size_bytes: most };
             vec![StorageStep::Create { note, size_bytes, content }]
         }
     }

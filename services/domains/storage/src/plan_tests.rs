@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::testing::Disk;
-use crate::{BaseImage, DiskFormat};
+use crate::{BaseImage, DiskFormat, Shape};
 
 const MIB: u64 = 1 << 20;
 
@@ -254,6 +254,7 @@ fn nothing_shrinks() {
     let volume = wanted(1, Content::Empty { preallocated: false });
     let seen = VolumeFile {
         volume: volume.id,
+        shape: Shape::Disk,
         size_bytes: 65 * MIB,
         used_bytes: 0,
         base: None,

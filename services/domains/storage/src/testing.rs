@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use skerry_model::{Id, Snapshot, Vm, Volume};
 
 use crate::{
-    BaseImage, Content, GuestPower, Guests, PoolObserved, PoolRef, SnapshotFiles, Soundness,
+    BaseImage, Content, GuestPower, Guests, PoolObserved, PoolRef, Shape, SnapshotFiles, Soundness,
     StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
@@ -111,7 +111,7 @@ impl Disk {
         content: &Content,
     ) -> Result<File, StorageError> {
         let (data, own_size, base) = match content {
-            Content::Empty { .. } => (String::new(), 0, None),
+            Content::Empty { .. } | Content::Folder => (String::new(), 0, None),
             Content::Image(BaseImage { sha256, .. }) => {
                 self.bases.insert(sha256.clone());
                 (format!("image {sha256}"), GIB, Some(sha256.clone()))
@@ -126,7 +126,11 @@ impl Disk {
             }
         };
         let size_bytes = size.unwrap_or(own_size).max(own_size);
-        let seen = VolumeFile { volume: id, size_bytes, used_bytes: 4096, base, name: None };
+        let shape = match content {
+            Content::Folder => Shape::Folder { limited: true },
+            _ => Shape::Disk,
+        };
+        let seen = VolumeFile { volume: id, shape, size_bytes, used_bytes: 4096, base, name: None };
         Ok(File { seen, data })
     }
 
@@ -184,6 +188,10 @@ impl VolumeHost for ModelHost {
 
     fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
         PathBuf::from(format!("/pools/{}/{volume}", pool.name))
+    }
+
+    fn folder(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
+        PathBuf::from(format!("/pools/{}/{volume}.folder", pool.name))
     }
 }
 

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use skerry_engine::{ErrorClass, Failure, Outcome, planned};
 use skerry_model::{
-    ConditionState, Id, Phase, Pool, Resource, Volume, VolumeOperation, VolumeState, VolumeStatus,
+    ConditionState, Id, Phase, Pool, Resource, Timestamp, Volume, VolumeForm, VolumeOperation,
+    VolumeState, VolumeStatus,
 };
 use skerry_store::Transaction;
 
+use crate::attach::users;
 use crate::controller::{FINALIZER, StorageController, failure, pool_ref, store_failure};
 use crate::{
-    Content, Event, GuestPower, Holder, PoolRef, StorageError, StorageStep, VolumeFile,
-    VolumeWanted, holders, is_usable, next, plan_volume,
+    Content, Event, GuestPower, Holder, PodUser, PoolRef, Shape, StorageError, StorageStep,
+    VolumeFile, VolumeWanted, holders, is_usable, next, plan_volume, pod_users,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -63,6 +65,7 @@ struct Pass<'a> {
     pool: PoolRef,
     seen: Option<VolumeFile>,
     holders: Vec<Holder>,
+    pods: Vec<PodUser>,
 }
 
 impl StorageController {
@@ -94,8 +97,9 @@ impl<'a> Pass<'a> {
     ) -> Result<Self, Failure> {
         let pool = pool_ref(pool);
         let holders = holders(&controller.store, &volume.meta.name).map_err(store_failure)?;
+        let pods = pod_users(&controller.store, &volume.meta.name).map_err(store_failure)?;
         let status = volume.status.clone();
-        let mut pass = Self { controller, status, pool, seen: None, holders, volume };
+        let mut pass = Self { controller, status, pool, seen: None, holders, pods, volume };
         pass.look().await?;
         Ok(pass)
     }
@@ -222,7 +226,9 @@ impl<'a> Pass<'a> {
     }
 
     fn follow_attachment(&mut self) {
-        let name = self.holders.first().map(|holder| holder.name.clone());
+        let vm = self.holders.first().map(|holder| holder.name.clone());
+        let name = vm.or_else(|| self.pods.first().map(|pod| pod.name.clone()));
+        self.status.used_by = users(&self.holders, &self.pods);
         match (self.status.state, &name) {
             (VolumeState::Available, Some(_)) => self.take(Event::Attached),
             (VolumeState::InUse, None) => self.take(Event::Detached),
@@ -243,6 +249,7 @@ impl<'a> Pass<'a> {
         let controller = self.controller;
         self.set_operation(VolumeOperation::Growing).await?;
         match self.running().await? {
+            _ if self.is_folder() => self.apply(&steps).await?,
             Some(holder) => {
                 planned("grow live");
                 let path = controller.host.path(&self.pool, self.id());
@@ -312,11 +319,12 @@ impl<'a> Pass<'a> {
 
     async fn remove(mut self) -> Result<Outcome, Failure> {
         self.take(Event::Delete);
-        if let Some(holder) = self.holders.first() {
-            let vm = skerry_model::LocalRef { kind: skerry_model::Kind::Vm, id: holder.id.uuid() };
-            self.status.reason = format!("waits until `{}` is gone", holder.name);
+        self.follow_attachment();
+        if let (Some(user), Some(name)) = (self.status.used_by.first(), &self.status.attached_to) {
+            let user = *user;
+            self.status.reason = format!("waits until `{name}` is gone");
             self.controller.put_volume(self.id(), &self.status).await?;
-            return Ok(Outcome::Blocked(vm));
+            return Ok(Outcome::Blocked(user));
         }
         self.status.reason = String::new();
         self.controller.put_volume(self.id(), &self.status).await?;
@@ -336,15 +344,35 @@ impl<'a> Pass<'a> {
         Ok(Outcome::Done)
     }
 
+    fn is_folder(&self) -> bool {
+        self.volume.spec.form == VolumeForm::Folder
+    }
+
+    fn describe_limit(&mut self, shape: Shape, now: Timestamp) {
+        let Shape::Folder { limited } = shape else { return };
+        let (state, reason, message) = if limited {
+            (ConditionState::True, "Quota", "")
+        } else {
+            let message = "the file system below knows no quota: more may be written than that";
+            (ConditionState::False, "NoQuota", message)
+        };
+        self.status.conditions.set("SizeLimit", state, reason, message, now);
+    }
+
     /// What the status says beside state and operation.
     fn describe(&mut self, note: Option<Note>) {
         let now = (self.controller.clock)();
-        if let Some(file) = &self.seen {
+        if let Some(file) = self.seen.clone() {
             self.status.size_bytes = file.size_bytes;
             self.status.used_bytes = file.used_bytes - file.used_bytes % MIB;
             self.status.base.clone_from(&file.base);
-            let path = self.controller.host.path(&self.pool, self.id());
+            let host = &self.controller.host;
+            let path = match file.shape {
+                Shape::Disk => host.path(&self.pool, self.id()),
+                Shape::Folder { .. } => host.folder(&self.pool, self.id()),
+            };
             self.status.path = path.display().to_string();
+            self.describe_limit(file.shape, now);
         }
         self.status.serial = serial(self.id());
         let ready = note.is_none() && is_usable(self.status.state) && self.status.checked;

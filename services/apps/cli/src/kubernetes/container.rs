@@ -252,6 +252,12 @@ pub(super) fn volume(mut part: Part<'_>) -> Value {
         }
         empty.finish();
         json!({ "empty": made })
+    } else if part.fields.contains_key("persistentVolumeClaim") {
+        let mut claim = part.part("persistentVolumeClaim");
+        let name = claim.take("claimName");
+        let read_only = claim.take("readOnly").unwrap_or(json!(false));
+        claim.finish();
+        json!({ "volume": { "name": name, "read_only": read_only } })
     } else if part.fields.contains_key("configMap") {
         json!({ "config": files(part.part("configMap"), "name") })
     } else if part.fields.contains_key("secret") {
@@ -260,7 +266,10 @@ pub(super) fn volume(mut part: Part<'_>) -> Value {
         Value::Null
     };
     if source.is_null() && part.fields.is_empty() {
-        part.refuse("emptyDir", "one of emptyDir, configMap and secret must be given");
+        part.refuse(
+            "emptyDir",
+            "one of emptyDir, configMap, secret and persistentVolumeClaim must be given",
+        );
     }
     part.finish();
     json!({ "name": name, "source": source })

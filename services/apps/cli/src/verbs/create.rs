@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use skerry_ipc::{Json, Request};
 use skerry_model::{Kind, Name, Publish};
 
-use crate::args::{NewWorkload, Restart, Wait};
+use crate::args::{Mount, NewWorkload, Restart, Wait};
 use crate::power_words::Keeping;
 use crate::shell::{Done, Failure, Shell};
 use crate::text;
@@ -35,6 +35,7 @@ pub(super) fn pod(
     new: &NewWorkload,
     cpu_limit: Option<u32>,
     env: Vec<(String, String)>,
+    mounts: &[Mount],
     restart: Restart,
     command: Vec<String>,
 ) -> Value {
@@ -52,6 +53,11 @@ pub(super) fn pod(
         container.insert("env".to_owned(), json!(env));
     }
     let mut spec = Map::new();
+    if !mounts.is_empty() {
+        let (seen, volumes) = volumes(mounts);
+        container.insert("mounts".to_owned(), seen);
+        spec.insert("volumes".to_owned(), volumes);
+    }
     spec.insert("containers".to_owned(), json!([container]));
     let restart = match restart {
         Restart::Always => "always",
@@ -61,6 +67,21 @@ pub(super) fn pod(
     spec.insert("restart".to_owned(), json!(restart));
     common(new, &mut spec);
     Value::Object(spec)
+}
+
+/// What the container sees, and the pod's volumes. A pod calls a volume as the node does.
+fn volumes(mounts: &[Mount]) -> (Value, Value) {
+    let seen = mounts
+        .iter()
+        .map(|it| json!({ "volume": it.volume, "path": it.path, "read_only": it.read_only }));
+    let mut names: Vec<&Name> = mounts.iter().map(|it| &it.volume).collect();
+    names.sort();
+    names.dedup();
+    let own = names.into_iter().map(|name| {
+        let read_only = mounts.iter().filter(|it| it.volume == *name).all(|it| it.read_only);
+        json!({ "name": name, "source": { "volume": { "name": name, "read_only": read_only } } })
+    });
+    (seen.collect(), own.collect())
 }
 
 pub(super) fn vm(

@@ -59,8 +59,8 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
 async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
     match verb {
         PodVerb::Common(verb) => workload::run(shell, Kind::Pod, verb).await,
-        PodVerb::Create { new, cpu_limit, env, restart, command } => {
-            let spec = create::pod(&new, cpu_limit, env, restart, command);
+        PodVerb::Create { new, cpu_limit, env, volume, restart, command } => {
+            let spec = create::pod(&new, cpu_limit, env, &volume, restart, command);
             create::workload(shell, Kind::Pod, &new, spec).await
         }
         PodVerb::History { name } => revision::history(shell, name).await,

@@ -104,6 +104,9 @@ async fn create(shell: &mut Shell<'_, '_>, new: &NewVolume) -> Done {
     }
     spec.insert("source".to_owned(), Value::Object(source));
     spec.insert("pool".to_owned(), json!(new.pool));
+    if new.folder {
+        spec.insert("form".to_owned(), json!("folder"));
+    }
     if let Some(size) = new.size {
         spec.insert("size_mib".to_owned(), json!(size));
     }

@@ -4,10 +4,12 @@ use serde_json::Value;
 use skerry_ipc::{Action, Json, Refusal, RefusalClass};
 use skerry_model::{
     Document, Id, Image, Invalid, Kind, Name, NewResource, Phase, Pool, PoolSpec, Resource,
-    Snapshot, SnapshotSpec, SnapshotState, Validate, Vm, VmDisk, Volume, VolumeOperation,
-    VolumeSpec,
+    Snapshot, SnapshotSpec, SnapshotState, Validate, Vm, VmDisk, Volume, VolumeForm,
+    VolumeOperation, VolumeSpec,
 };
-use skerry_storage::{AdmissionError, Demand, demand_of_growth, demand_of_volume, holders};
+use skerry_storage::{
+    AdmissionError, Demand, demand_of_growth, demand_of_volume, holders, pod_users,
+};
 use skerry_store::Transaction;
 use uuid::Uuid;
 
@@ -72,7 +74,7 @@ fn content_size(node: &Node, spec: &VolumeSpec) -> Result<u64, Refusal> {
         return snapshot_part(&snapshot, source.volume.as_ref());
     }
     if let Some(name) = &source.volume {
-        let other = named_volume(node, "spec.source.volume", name)?;
+        let other = named_disk(node, "spec.source.volume", name)?;
         if other.spec.pool != spec.pool {
             let message = format!("`{name}` lies in another pool, `{}`", other.spec.pool);
             return Err(wrong_field("spec.source.volume", message));
@@ -117,6 +119,16 @@ pub fn named_volume(node: &Node, field: &str, name: &Name) -> Result<Resource<Vo
     Ok(volume)
 }
 
+/// A volume that a field names and that must be a disk.
+fn named_disk(node: &Node, field: &str, name: &Name) -> Result<Resource<Volume>, Refusal> {
+    let volume = named_volume(node, field, name)?;
+    if volume.spec.form == VolumeForm::Folder {
+        let message = format!("`{name}` is a folder, which only pods can use");
+        return Err(wrong_field(field, message));
+    }
+    Ok(volume)
+}
+
 /// The disks of a virtual machine: volumes that nobody else has, or that nobody writes to.
 pub fn check_disks(
     node: &Node,
@@ -133,7 +145,7 @@ pub fn check_disks(
     }
     for (index, disk) in after.iter().enumerate() {
         let field = format!("spec.disks[{index}].volume");
-        let volume = named_volume(node, &field, &disk.volume)?;
+        let volume = named_disk(node, &field, &disk.volume)?;
         let others = holders(&node.store, &volume.meta.name).map_err(store)?;
         let mut others = others.into_iter().filter(|other| Some(other.id) != vm);
         if let Some(other) = others.find(|other| !(other.read_only && disk.read_only)) {
@@ -183,6 +195,7 @@ pub fn change_volume(
     check(&spec)?;
     for (field, same) in [
         ("spec.pool", before.spec.pool == spec.pool),
+        ("spec.form", before.spec.form == spec.form),
         ("spec.source", before.spec.source == spec.source),
         ("spec.allocation", before.spec.allocation == spec.allocation),
     ] {
@@ -222,6 +235,11 @@ pub fn delete_volume(
     if let Some(holder) = holders(&node.store, name).map_err(store)?.first() {
         let vm = &holder.name;
         return Err(conflict(format!("`{name}` is attached to `{vm}`; detach it first")));
+    }
+    let pods = pod_users(&node.store, name).map_err(store)?;
+    if !pods.is_empty() {
+        let pods = pods.iter().map(|pod| pod.name.to_string()).collect::<Vec<_>>().join(", ");
+        return Err(conflict(format!("`{name}` is used by {pods}; change or delete these first")));
     }
     let reads = |other: &Resource<Volume>| {
         other.spec.source.snapshot.is_none()
@@ -298,7 +316,7 @@ fn new_snapshot(
     let mut pools: Vec<Name> = Vec::new();
     for (index, volume) in spec.volumes.iter().enumerate() {
         let field = format!("spec.volumes[{index}]");
-        let found = named_volume(node, &field, volume)?;
+        let found = named_disk(node, &field, volume)?;
         let count = snapshots.iter().filter(|s| s.spec.volumes.contains(volume)).count();
         if count >= MOST_SNAPSHOTS {
             let message = format!("`{volume}` has {count} snapshots, the most there can be");
@@ -417,7 +435,7 @@ fn safety_name(name: &Name, count: u32) -> Result<Name, Refusal> {
     Name::new(format!("before-{}-{count}", cut.trim_end_matches('-'))).map_err(internal)
 }
 
-fn conflict(detail: String) -> Refusal {
+pub fn conflict(detail: String) -> Refusal {
     Refusal::new(RefusalClass::Conflict, detail)
 }
 

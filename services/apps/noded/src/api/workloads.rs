@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::copies;
 use super::draft::{Draft, typed};
 use super::guest_data;
+use super::pod_volumes::check_pod_volumes;
 use super::read::{find, shown};
 use super::refuse::{found, internal, not_found, store, wrong_field};
 use super::roots::boot_from_image;
@@ -82,6 +83,7 @@ pub async fn create_pod(
     check(&spec)?;
     check_risks(caller, &spec, &[])?;
     check_pod_images(node, &spec)?;
+    check_pod_volumes(node, None, &spec)?;
     if spec.power == Power::Running {
         node.vms.admit_pod(&spec, None).map_err(admission)?;
     }
@@ -154,6 +156,7 @@ pub async fn change_pod(
     fixed("spec.network", &before.spec.network, &spec.network)?;
     check_risks(caller, &spec, &before.spec.risks())?;
     check_pod_images(node, &spec)?;
+    check_pod_volumes(node, Some(before.id()), &spec)?;
     if spec.power == Power::Running {
         node.vms.admit_pod(&spec, Some(before.id())).map_err(admission)?;
     }

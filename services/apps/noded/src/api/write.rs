@@ -214,6 +214,9 @@ pub async fn delete(
             tx.begin_removal(Id::<skerry_model::Vm>::new(present.metadata.id), if_revision);
         }
         Kind::Pod => {
+            if with_volumes {
+                super::pod_volumes::remove_folders_of(node, &mut tx, &present)?;
+            }
             tx.begin_removal(Id::<skerry_model::Pod>::new(present.metadata.id), if_revision);
         }
         Kind::Volume => storage::delete_volume(node, &mut tx, &present, if_revision)?,

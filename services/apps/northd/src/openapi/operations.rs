@@ -10,9 +10,10 @@ const LOG: &[(&str, &str)] = &[
     ("follow", "`true` to go on as lines come."),
 ];
 
-const DELETE_VM: &[(&str, &str)] = &[(
+const DELETE: &[(&str, &str)] = &[(
     "delete_volumes",
-    "`true` to delete its volumes, too; otherwise those stay that are to be kept.",
+    "`true` to delete its volumes, too; otherwise those of a pod stay, and those of a virtual machine that are to be \
+     kept.",
 )];
 const EXEC: &[(&str, &str)] = &[
     ("ticket", TICKET),
@@ -219,7 +220,7 @@ fn uniform(kind: Kind) -> Vec<Operation> {
             "Takes it down: 200 if it is gone, 202 while its parts are being removed.",
         )
         .query(match kind {
-            Kind::Vm => DELETE_VM,
+            Kind::Vm | Kind::Pod => DELETE,
             _ => &[],
         })
         .gives(202, document()),

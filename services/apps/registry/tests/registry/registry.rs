@@ -37,7 +37,8 @@ fn certificates(folder: &Path) -> String {
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let key = KeyPair::generate().unwrap();
     let leaf =
-        CertificateParams::new(["localhost", "127.0.0.1", "10.0.2.2"].map(str::to_owned).to_vec()).unwrap();
+        CertificateParams::new(["localhost", "127.0.0.1", "10.0.2.2"].map(str::to_owned).to_vec())
+            .unwrap();
     let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
     fs::write(folder.join("cert.pem"), leaf.pem()).unwrap();
     fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
