@@ -130,8 +130,12 @@ impl Daemon {
             now,
             &facts.boot_id,
         ));
-        let pods =
-            Arc::new(PodController::new(store.clone(), Arc::clone(&machine.containers), now));
+        let pods = Arc::new(PodController::new(
+            store.clone(),
+            Arc::clone(&machine.containers),
+            now,
+            &facts.boot_id,
+        ));
         let storage = Arc::new(StorageController::new(
             store.clone(),
             Arc::clone(&machine.volumes),

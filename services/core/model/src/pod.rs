@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::vm::default_network;
 use crate::{
-    Conditions, Container, Id, Invalid, Kind, Name, PodRevision, PodTemplate, PodVolume, Port,
-    Power, Publish, ResourceKind, Timestamp, UpdatePolicy, Validate,
+    Autostart, Conditions, Container, Id, Invalid, Kind, Name, PodDependency, PodRequest,
+    PodRevision, PodTemplate, PodVolume, Port, Power, Publish, ResourceKind, Timestamp,
+    UpdatePolicy, Validate,
 };
 
 /// Marks [`crate::Resource`]s that are pods.
@@ -67,9 +68,28 @@ pub struct PodSpec {
     /// Seconds between the stop signal and the kill, 0 to 3600.
     #[serde(default = "PodSpec::default_stop_timeout")]
     pub stop_timeout_s: u32,
+    /// What becomes of it when the node has been booted.
+    #[serde(default)]
+    pub autostart: Autostart,
+    /// Its place in the order of starts of pods after a boot of the node, 0 to 1000: lower ones first.
+    #[serde(default = "PodSpec::middle_order")]
+    pub start_order: u32,
+    /// Seconds to wait after a boot of the node, once it is its turn, 0 to 3600.
+    #[serde(default)]
+    pub start_delay_s: u32,
+    /// Pods that have to be there before it starts, at most 16. They must not depend on it in turn.
+    #[serde(default)]
+    pub depends_on: Vec<PodDependency>,
+    /// What was last asked of it, for the node to fill in.
+    #[serde(default)]
+    pub request: Option<PodRequest>,
 }
 
 impl PodSpec {
+    const fn middle_order() -> u32 {
+        500
+    }
+
     const fn default_stop_timeout() -> u32 {
         30
     }
@@ -188,6 +208,10 @@ pub struct PodStatus {
     /// When the next start is tried, for people.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_try: Option<Timestamp>,
+    /// The number of the last request that has been seen to.
+    pub request_done: u64,
+    /// The boot of the node in which it was last looked after.
+    pub boot: Option<String>,
     /// Details.
     pub conditions: Conditions,
 }
@@ -217,6 +241,9 @@ impl Validate for PodSpec {
             found.require(!probed, &field, "runs to its end and can have no probes");
         }
         found.require(self.stop_timeout_s <= 3600, "spec.stop_timeout_s", "must be 0 to 3600");
+        found.require(self.start_order <= 1000, "spec.start_order", "must be 0 to 1000");
+        found.require(self.start_delay_s <= 3600, "spec.start_delay_s", "must be 0 to 3600");
+        PodDependency::validate_all(&self.depends_on, found);
         Publish::validate_all(&self.publish, found);
     }
 }

@@ -3,7 +3,8 @@
 //! Worked out from the records each time, so there is nothing that could drift from them.
 
 use skerry_model::{
-    Accelerator, LocalRef, Phase, Pod, PodState, Power, Resource, Vm, VmSize, VmSpec, VmState,
+    Accelerator, Autostart, LocalRef, Phase, Pod, PodState, Power, Resource, Vm, VmSize, VmSpec,
+    VmState,
 };
 use skerry_store::{Store, StoreError};
 
@@ -66,7 +67,11 @@ fn vm_holds(vm: &Resource<Vm>, holding: Holding) -> bool {
 
 fn pod_holds(pod: &Resource<Pod>, holding: Holding) -> bool {
     match holding {
-        Holding::Wanted => pod.meta.phase == Phase::Present && pod.spec.power == Power::Running,
+        // What a boot switches on must fit as well.
+        Holding::Wanted => {
+            let on = pod.spec.power == Power::Running || pod.spec.autostart == Autostart::Always;
+            on && pod.meta.phase == Phase::Present
+        }
         Holding::Running => matches!(
             pod.status.state,
             PodState::Starting | PodState::Running | PodState::Backoff | PodState::Stopping

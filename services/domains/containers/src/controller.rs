@@ -23,6 +23,7 @@ use crate::lifecycle::next;
 use crate::memory::{Clocks, PodMemory};
 use crate::prober::{self, Prober, Subject};
 use crate::status::{Report, status};
+use crate::turn::{self, Held};
 use crate::{
     ContainerRuntime, FINALIZER, PodEvent, PodObserved, PodStep, RuntimeError, RuntimeEvent,
     RuntimeFault, plan, rollout,
@@ -35,60 +36,42 @@ const POLL: Duration = Duration::from_secs(2);
 /// How soon to look again for something that has no record to wait for.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Requests of people that are not part of the wanted state.
-#[derive(Debug, Clone, Copy, Default)]
-struct Requests {
-    start: bool,
-    restart: bool,
-    kill: bool,
-}
-
 /// Brings pods to what is wanted of them.
 pub struct PodController {
     store: Store,
     runtime: Arc<dyn ContainerRuntime>,
     prober: Prober,
     clock: fn() -> Timestamp,
+    /// Tells one boot of the node from the next; `None` if the node cannot.
+    boot: Option<String>,
     memory: Mutex<HashMap<Id<Pod>, PodMemory>>,
-    requests: Mutex<HashMap<Id<Pod>, Requests>>,
 }
 
 impl PodController {
     /// The controller's name in logs, in the graph and for wake-ups.
     pub const NAME: &'static str = "containers";
 
-    /// A controller over this store and runtime. `clock` is for timestamps only.
-    pub fn new(store: Store, runtime: Arc<dyn ContainerRuntime>, clock: fn() -> Timestamp) -> Self {
+    /// A controller over this store and runtime. `clock` is for timestamps only; `boot` tells one boot of the node
+    /// from the next.
+    pub fn new(
+        store: Store,
+        runtime: Arc<dyn ContainerRuntime>,
+        clock: fn() -> Timestamp,
+        boot: &str,
+    ) -> Self {
         Self {
+            boot: (!boot.is_empty()).then(|| boot.to_owned()),
             store,
             prober: Prober::new(Arc::clone(&runtime)),
             runtime,
             clock,
             memory: Mutex::default(),
-            requests: Mutex::default(),
         }
     }
 
     /// What probes find out, as the runtime's own news come.
     pub fn probe_news(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.prober.news()
-    }
-
-    /// Asks that what has ended or waits is started now. What runs is left alone. To be called after the wanted
-    /// state is stored; the caller wakes the pod's key.
-    pub fn request_start(&self, pod: Id<Pod>) {
-        lock(&self.requests).entry(pod).or_default().start = true;
-    }
-
-    /// Asks for a restart of all containers; also starts a finished pod again. The caller wakes the pod's key.
-    pub fn request_restart(&self, pod: Id<Pod>) {
-        lock(&self.requests).entry(pod).or_default().restart = true;
-    }
-
-    /// Asks that a pod which is to be down is not waited for. To be called after the wanted state is stored;
-    /// the caller wakes the pod's key.
-    pub fn request_kill(&self, pod: Id<Pod>) {
-        lock(&self.requests).entry(pod).or_default().kill = true;
     }
 
     /// The keys to wake when the runtime has news.
@@ -100,13 +83,7 @@ impl PodController {
     }
 
     fn take_memory(&self, pod: Id<Pod>) -> PodMemory {
-        let mut memory = lock(&self.memory).remove(&pod).unwrap_or_default();
-        if let Some(asked) = lock(&self.requests).remove(&pod) {
-            memory.start |= asked.start;
-            memory.restart |= asked.restart;
-            memory.kill |= asked.kill;
-        }
-        memory
+        lock(&self.memory).remove(&pod).unwrap_or_default()
     }
 
     async fn pass(&self, id: Id<Pod>, memory: &mut PodMemory) -> Result<Outcome, Failure> {
@@ -119,10 +96,17 @@ impl PodController {
                 self.let_go(id).await?;
                 return Ok(Outcome::Done);
             }
+            if self.follow_boot(&pod).await? {
+                continue;
+            }
+            memory.take_request(&pod.spec, &pod.status);
             let clocks = Clocks { now: Instant::now(), wall: (self.clock)() };
             let mut history = rollout::record(&pod.spec, &pod.status, clocks.wall);
             let (pod, revision) = rollout::effective(&pod, &history);
-            let gathered = gather(&self.store, &pod).map_err(store_failure)?;
+            let mut gathered = gather(&self.store, &pod).map_err(store_failure)?;
+            if gathered.ready.is_ok() && !observed.any_live() {
+                self.hold_back(&pod, &mut gathered, memory, clocks.now)?;
+            }
             let health = self.health(&pod, &gathered, &observed);
             let facts = Facts {
                 pod: &pod,
@@ -216,8 +200,51 @@ impl PodController {
             health: facts.health,
             clocks: facts.clocks,
         };
-        let status = status(facts.pod, &report, memory);
+        let mut status = status(facts.pod, &report, memory);
+        let (spec, before) = (&facts.pod.spec, &facts.pod.status);
+        status.request_done = memory.request_done(spec, before, decision.event);
+        if !gathered.waits_for_turn {
+            status.boot.clone_from(&self.boot);
+            memory.queued_since = None;
+            memory.turn_since = None;
+        }
         self.put_status(facts.pod, status).await
+    }
+
+    /// After a boot of the node a pod may be wanted on or off, whatever it was before. That is written down first.
+    async fn follow_boot(&self, pod: &Resource<Pod>) -> Result<bool, Failure> {
+        let booted = turn::is_of_another_boot(pod, self.boot.as_deref());
+        let Some(power) =
+            turn::power_after_boot(pod).filter(|_| booted && pod.meta.phase == Phase::Present)
+        else {
+            return Ok(false);
+        };
+        let mut tx = Transaction::new();
+        let spec = skerry_model::PodSpec { power, ..pod.spec.clone() };
+        tx.put_spec(pod.id(), Some(pod.meta.revision), spec);
+        self.store.commit(tx).await.map_err(store_failure)?;
+        Ok(true)
+    }
+
+    /// Others may have to be started first.
+    fn hold_back(
+        &self,
+        pod: &Resource<Pod>,
+        gathered: &mut Gathered,
+        memory: &mut PodMemory,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        let mut others = self.store.list::<Pod>().map_err(store_failure)?;
+        others.retain(|other| other.id() != pod.id());
+        match turn::held(pod, &others, self.boot.as_deref(), memory, now) {
+            None => {}
+            Some(Held::Dependency(missing)) => gathered.ready = Err(missing),
+            Some(Held::Turn(missing)) => {
+                gathered.ready = Err(missing);
+                gathered.waits_for_turn = true;
+            }
+        }
+        Ok(())
     }
 
     async fn put_status(
@@ -248,6 +275,7 @@ impl PodController {
             let took_ms = began.elapsed().as_millis();
             let (id, name) = (pod.meta.id, &pod.meta.name);
             let Err(error) = done else {
+                memory.started |= matches!(step, PodStep::Start { .. });
                 info!(kind = "Pod", %id, %name, %step, took_ms, "step done");
                 continue;
             };
@@ -339,6 +367,7 @@ fn outcome(
         return Outcome::Again(wait);
     }
     match (decision.event, ready) {
+        (PodEvent::Waits, Err(Missing { again: Some(again), .. })) => Outcome::Again(*again),
         (PodEvent::Waits, Err(Missing { on: Some(on), .. })) => Outcome::Blocked(*on),
         (PodEvent::Waits, _) => Outcome::Again(ASK_AGAIN),
         _ => Outcome::Done,

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 use skerry_model::{
     Binding, ConditionState, ContainerState, Image, ImageState, ImageStatus, Network, NewResource,
-    PodSpec, PodState, PodStatus, Port, PortStatus, Power, RestartPolicy,
+    PodRequestKind, PodSpec, PodState, PodStatus, Port, PortStatus, Power, RestartPolicy,
 };
 use tokio::sync::broadcast;
 
@@ -67,6 +67,7 @@ struct World {
     pod: Id<Pod>,
     port: Id<Port>,
     image: Id<Image>,
+    boot: &'static str,
 }
 
 fn clock() -> Timestamp {
@@ -121,8 +122,8 @@ impl World {
             asked: Mutex::default(),
             events: broadcast::channel(4).0,
         });
-        let controller = PodController::new(store.clone(), runtime.clone(), clock);
-        Self { store, runtime, controller, pod: id(1), port: id(2), image: id(4) }
+        let controller = PodController::new(store.clone(), runtime.clone(), clock, "one");
+        Self { store, runtime, controller, pod: id(1), port: id(2), image: id(4), boot: "one" }
     }
 
     /// A world whose port and image are there.
@@ -228,11 +229,13 @@ impl World {
             let layer = std::mem::take(&mut found.layer);
             *found = crate::ContainerObserved { layer, ..Default::default() };
         }
+        self.boot = "two";
         self.restart_noded();
     }
 
     fn restart_noded(&mut self) {
-        self.controller = PodController::new(self.store.clone(), self.runtime.clone(), clock);
+        let (store, runtime) = (self.store.clone(), self.runtime.clone());
+        self.controller = PodController::new(store, runtime, clock, self.boot);
     }
 
     fn container(&self, container: &str) -> skerry_model::ContainerStatus {
@@ -359,7 +362,7 @@ async fn a_pod_that_starts_anew_or_has_another_init_container_runs_them_again() 
         world.pass().await.unwrap();
         assert_eq!(world.state(), PodState::Running, "round {round}");
         assert_eq!(world.starts(), ["start one", "start two", "start a", "start b"]);
-        world.controller.request_restart(world.pod);
+        ask(&world, PodRequestKind::Restart, wanted(&world)).await;
         world.pass().await.unwrap();
         world.finish_stops();
     }
@@ -811,7 +814,7 @@ async fn policies_decide_about_ended_containers() {
         world.pass().await.unwrap();
         assert_eq!((world.state(), world.steps()), (state, vec![]));
         assert_eq!(world.container("a").state, ContainerState::Exited);
-        world.controller.request_restart(world.pod);
+        ask(&world, PodRequestKind::Restart, wanted(&world)).await;
         world.pass().await.unwrap();
         assert_eq!(world.state(), PodState::Running);
     }
@@ -847,7 +850,7 @@ async fn a_forced_stop_does_not_wait() {
     world.pass().await.unwrap();
     world.steps();
     world.power(Power::Stopped).await;
-    world.controller.request_kill(world.pod);
+    ask(&world, PodRequestKind::Kill, wanted(&world)).await;
     world.pass().await.unwrap();
     assert_eq!(world.steps()[0], "kill a");
     assert_eq!(world.state(), PodState::Stopped);
@@ -858,7 +861,7 @@ async fn a_restart_takes_all_containers_down_and_up() {
     let world = World::ready(&["a"], "never").await;
     world.pass().await.unwrap();
     world.steps();
-    world.controller.request_restart(world.pod);
+    ask(&world, PodRequestKind::Restart, wanted(&world)).await;
     world.pass().await.unwrap();
     assert_eq!(world.steps(), ["stop a"]);
     let ended = Run::Ended { run: "1".into(), exit: Exit::Signal(15), ran_for: Duration::ZERO };
@@ -879,11 +882,11 @@ async fn a_person_can_start_what_has_ended_or_waits() {
     }
     assert_eq!(world.state(), PodState::Backoff);
     world.steps();
-    world.controller.request_start(world.pod);
+    ask(&world, PodRequestKind::Start, wanted(&world)).await;
     world.pass().await.unwrap();
     assert_eq!(world.steps(), ["forget a", "start a", "forget b", "start b"]);
     assert_eq!(world.state(), PodState::Running);
-    world.controller.request_start(world.pod);
+    ask(&world, PodRequestKind::Start, wanted(&world)).await;
     world.pass().await.unwrap();
     assert_eq!(world.steps(), Vec::<String>::new());
 }
@@ -1035,9 +1038,9 @@ fn happening() -> impl Strategy<Value = Happening> {
 async fn happen(world: &mut World, happening: &Happening) {
     match happening {
         Happening::Power(power) => world.power(*power).await,
-        Happening::Start => world.controller.request_start(world.pod),
-        Happening::Restart => world.controller.request_restart(world.pod),
-        Happening::Kill => world.controller.request_kill(world.pod),
+        Happening::Start => ask(&world, PodRequestKind::Start, wanted(&world)).await,
+        Happening::Restart => ask(&world, PodRequestKind::Restart, wanted(&world)).await,
+        Happening::Kill => ask(&world, PodRequestKind::Kill, wanted(&world)).await,
         Happening::End(container, exit) => world.end(container, exit.clone(), 1),
         Happening::StopsFinish => world.finish_stops(),
         Happening::Port(ready) => world.set_port(*ready).await,
@@ -1138,5 +1141,88 @@ proptest! {
             .build()
             .unwrap();
         runtime.block_on(live_through(happenings, restart));
+    }
+}
+
+/// A request as the API writes it: in the record, with the next number.
+fn wanted(world: &World) -> Power {
+    world.store.get(world.pod).unwrap().map_or(Power::Running, |pod| pod.spec.power)
+}
+
+async fn ask(world: &World, what: PodRequestKind, power: Power) {
+    world
+        .change(|spec| {
+            let number = spec.request.map_or(0, |request| request.number) + 1;
+            spec.request = Some(skerry_model::PodRequest { number, what });
+            spec.power = power;
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_outlive_the_service_and_are_done_once() {
+    use PodRequestKind::{Kill, Restart, Start};
+    let mut world = World::ready(&["a"], "never").await;
+    world.pass().await.unwrap();
+    ask(&world, Restart, Power::Running).await;
+    // Noded ends before it has looked.
+    world.restart_noded();
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.status().request_done), (PodState::Stopping, 0));
+    world.restart_noded();
+    world.finish_stops();
+    world.steps();
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.status().request_done), (PodState::Running, 1));
+    assert_eq!(world.starts(), ["start a"]);
+    world.restart_noded();
+    world.pass().await.unwrap();
+    assert_eq!(world.steps(), Vec::<String>::new(), "it is not done again");
+
+    world.end("a", Exit::Code(0), 1);
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Succeeded);
+    ask(&world, Start, Power::Running).await;
+    world.cut_power();
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.status().request_done), (PodState::Running, 2));
+
+    ask(&world, Kill, Power::Stopped).await;
+    world.restart_noded();
+    world.steps();
+    world.pass().await.unwrap();
+    assert!(world.steps().contains(&"kill a".to_owned()));
+    world.finish_stops();
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.status().request_done), (PodState::Stopped, 3));
+    // A kill that was overtaken by a start kills nothing.
+    ask(&world, Kill, Power::Running).await;
+    world.steps();
+    world.pass().await.unwrap();
+    assert!(!world.steps().iter().any(|step| step.starts_with("kill")));
+    assert_eq!((world.state(), world.status().request_done), (PodState::Running, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boot_makes_of_a_pod_what_its_record_says() {
+    for (autostart, power, after) in [
+        (skerry_model::Autostart::Always, Power::Stopped, PodState::Running),
+        (skerry_model::Autostart::Never, Power::Running, PodState::Stopped),
+    ] {
+        let mut world = World::ready(&["a"], "always").await;
+        world.change(|spec| spec.autostart = autostart).await;
+        world.power(power).await;
+        world.pass().await.unwrap();
+        world.cut_power();
+        world.pass().await.unwrap();
+        world.pass().await.unwrap();
+        assert_eq!(world.state(), after);
+        assert_eq!(world.status().boot.as_deref(), Some("two"));
+        // What is wanted later in the same boot holds.
+        world.power(power).await;
+        world.pass().await.unwrap();
+        world.finish_stops();
+        world.pass().await.unwrap();
+        assert_ne!(world.state(), after);
     }
 }

@@ -25,6 +25,15 @@ pub(crate) struct Missing {
     pub on: Option<LocalRef>,
     /// What is missing, for people.
     pub reason: String,
+    /// How soon to look again, if it is known.
+    pub again: Option<Duration>,
+}
+
+impl Missing {
+    /// Something that is waited for by looking again now and then, or by the changes of a resource.
+    pub fn new(on: Option<LocalRef>, reason: impl Into<String>) -> Self {
+        Self { on, reason: reason.into(), again: None }
+    }
 }
 
 /// All that a decision is made from.

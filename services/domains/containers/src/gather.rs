@@ -19,6 +19,8 @@ pub(crate) struct Gathered {
     pub volumes: Option<Vec<VolumeDesired>>,
     /// The containers with all they need, or the first thing that is missing.
     pub ready: Result<Vec<ContainerDesired>, Missing>,
+    /// What is missing is only that its turn has come.
+    pub waits_for_turn: bool,
 }
 
 /// Collects what a pod needs.
@@ -38,7 +40,7 @@ pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, Sto
             None
         }
     };
-    Ok(Gathered { port, network: network.ok(), volumes, ready })
+    Ok(Gathered { port, network: network.ok(), volumes, ready, waits_for_turn: false })
 }
 
 fn containers(
@@ -117,7 +119,7 @@ fn outside(
 }
 
 fn missing(on: Option<LocalRef>, reason: impl Into<String>) -> Missing {
-    Missing { on, reason: reason.into() }
+    Missing::new(on, reason)
 }
 
 fn wired(

@@ -25,6 +25,7 @@ mod status;
 mod step;
 #[cfg(test)]
 mod testing;
+mod turn;
 mod values;
 mod volume;
 

@@ -6,13 +6,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use skerry_model::{ContainerState, ContainerStatus, Name, PodStatus, RestartPolicy, Timestamp};
+use skerry_model::{
+    ContainerState, ContainerStatus, Name, PodRequest, PodRequestKind, PodSpec, PodStatus, Power,
+    RestartPolicy, Timestamp,
+};
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
 use crate::rollout::Rollout;
 use crate::status::{CRASH_LOOP, OUT_OF_MEMORY};
-use crate::{Effect, Exit, Run};
+use crate::{Effect, Exit, PodEvent, Run};
 
 /// A run that is taken down because a probe said so.
 #[derive(Debug, Clone)]
@@ -213,6 +216,14 @@ pub(crate) struct PodMemory {
     pub refused: Option<String>,
     /// The revision that is not good yet.
     pub rollout: Option<Rollout>,
+    /// The last request that was taken up.
+    asked: u64,
+    /// Whether a container has been started since.
+    pub started: bool,
+    /// Since when it waits for others to be started first.
+    pub queued_since: Option<Instant>,
+    /// Since when it is its turn.
+    pub turn_since: Option<Instant>,
 }
 
 impl PodMemory {
@@ -229,6 +240,35 @@ impl PodMemory {
                 ..ContainerMemory::default()
             }
         })
+    }
+
+    /// Takes a request up that stands in the record and has not been seen to.
+    pub fn take_request(&mut self, spec: &PodSpec, status: &PodStatus) {
+        let new = |it: &PodRequest| it.number > status.request_done && it.number != self.asked;
+        let Some(request) = spec.request.filter(new) else { return };
+        self.asked = request.number;
+        self.started = false;
+        match request.what {
+            PodRequestKind::Start => self.start = true,
+            PodRequestKind::Restart => self.restart = true,
+            // One that was wanted on again since is not killed.
+            PodRequestKind::Kill => self.kill |= spec.power == Power::Stopped,
+        }
+    }
+
+    /// The number of the last request that has been seen to, as things stand after a look.
+    pub fn request_done(&self, spec: &PodSpec, status: &PodStatus, event: PodEvent) -> u64 {
+        let open = |it: &PodRequest| it.number > status.request_done && it.number == self.asked;
+        let Some(request) = spec.request.filter(open) else { return status.request_done };
+        let done = match (request.what, spec.power) {
+            (PodRequestKind::Kill, Power::Stopped) => event == PodEvent::Down,
+            // Something else was wanted since.
+            (PodRequestKind::Kill, Power::Running) | (_, Power::Stopped) => true,
+            (PodRequestKind::Start | PodRequestKind::Restart, Power::Running) => {
+                !self.start && !self.restart && (self.started || event == PodEvent::Up)
+            }
+        };
+        if done { request.number } else { status.request_done }
     }
 
     /// Another specification or revision is another pod: earlier failures say nothing of it.

@@ -60,6 +60,8 @@ pub(crate) fn status(
         history: report.history.to_vec(),
         risks: pod.spec.risks(),
         next_try: memory.next_try(report.clocks.now),
+        request_done: pod.status.request_done,
+        boot: pod.status.boot.clone(),
         conditions: pod.status.conditions.clone(),
     };
     for container in &pod.spec.containers {

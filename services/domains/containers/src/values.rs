@@ -42,7 +42,7 @@ fn values(store: &Store, kind: Kind, name: &Name) -> Result<Result<Values, Missi
     };
     Ok(found.ok_or_else(|| {
         let kind = kind.name().to_lowercase();
-        Missing { on: None, reason: format!("there is no {kind} `{name}`; make it") }
+        Missing::new(None, format!("there is no {kind} `{name}`; make it"))
     }))
 }
 
@@ -72,7 +72,7 @@ fn one(store: &Store, kind: Kind, key: &KeyOf) -> Result<Result<Hidden, Missing>
         Err(missing) => return Ok(Err(missing)),
     };
     let (kind, name) = (kind.name().to_lowercase(), &key.name);
-    let lacks = |what: &str| Missing { on: None, reason: format!("{kind} `{name}` {what}") };
+    let lacks = |what: &str| Missing::new(None, format!("{kind} `{name}` {what}"));
     Ok(match found {
         None => Err(lacks(&format!("has no key `{}`; add it", key.key))),
         Some(value) if value.reveal().contains('\0') => {

@@ -14,6 +14,7 @@ mod guest_data;
 mod images;
 mod jobs;
 mod logs;
+mod pod_order;
 mod pod_volumes;
 mod pulls;
 mod read;

@@ -7,8 +7,8 @@ use skerry_engine::Controller;
 use skerry_ipc::{Action, Json, Refusal, RefusalClass};
 use skerry_model::{
     Document, Id, Image, ImageFormat, Invalid, Kind, LocalRef, Name, Network, NewResource, Owner,
-    Phase, Pod, PodSpec, Port, Power, Publish, Resource, ResourceKind, Validate, Vm, VmAction,
-    VmPower, VmSpec,
+    Phase, Pod, PodRequest, PodRequestKind, PodSpec, Port, Power, Publish, Resource, ResourceKind,
+    Validate, Vm, VmAction, VmPower, VmSpec,
 };
 use skerry_network::{PortRequest, allocate_port, collides};
 use skerry_store::Transaction;
@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::copies;
 use super::draft::{Draft, typed};
 use super::guest_data;
+use super::pod_order::check_dependencies;
 use super::pod_volumes::check_pod_volumes;
 use super::read::{find, shown};
 use super::refuse::{found, internal, not_found, store, wrong_field};
@@ -79,8 +80,10 @@ pub async fn create_pod(
     caller: &Caller,
     draft: Draft,
 ) -> Result<(Transaction, Uuid), Refusal> {
-    let spec: PodSpec = typed(draft.spec, "spec")?;
+    let mut spec: PodSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
+    spec.request = None;
+    check_dependencies(node, &draft.metadata.name, &spec)?;
     check_risks(caller, &spec, &[])?;
     check_pod_images(node, &spec)?;
     check_pod_volumes(node, None, &spec)?;
@@ -151,9 +154,12 @@ pub async fn change_pod(
     if_revision: Option<u64>,
 ) -> Result<(), Refusal> {
     let before: Resource<Pod> = resource(present)?;
-    let spec: PodSpec = typed(spec, "spec")?;
+    let mut spec: PodSpec = typed(spec, "spec")?;
     check(&spec)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
+    // Requests come from actions alone.
+    spec.request = before.spec.request;
+    check_dependencies(node, &before.meta.name, &spec)?;
     check_risks(caller, &spec, &before.spec.risks())?;
     check_pod_images(node, &spec)?;
     check_pod_volumes(node, Some(before.id()), &spec)?;
@@ -249,18 +255,24 @@ async fn act_pod(node: &Node, pod: &Resource<Pod>, action: Action) -> Result<(),
         Action::Stop | Action::ForceStop => Power::Stopped,
         _ => return Err(no_such_action(Kind::Pod)),
     };
+    let what = match action {
+        Action::Start => Some(PodRequestKind::Start),
+        Action::Restart => Some(PodRequestKind::Restart),
+        Action::ForceStop => Some(PodRequestKind::Kill),
+        _ => None,
+    };
     let _turn = node.admission.lock().await;
-    let spec = PodSpec { power, ..pod.spec.clone() };
+    // Another action may have come first.
+    let pod = node.store.get::<Pod>(pod.id()).map_err(store)?;
+    let pod = pod.ok_or_else(|| not_found(Kind::Pod, "with this id"))?;
+    let last = pod.spec.request.map_or(0, |request| request.number).max(pod.status.request_done);
+    let request = what.map(|what| PodRequest { number: last.saturating_add(1), what });
+    let request = request.or(pod.spec.request);
+    let spec = PodSpec { power, request, ..pod.spec.clone() };
     if spec.power == Power::Running {
         node.vms.admit_pod(&spec, Some(pod.id())).map_err(admission)?;
     }
     put_spec(node, pod.id(), spec).await?;
-    match action {
-        Action::ForceStop => node.pods.request_kill(pod.id()),
-        Action::Restart => node.pods.request_restart(pod.id()),
-        Action::Start => node.pods.request_start(pod.id()),
-        _ => {}
-    }
     node.engine.wake(node.pods.name(), pod.local_ref());
     Ok(())
 }

@@ -214,6 +214,7 @@ pub async fn delete(
             tx.begin_removal(Id::<skerry_model::Vm>::new(present.metadata.id), if_revision);
         }
         Kind::Pod => {
+            super::pod_order::check_dependents(node, &present.metadata.name)?;
             if with_volumes {
                 super::pod_volumes::remove_folders_of(node, &mut tx, &present)?;
             }
