@@ -4,6 +4,9 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "pods/volumes.rs"]
+mod volumes;
+
 use anyhow::{bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -31,7 +34,9 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
 
     println!("== a killed daemon changes nothing");
     killed_daemon(&mut node).await?;
-    Ok(())
+
+    println!("== a volume outlives its pods and a pulled plug, and holds no more than it may");
+    volumes::outlive(node).await
 }
 
 fn pair() -> Value {

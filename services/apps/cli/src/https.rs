@@ -270,6 +270,13 @@ fn call(request: Request) -> Result<Call, CallError> {
             let call = Call::new(Method::POST, &[kind.plural()], document);
             Call { body: Some(body.0), ..call }.with("dry_run", dry_run.then(|| "true".to_owned()))
         }
+        Request::Apply { documents, dry_run } => {
+            let parsed: Result<Vec<Value>, _> =
+                documents.iter().map(|document| serde_json::from_str(&document.0)).collect();
+            let parsed = parsed.map_err(|_| unsupported("a document is not JSON"))?;
+            Call::post(&["apply"], json!({ "documents": parsed }), document)
+                .with("dry_run", dry_run.then(|| "true".to_owned()))
+        }
         Request::Replace { kind, key, document: body, if_revision } => {
             let call = Call::new(Method::PUT, &[kind.plural(), &key], document);
             Call { body: Some(body.0), if_revision, ..call }

@@ -72,12 +72,9 @@ pub enum Boot {
     Never,
 }
 
-/// What becomes of a virtual machine by itself.
+/// What becomes of a workload after a boot of the node.
 #[derive(Debug, Default, Args)]
-pub struct Keeping {
-    /// What happens after a crash
-    #[arg(long, value_enum)]
-    pub on_crash: Option<Crash>,
+pub struct Starting {
     /// What happens after a boot of the node
     #[arg(long, value_enum)]
     pub autostart: Option<Boot>,
@@ -87,6 +84,16 @@ pub struct Keeping {
     /// Seconds to wait after a boot of the node, once it is its turn
     #[arg(long, value_name = "SECONDS")]
     pub start_delay: Option<u32>,
+}
+
+/// What becomes of a virtual machine by itself.
+#[derive(Debug, Default, Args)]
+pub struct Keeping {
+    /// What happens after a crash
+    #[arg(long, value_enum)]
+    pub on_crash: Option<Crash>,
+    #[command(flatten)]
+    pub starting: Starting,
 }
 
 impl Keeping {
@@ -100,6 +107,13 @@ impl Keeping {
             };
             spec.insert("crash_policy".to_owned(), json!({ "action": action }));
         }
+        self.starting.add_to(spec);
+    }
+}
+
+impl Starting {
+    /// Puts what was given into a spec; the node's defaults hold for the rest.
+    pub fn add_to(&self, spec: &mut Map<String, Value>) {
         if let Some(boot) = self.autostart {
             let when = match boot {
                 Boot::LastState => "last_state",

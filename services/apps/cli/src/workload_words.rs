@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use skerry_model::{Name, Protocol, Publish};
+use skerry_model::{DependencyCondition, Name, PodDependency, Protocol, Publish};
 
 use crate::args::{Selection, Tail, Target, Wait};
-use crate::power_words::{Keeping, PowerVerb};
+use crate::power_words::{Keeping, PowerVerb, Starting};
 use crate::storage_words::size;
 
 /// Verbs that pods and virtual machines share.
@@ -134,6 +134,11 @@ pub enum PodVerb {
         /// Mount a volume of form folder, such as data:/var/lib/app or data:/srv:ro; may be repeated
         #[arg(long, short = 'v', value_name = "VOLUME:PATH[:ro]", value_parser = mount)]
         volume: Vec<Mount>,
+        /// Start only when this pod is ready, or with :running when it runs; may be repeated
+        #[arg(long, value_name = "POD[:running]", value_parser = dependency)]
+        after: Vec<PodDependency>,
+        #[command(flatten)]
+        starting: Starting,
         /// When to start it again after it ended
         #[arg(long, value_enum, default_value = "always")]
         restart: Restart,
@@ -220,6 +225,18 @@ fn mount(text: &str) -> Result<Mount, String> {
     }
     let volume = Name::new(volume).map_err(|error| error.to_string())?;
     Ok(Mount { volume, path: path.to_owned(), read_only })
+}
+
+/// `db`, `db:ready`, `db:running`.
+fn dependency(text: &str) -> Result<PodDependency, String> {
+    let (pod, condition) = text.split_once(':').unwrap_or((text, "ready"));
+    let condition = match condition {
+        "ready" => DependencyCondition::Ready,
+        "running" => DependencyCondition::Running,
+        _ => return Err("write it as POD or POD:running".to_owned()),
+    };
+    let pod = Name::new(pod).map_err(|error| error.to_string())?;
+    Ok(PodDependency { pod, condition })
 }
 
 /// Verbs for configs and secrets.
@@ -421,6 +438,19 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mounts_and_dependencies_are_read() {
+        let plain = mount("data:/srv").unwrap();
+        assert_eq!((plain.path.as_str(), plain.read_only), ("/srv", false));
+        assert!(mount("data:/srv:ro").unwrap().read_only);
+        for bad in ["data", "data:", "data:srv", "data:/a:rw", ":/a", "Data:/a"] {
+            assert!(mount(bad).is_err(), "{bad}");
+        }
+        assert_eq!(dependency("db").unwrap().condition, DependencyCondition::Ready);
+        assert_eq!(dependency("db:running").unwrap().condition, DependencyCondition::Running);
+        assert!(dependency("db:gone").is_err() && dependency("").is_err());
+    }
 
     #[test]
     fn published_ports_are_read() {

@@ -21,7 +21,6 @@ use skerry_model::{Id, Node as NodeKind};
 use skerry_network::{NetworkController, UplinkPolicy};
 use skerry_storage::StorageController;
 use skerry_store::Store;
-use skerry_trust::Limiter;
 use skerry_upkeep::ImageController;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
@@ -202,7 +201,7 @@ impl Daemon {
             config,
             dirs,
             identity,
-            claim: Mutex::new(claim),
+            claim: Arc::new(Mutex::new(claim)),
             claimed,
             vms,
             pods,
@@ -212,8 +211,8 @@ impl Daemon {
             pulls,
             pull_turn,
             images,
-            limiter: Mutex::new(Limiter::default()),
-            hashing: Semaphore::new(1),
+            limiter: Arc::default(),
+            hashing: Arc::new(Semaphore::new(1)),
             admission: Mutex::new(()),
             board: board.name,
             started: Instant::now(),

@@ -65,7 +65,7 @@ pub struct Node {
     /// Who this node is.
     pub identity: Identity,
     /// Whether it may be claimed.
-    pub claim: Mutex<Claim>,
+    pub claim: Arc<Mutex<Claim>>,
     /// Tells the node's controller whether there is an admin.
     pub claimed: watch::Sender<bool>,
     /// Virtual machines: admission, and requests beyond the wanted power.
@@ -87,9 +87,9 @@ pub struct Node {
     /// Serial lines that somebody looks at.
     pub serial: SerialHub,
     /// Guesses of codes and passwords.
-    pub limiter: Mutex<Limiter>,
+    pub limiter: Arc<Mutex<Limiter>>,
     /// One password hash at a time: each takes 19 MiB.
-    pub hashing: Semaphore,
+    pub hashing: Arc<Semaphore>,
     /// Changes of workloads one at a time, so that two cannot be given one address or port.
     pub admission: Mutex<()>,
     /// Board description's name.
@@ -104,6 +104,37 @@ impl Node {
     /// Monotonic seconds since the daemon's start.
     pub fn seconds(&self) -> u64 {
         self.started.elapsed().as_secs()
+    }
+
+    /// This node over a copy of its state, on which changes can be tried. Nothing runs there.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        let store = self.store.rehearsal();
+        Self {
+            faults: self.faults.clone(),
+            engine: self.engine.clone(),
+            machine: self.machine.clone(),
+            config: self.config.clone(),
+            dirs: self.dirs.clone(),
+            identity: self.identity.clone(),
+            claim: Arc::clone(&self.claim),
+            claimed: self.claimed.clone(),
+            vms: Arc::new(self.vms.rehearsal(store.clone())),
+            pods: Arc::clone(&self.pods),
+            jobs: self.jobs.rehearsal(store.clone()),
+            storage: Arc::new(self.storage.rehearsal(store.clone())),
+            fetches: self.fetches.clone(),
+            pulls: self.pulls.clone(),
+            pull_turn: Arc::clone(&self.pull_turn),
+            images: Arc::clone(&self.images),
+            limiter: Arc::clone(&self.limiter),
+            hashing: Arc::clone(&self.hashing),
+            admission: Mutex::new(()),
+            board: self.board.clone(),
+            started: self.started,
+            ready: AtomicBool::new(self.is_ready()),
+            store,
+        }
     }
 
     /// Whether the node is up.

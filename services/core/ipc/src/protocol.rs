@@ -185,6 +185,14 @@ pub enum Request {
         /// Only check and plan; change nothing.
         dry_run: bool,
     },
+    /// Makes or replaces everything that these documents describe, or nothing: [`Answer::Document`] with what was
+    /// done for each. All are checked first, each as if those before it were there already.
+    Apply {
+        /// The documents, each with its kind.
+        documents: Vec<Json>,
+        /// Only check and tell; change nothing.
+        dry_run: bool,
+    },
     /// Replaces the spec (and labels): [`Answer::Document`].
     Replace {
         /// The kind.

@@ -156,6 +156,23 @@ impl Store {
         Self { inner: Arc::new(Inner { shared, backend, shelf: None, lineage, now }) }
     }
 
+    /// A copy of the state as it is now, in memory, to try transactions on. Nothing that is committed to the copy
+    /// reaches this store.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        let state = {
+            let present = self.inner.shared.read();
+            let all = Kind::ALL.iter().flat_map(|kind| present.documents(*kind));
+            State::new(all.collect::<Vec<_>>(), present.revision())
+        };
+        let (shared, now, lineage) = (Shared::new(state), self.inner.now, Uuid::new_v4());
+        let journal = Box::new(MemoryJournal::new());
+        let writer =
+            Writer::new(Arc::clone(&shared), journal, None, Ledger::default(), lineage, now);
+        let backend = Backend::Inline(Mutex::new(writer));
+        Self { inner: Arc::new(Inner { shared, backend, shelf: None, lineage, now }) }
+    }
+
     /// Opens the store on disk, as far down the recovery ladder as needed. Blocks, for milliseconds
     /// as a rule. Fails only if the directory cannot be used at all.
     pub fn open(

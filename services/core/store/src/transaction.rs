@@ -34,7 +34,7 @@ impl Committed {
 }
 
 /// One step of a transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Operation {
     Create {
         subject: LocalRef,
@@ -71,7 +71,7 @@ pub(crate) enum Operation {
 }
 
 /// A [`NewResource`] without its type.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct NewDocument {
     pub name: skerry_model::Name,
     pub labels: BTreeMap<String, String>,
@@ -147,6 +147,21 @@ impl Transaction {
     /// Removes a record, whatever its finalizers. A missing one is as good as removed.
     pub fn remove<K: ResourceKind>(&mut self, id: Id<K>) -> &mut Self {
         self.push(Operation::Remove { subject: subject(id) })
+    }
+
+    /// The same changes once more, to try them on a rehearsal. `None` if a value of it cannot be written, which a
+    /// commit tells.
+    pub fn duplicate(&self) -> Option<Self> {
+        let operations = self.operations.clone();
+        self.failed.is_none().then_some(Self { operations, failed: None })
+    }
+
+    /// Adds the changes of another one after these, to be committed together or not at all.
+    pub fn append(&mut self, other: Self) {
+        self.operations.extend(other.operations);
+        if let Some(error) = other.failed {
+            self.failed.get_or_insert(error);
+        }
     }
 
     /// Whether committing it would do nothing.

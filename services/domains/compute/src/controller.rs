@@ -78,6 +78,16 @@ impl VmController {
         }
     }
 
+    /// One over another store, to ask whether the machine could hold what that has. It is not for running.
+    #[must_use]
+    pub fn rehearsal(&self, store: Store) -> Self {
+        let boot = self.boot.as_deref().unwrap_or_default();
+        let mut other =
+            Self::new(store, Arc::clone(&self.hypervisor), self.capacity, self.clock, boot);
+        other.facts = self.facts.clone();
+        other
+    }
+
     /// From now on nothing is judged, started or written: the host is going down, and what happens to
     /// guests is not their own wish.
     pub fn hold(&self) {

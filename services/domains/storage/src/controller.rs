@@ -51,6 +51,13 @@ impl StorageController {
         Self { store, host, guests, clock, boot, claims, long_work, bases }
     }
 
+    /// One over another store, to ask whether pools could hold what that has. It is not for running.
+    #[must_use]
+    pub fn rehearsal(&self, store: Store) -> Self {
+        let (host, guests) = (Arc::clone(&self.host), Arc::clone(&self.guests));
+        Self::new(store, host, guests, self.boot.clone(), self.clock)
+    }
+
     /// To be done before any controller runs: no operation of an earlier run goes on, and after a boot
     /// no volume counts as checked. Removes the temporary files of what was broken off.
     pub async fn prepare(&self) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ mod values;
 mod wait;
 mod workload;
 
+use serde_json::{Value, json};
 use skerry_ipc::{Action, LogQuery, Request};
 use skerry_model::Kind;
 
@@ -59,8 +60,14 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
 async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
     match verb {
         PodVerb::Common(verb) => workload::run(shell, Kind::Pod, verb).await,
-        PodVerb::Create { new, cpu_limit, env, volume, restart, command } => {
-            let spec = create::pod(&new, cpu_limit, env, &volume, restart, command);
+        PodVerb::Create { new, cpu_limit, env, volume, after, starting, restart, command } => {
+            let mut spec = create::pod(&new, cpu_limit, env, &volume, restart, command);
+            if let Value::Object(spec) = &mut spec {
+                starting.add_to(spec);
+                if !after.is_empty() {
+                    spec.insert("depends_on".to_owned(), json!(after));
+                }
+            }
             create::workload(shell, Kind::Pod, &new, spec).await
         }
         PodVerb::History { name } => revision::history(shell, name).await,

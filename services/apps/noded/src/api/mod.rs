@@ -4,6 +4,7 @@
 //! here or below. Nothing here touches the machine except through the ports.
 
 mod accounts;
+mod apply;
 mod caller;
 mod consoles;
 mod copies;
@@ -110,6 +111,9 @@ impl Api {
             Request::Logout => accounts::logout(node, caller).await,
             Request::Create { kind, document, dry_run } => {
                 write::create(node, caller, kind, &document, dry_run).await
+            }
+            Request::Apply { documents, dry_run } => {
+                apply::apply(node, caller, &documents, dry_run).await
             }
             Request::Replace { kind, key, document, if_revision } => {
                 write::replace(node, caller, kind, &key, &document, if_revision).await

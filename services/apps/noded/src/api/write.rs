@@ -20,7 +20,7 @@ use super::{registries, storage, workloads};
 use crate::node::Node;
 
 /// What changing a kind takes, or why nobody may.
-fn permission(kind: Kind) -> Result<Permission, Refusal> {
+pub fn permission(kind: Kind) -> Result<Permission, Refusal> {
     match kind {
         Kind::Vm
         | Kind::Pod
@@ -39,18 +39,16 @@ fn permission(kind: Kind) -> Result<Permission, Refusal> {
     }
 }
 
-/// Makes a resource.
-pub async fn create(
+/// What making a resource takes; nothing is changed yet. To be called while changes are held back.
+pub async fn plan_create(
     node: &Node,
     caller: &Caller,
     kind: Kind,
     document: &Json,
-    dry_run: bool,
-) -> Result<Answer, Refusal> {
+) -> Result<(Transaction, Uuid), Refusal> {
     caller.permit(permission(kind)?)?;
     let draft = Draft::read(kind, document)?;
-    let _turn = node.admission.lock().await;
-    let (tx, id) = match kind {
+    Ok(match kind {
         Kind::Vm => workloads::create_vm(node, draft).await?,
         Kind::Pod => workloads::create_pod(node, caller, draft).await?,
         Kind::Network => create_network(node, draft)?,
@@ -67,7 +65,19 @@ pub async fn create(
                 format!("a {kind} cannot be made by request"),
             ));
         }
-    };
+    })
+}
+
+/// Makes a resource.
+pub async fn create(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    document: &Json,
+    dry_run: bool,
+) -> Result<Answer, Refusal> {
+    let _turn = node.admission.lock().await;
+    let (tx, id) = plan_create(node, caller, kind, document).await?;
     if dry_run {
         // The checks above are all there is to a plan; the store would only refuse a name in use.
         return dry_answer(node, kind, document);
@@ -148,6 +158,23 @@ async fn change(
     let kind = present.kind;
     check_revision(present, if_revision)?;
     let _turn = node.admission.lock().await;
+    let tx = plan_change(node, caller, present, spec, labels, if_revision).await?;
+    node.store.commit(tx).await.map_err(store)?;
+    let key = present.metadata.id.to_string();
+    tracing::info!(by = caller.name(), %kind, name = %present.metadata.name, "changed");
+    answer(&*find(node, kind, &key)?)
+}
+
+/// What changing a resource takes; nothing is changed yet. To be called while changes are held back.
+pub async fn plan_change(
+    node: &Node,
+    caller: &Caller,
+    present: &Document,
+    spec: Value,
+    labels: Option<std::collections::BTreeMap<String, String>>,
+    if_revision: Option<u64>,
+) -> Result<Transaction, Refusal> {
+    let kind = present.kind;
     let mut tx = Transaction::new();
     match kind {
         Kind::Vm => workloads::change_vm(node, &mut tx, present, spec, if_revision).await?,
@@ -185,10 +212,7 @@ async fn change(
     if let Some(labels) = labels.filter(|labels| *labels != present.metadata.labels) {
         put_labels(&mut tx, present, labels);
     }
-    node.store.commit(tx).await.map_err(store)?;
-    let key = present.metadata.id.to_string();
-    tracing::info!(by = caller.name(), %kind, name = %present.metadata.name, "changed");
-    answer(&*find(node, kind, &key)?)
+    Ok(tx)
 }
 
 /// Takes a resource down.

@@ -93,6 +93,15 @@ impl Jobs {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The same operations over another store, to prepare jobs for it. It is not for running.
+    #[must_use]
+    pub fn rehearsal(&self, store: Store) -> Self {
+        let other = Self::new(store, self.inner.now);
+        let known = self.inner.operations.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().for_each(|operation| other.register(Arc::clone(operation)));
+        other
+    }
+
     /// Makes an operation known. The last one of a name counts.
     pub fn register(&self, operation: Arc<dyn Operation>) {
         let mut known = self.inner.operations.write().unwrap_or_else(PoisonError::into_inner);

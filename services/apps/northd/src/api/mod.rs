@@ -17,6 +17,7 @@ use axum::{Extension, Router};
 use skerry_model::Kind;
 
 pub use access::{Ticket, TicketBody};
+pub use resources::ApplyBody;
 pub use session::{ClaimBody, Health, LoginBody, Principal, SessionOpened};
 pub use uploads::UploadList;
 
@@ -59,6 +60,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/node", get(node::show).patch(node::patch))
         .route("/api/v1/node/actions/{action}", post(node::act))
         .route("/api/v1/node/log", get(streams::node_log))
+        .route("/api/v1/apply", post(resources::apply))
         .route("/api/v1/watch", get(streams::watch))
         .route("/api/v1/uploads", get(uploads::list).post(uploads::create))
         .route(

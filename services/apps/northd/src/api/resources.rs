@@ -5,12 +5,14 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value;
 use skerry_ipc::{Action, Answer, Json, ListQuery, Request};
 use skerry_model::Kind;
 
 use crate::app::{App, Seen, Segments, json, resource, resource_if_new, unexpected};
 use crate::auth::Caller;
-use crate::body::JsonObject;
+use crate::body::{JsonObject, JsonOf};
 use crate::etag;
 use crate::params::Params;
 use crate::problem::Problem;
@@ -94,6 +96,28 @@ pub(super) async fn create(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// Documents that are applied together.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyBody {
+    /// The documents, each with `kind`, `metadata` and `spec`; 1 to 500.
+    #[schema(value_type = Vec<Object>)]
+    documents: Vec<Value>,
+}
+
+pub(super) async fn apply(
+    State(app): State<App>,
+    caller: Caller,
+    params: Params,
+    JsonOf(body): JsonOf<ApplyBody>,
+) -> Result<Response, Problem> {
+    params.only(&["dry_run"])?;
+    let dry_run = params.flag("dry_run")?;
+    let documents = body.documents.iter().map(|document| Json(document.to_string())).collect();
+    let text = app.document(caller.auth(), Request::Apply { documents, dry_run }).await?;
+    Ok(json(StatusCode::OK, text))
 }
 
 pub(super) async fn show(

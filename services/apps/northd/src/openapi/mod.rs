@@ -23,7 +23,7 @@ use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
 
 use crate::api::{
-    ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, Ticket, TicketBody, UploadList,
+    ApplyBody, ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, Ticket, TicketBody, UploadList,
 };
 use crate::intake::{Upload, UploadInput};
 use crate::problem::Problem;
@@ -36,6 +36,7 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
 #[openapi(components(schemas(
     Problem,
     Health,
+    ApplyBody,
     ClaimBody,
     LoginBody,
     SessionOpened,

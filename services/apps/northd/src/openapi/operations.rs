@@ -106,6 +106,15 @@ fn fixed() -> Vec<Operation> {
         Operation::new("get", "node/log", "nodeLog", "The system journal.")
             .query(node_log)
             .gives(200, Content::Text),
+        Operation::new(
+            "post",
+            "apply",
+            "apply",
+            "Makes or replaces what all the documents describe, in one transaction; if one is refused, none is applied.",
+        )
+        .query(&[("dry_run", "`true` to check and tell only.")])
+        .takes(Content::json("ApplyBody"))
+        .gives(200, Content::AnyJson),
         Operation::new("get", "watch", "watch", "Changes as they happen.")
             .query(watch)
             .gives(200, Content::Events),

@@ -93,6 +93,8 @@ fn documents() -> impl Strategy<Value = Request> {
             }
         ),
         (kind(), text()).prop_map(|(kind, key)| Request::Explain { kind, key }),
+        (prop::collection::vec(json(), 0..3), any::<bool>())
+            .prop_map(|(documents, dry_run)| Request::Apply { documents, dry_run }),
     ]
 }
 
