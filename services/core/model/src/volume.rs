@@ -102,6 +102,7 @@ impl VolumeSpec {
     /// One in the usual pool, with nothing said of its size and content.
     pub fn empty() -> Self {
         Self {
+            form: VolumeForm::Disk,
             pool: default_pool(),
             size_mib: None,
             source: VolumeSource::default(),
