@@ -193,7 +193,7 @@ impl Daemon {
         let builder = Engine::builder(store.clone()).clock(now);
         let engine = controllers.into_iter().fold(builder, |b, c| b.controller(c)).build()?;
         let node = Arc::new(Node {
-            serial: SerialHub::new(Arc::clone(&machine.consoles)),
+            serial: Arc::new(SerialHub::new(Arc::clone(&machine.consoles))),
             store,
             faults,
             engine: engine.handle(),

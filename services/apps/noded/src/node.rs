@@ -85,7 +85,7 @@ pub struct Node {
     /// Reads images.
     pub images: Arc<ImageController>,
     /// Serial lines that somebody looks at.
-    pub serial: SerialHub,
+    pub serial: Arc<SerialHub>,
     /// Guesses of codes and passwords.
     pub limiter: Arc<Mutex<Limiter>>,
     /// One password hash at a time: each takes 19 MiB.
@@ -132,6 +132,7 @@ impl Node {
             admission: Mutex::new(()),
             board: self.board.clone(),
             started: self.started,
+            serial: Arc::clone(&self.serial),
             ready: AtomicBool::new(self.is_ready()),
             store,
         }

@@ -35,34 +35,24 @@ async fn gone(node: &NodeUnderTest, name: &str) -> anyhow::Result<()> {
     .await
 }
 
-pub async fn outlive(node: NodeUnderTest) -> anyhow::Result<()> {
+pub async fn outlive(node: &NodeUnderTest) -> anyhow::Result<()> {
     node.skerry(&["volume", "create", "kept", "--folder", "--size", "8M", "--wait"])?;
     let volume = node.get("/api/v1/volumes/kept").await?;
     let limit = volume["status"]["conditions"].to_string();
     ensure!(limit.contains(r#""reason":"Quota""#), "{limit}");
-    runs(&node, "writer", "echo first > /kept/mark && cat /kept/mark", 0).await?;
+    runs(node, "writer", "echo first > /kept/mark && cat /kept/mark", 0).await?;
     // More than fits: the rest of the disk is not for it.
     let full =
         "busybox dd if=/dev/zero of=/kept/big bs=1M count=16 || { busybox rm /kept/big; exit 7; }";
-    runs(&node, "glutton", full, 7).await?;
+    runs(node, "glutton", full, 7).await?;
     node.skerry(&["volume", "grow", "kept", "--size", "32M", "--wait"])?;
     let fits = "busybox dd if=/dev/zero of=/kept/big bs=1M count=16 && busybox rm /kept/big && busybox sync";
-    runs(&node, "modest", fits, 0).await?;
+    runs(node, "modest", fits, 0).await?;
 
     let reader = "cat /kept/mark; busybox touch /kept/x || echo kept whole; sleep 100000";
     node.post("/api/v1/pods", task("reader", reader, true)).await?;
-    wait_log(&node, "reader", "main", "kept whole").await?;
+    wait_log(node, "reader", "main", "kept whole").await?;
     let refused = node.skerry(&["volume", "delete", "kept"]).unwrap_err().to_string();
     ensure!(refused.contains("reader"), "{refused}");
-
-    let mut node = node.power_cycle()?;
-    node.wait_api().await?;
-    node.login().await?;
-    wait_container(&node, "reader", |main| main["state"] == "running").await?;
-    let text = node.get("/api/v1/pods/reader/logs?container=main&tail=200").await?.to_string();
-    ensure!(text.matches("first").count() == 2, "once a boot: {text}");
-    let volume = node.get("/api/v1/volumes/kept").await?["status"].clone();
-    ensure!(volume["attached_to"] == "reader" && volume["state"] == "in_use", "{volume}");
-    node.skerry(&["pod", "delete", "reader", "--delete-volumes"])?;
-    gone(&node, "reader").await
+    Ok(())
 }

@@ -23,7 +23,8 @@ use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
 
 use crate::api::{
-    ApplyBody, ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, Ticket, TicketBody, UploadList,
+    ApplyBody, ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, Ticket, TicketBody,
+    UploadList,
 };
 use crate::intake::{Upload, UploadInput};
 use crate::problem::Problem;
