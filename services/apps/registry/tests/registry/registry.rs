@@ -56,6 +56,7 @@ fn serve(folder: &Path) -> Child {
         .expect("docker-registry is installed (cargo xtask setup)")
 }
 
+#[allow(dead_code, reason = "not every test that includes this file stops it")]
 impl Registry {
     /// Ends it; what it holds stays.
     pub fn stop(&mut self) {
