@@ -1038,9 +1038,9 @@ fn happening() -> impl Strategy<Value = Happening> {
 async fn happen(world: &mut World, happening: &Happening) {
     match happening {
         Happening::Power(power) => world.power(*power).await,
-        Happening::Start => ask(&world, PodRequestKind::Start, wanted(&world)).await,
-        Happening::Restart => ask(&world, PodRequestKind::Restart, wanted(&world)).await,
-        Happening::Kill => ask(&world, PodRequestKind::Kill, wanted(&world)).await,
+        Happening::Start => ask(world, PodRequestKind::Start, wanted(world)).await,
+        Happening::Restart => ask(world, PodRequestKind::Restart, wanted(world)).await,
+        Happening::Kill => ask(world, PodRequestKind::Kill, wanted(world)).await,
         Happening::End(container, exit) => world.end(container, exit.clone(), 1),
         Happening::StopsFinish => world.finish_stops(),
         Happening::Port(ready) => world.set_port(*ready).await,
