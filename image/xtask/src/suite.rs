@@ -224,6 +224,11 @@ fn install(paths: &Paths, name: &str, version: &str) -> Result<()> {
     let mut install = Command::new("cargo");
     // In its own folder, outside the workspace and its settings.
     install.current_dir("/").args(["install", "--locked", "--root"]).arg(paths.tools());
-    install.arg("--target-dir").arg(paths.tools().join("build")).arg(format!("{name}@{version}"));
+    // They check, and need not be fast; a build for speed takes twice as long as all their work.
+    install
+        .arg("--debug")
+        .arg("--target-dir")
+        .arg(paths.tools().join("build"))
+        .arg(format!("{name}@{version}"));
     command::run(&mut install)
 }

@@ -201,6 +201,13 @@ pub struct Copying {
     pub limit: u64,
 }
 
+impl Copying {
+    /// The most that may come out of the container, in bytes.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit.saturating_mul(1 << 20)
+    }
+}
+
 /// A volume of the node as a pod's container sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -450,6 +457,22 @@ mod tests {
         assert_eq!(dependency("db").unwrap().condition, DependencyCondition::Ready);
         assert_eq!(dependency("db:running").unwrap().condition, DependencyCondition::Running);
         assert!(dependency("db:gone").is_err() && dependency("").is_err());
+    }
+
+    #[test]
+    fn the_limit_of_a_copy_is_in_bytes() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            copying: Copying,
+        }
+        let limit = |words: &[&str]| {
+            let line =
+                <Line as clap::Parser>::try_parse_from([&["cp", "web:/a", "b"], words].concat());
+            line.unwrap().copying.limit_bytes()
+        };
+        assert_eq!(limit(&[]), 10 << 30);
+        assert_eq!(limit(&["--limit", "3M"]), 3 << 20);
     }
 
     #[test]

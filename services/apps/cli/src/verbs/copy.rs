@@ -71,7 +71,7 @@ async fn out(
     let argv = ["tar", "-C", folder, "-c", "-f", "-", &member];
     let TwoWay { input, items } = open(shell, pod, copy, &argv).await?;
     let (pieces, received) = mpsc::channel(WAITING);
-    let limit = copy.limit;
+    let limit = copy.limit_bytes();
     let writing =
         tokio::task::spawn_blocking(move || unpack(Pieces::new(received), &name, &target, limit));
     // It reads nothing.
