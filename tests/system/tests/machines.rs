@@ -15,7 +15,7 @@ const VM: &str = "/api/v1/vms/guest";
 async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     let (mut node, ports) = NodeUnderTest::claimed("machines", &[8081]).await?;
     let web = ports[0];
-    let spec = json!({"image": "tiny-vm", "memory_mib": 96,
+    let spec = json!({"image": "tiny-vm", "memory_mib": 96, "graphics": "none",
         "publish": [{"host_port": 8081, "workload_port": 8080}]});
     node.post("/api/v1/vms", json!({"metadata": {"name": "guest"}, "spec": spec})).await?;
     node.wait_answer(web, "skerry tiny vm", GUEST).await?;
@@ -66,7 +66,7 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     crashes(&mut node).await?;
 
     step("after a power cut what ran runs, and what was stopped stays stopped");
-    let spec = json!({"image": "tiny-vm", "memory_mib": 64});
+    let spec = json!({"image": "tiny-vm", "memory_mib": 64, "graphics": "none"});
     node.post("/api/v1/vms", json!({"metadata": {"name": "other"}, "spec": spec})).await?;
     node.wait_state("/api/v1/vms/other", "running", SOON).await?;
     let mut node = node.power_cycle()?;

@@ -37,7 +37,7 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
 }
 
 fn machine() -> Value {
-    json!({"metadata": {"name": "keeper"}, "spec": {"image": "tiny-vm", "memory_mib": 128,
+    json!({"metadata": {"name": "keeper"}, "spec": {"image": "tiny-vm", "memory_mib": 128, "graphics": "none",
         "disks": [{"volume": "data"}], "publish": [{"host_port": 8081, "workload_port": 8080}]}})
 }
 
