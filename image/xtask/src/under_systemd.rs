@@ -23,7 +23,7 @@ const UNIT: &str = "skerry-tests.service";
 /// Control group, in the second version of control groups, that systemd takes for its root.
 const GROUP: &str = "/sys/fs/cgroup/skerry-tests";
 
-/// Ends of programs that systemd itself gives back: the tests', or this when one failed.
+/// What systemd itself exits with when a test failed.
 const FAILED: &str = "9";
 
 /// Builds the tests and runs them; the closing line tells how many passed.
@@ -137,8 +137,9 @@ struct Group;
 
 impl Group {
     fn enter() -> Result<Self> {
-        if Path::new(GROUP).exists() {
-            bail!("{GROUP} is there already: do the tests under systemd run a second time?");
+        // A run that was broken off leaves it without processes; such a one can be removed.
+        if Path::new(GROUP).exists() && remove().is_err() {
+            bail!("{GROUP} is in use: do the tests under systemd run a second time?");
         }
         fs::create_dir(GROUP).with_context(|| format!("cannot make {GROUP}"))?;
         let group = Self;
@@ -152,12 +153,15 @@ impl Drop for Group {
         // Out of it first: what is killed next is everything within.
         let _ = join(Path::new("/sys/fs/cgroup"));
         let _ = fs::write(Path::new(GROUP).join("cgroup.kill"), "1");
-        let mut remove = Command::new("find");
-        remove.args([GROUP, "-depth", "-type", "d", "-delete"]);
-        if let Err(error) = command::run(&mut remove) {
+        if let Err(error) = remove() {
             println!("left behind: {GROUP}: {error:#}");
         }
     }
+}
+
+/// Removes the group and those below it; fails while a process is in one of them.
+fn remove() -> Result<()> {
+    command::run(Command::new("find").args([GROUP, "-depth", "-type", "d", "-delete"]))
 }
 
 fn join(group: &Path) -> Result<()> {
