@@ -143,12 +143,13 @@ impl Daemon {
             now,
         ));
         storage.prepare().await?;
-        let network: Arc<dyn Controller> = Arc::new(NetworkController::new(
-            store.clone(),
-            Arc::clone(&machine.network),
-            board.uplinks,
-            now,
-        ));
+        let network =
+            NetworkController::new(store.clone(), Arc::clone(&machine.network), board.uplinks, now);
+        // A machine that cannot be looked at now is looked at again by the first pass.
+        if let Err(error) = network.prepare().await {
+            tracing::warn!(%error, "what the records say of ports was not compared with the machine");
+        }
+        let network: Arc<dyn Controller> = Arc::new(network);
         let names = Names { network: network.name(), vms: vms.name(), pods: pods.name() };
         let jobs = Jobs::new(store.clone(), now);
         let claimed = tokio::sync::watch::Sender::new(claim.code().is_none());

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::apply::{Undone, apply_all};
 use crate::names::namespace_name;
-use crate::status::{network_status, port_status};
+use crate::status::{network_status, port_status, status_without_device};
 use crate::{Desired, NetworkHost, NetworkStep, UplinkPolicy, desired, plan};
 
 /// Held by networks until their bridge is gone and no port uses them.
@@ -40,6 +40,25 @@ impl NetworkController {
         now: fn() -> Timestamp,
     ) -> Self {
         Self { store, host, policy, now }
+    }
+
+    /// To be called before anything runs: takes back what the records say of ports whose devices are not on the
+    /// machine, as after a boot of the node. Else workloads would be started before there is anything to start them on.
+    ///
+    /// # Errors
+    /// When the machine cannot be looked at, or the store cannot be read or written.
+    pub async fn prepare(&self) -> Result<(), Failure> {
+        let observed = self.host.observe().await?;
+        let mut tx = Transaction::new();
+        for port in self.store.list::<Port>().map_err(store_failure)? {
+            if let Some(status) = status_without_device(&port, &observed, (self.now)()) {
+                tx.put_status(port.id(), status);
+            }
+        }
+        if !tx.is_empty() {
+            self.store.commit(tx).await.map_err(store_failure)?;
+        }
+        Ok(())
     }
 
     async fn pass(&self) -> Result<Vec<Undone>, Failure> {

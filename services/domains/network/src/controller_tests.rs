@@ -8,7 +8,7 @@ use skerry_model::{
 
 use super::*;
 use crate::test_machine::Machine;
-use crate::{NicObserved, PortRequest, allocate_port};
+use crate::{NetworkObserved, NicObserved, PortRequest, allocate_port};
 
 fn epoch() -> Timestamp {
     Timestamp::UNIX_EPOCH
@@ -94,6 +94,24 @@ impl World {
     fn port_ready(&self, id: Id<Port>) -> bool {
         self.store.get(id).unwrap().unwrap().status.conditions.holds("Ready")
     }
+}
+
+#[tokio::test]
+async fn after_a_boot_no_port_is_ready_before_its_device_is_there() {
+    let world = World::new();
+    let net = world.network("default", 1).await;
+    let pod = world.workload(net, "web", 5, true).await;
+    let vm = world.workload(net, "db", 6, false).await;
+    world.pass().await.unwrap();
+    // The service alone is started again: everything is there.
+    world.controller.prepare().await.unwrap();
+    assert!(world.port_ready(pod) && world.port_ready(vm));
+    // The machine is: its memory is empty.
+    *world.machine.observed.lock().unwrap() = NetworkObserved::default();
+    world.controller.prepare().await.unwrap();
+    assert!(!world.port_ready(pod) && !world.port_ready(vm));
+    world.pass().await.unwrap();
+    assert!(world.port_ready(pod) && world.port_ready(vm));
 }
 
 #[tokio::test]

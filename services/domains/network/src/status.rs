@@ -7,10 +7,10 @@ use skerry_model::{
     ConditionState, Conditions, Kind, Network, NetworkStatus, Port, PortStatus, Resource, Timestamp,
 };
 
-use crate::NetworkStep;
 use crate::apply::Undone;
 use crate::desired::{Desired, binding};
 use crate::names::{bridge_name, namespace_name};
+use crate::{NetworkObserved, NetworkStep};
 
 const READY: &str = "Ready";
 
@@ -64,6 +64,29 @@ pub fn port_status(
     set_ready(&mut status.conditions, trouble, "the workload may start", now);
     status.observed_generation = port.meta.generation;
     status
+}
+
+/// What becomes of a port that was ready and whose device is not on the machine; nothing if it is there.
+pub fn status_without_device(
+    port: &Resource<Port>,
+    observed: &NetworkObserved,
+    now: Timestamp,
+) -> Option<PortStatus> {
+    let is_there = match port.spec.workload.kind {
+        Kind::Pod => {
+            let namespace = namespace_name(port.spec.workload.id);
+            observed.attachments.get(&namespace).is_some_and(Option::is_some)
+        }
+        // The tap device comes and goes with the machine; what must be there is its bridge.
+        _ => observed.bridges.get(&bridge_name(port.spec.network)).is_some_and(Option::is_some),
+    };
+    if is_there || !port.status.conditions.holds(READY) {
+        return None;
+    }
+    let mut status = port.status.clone();
+    let trouble = ("NoDevice", "its device is not on the machine yet".to_owned());
+    set_ready(&mut status.conditions, Some(trouble), "", now);
+    Some(status)
 }
 
 fn set_ready(
