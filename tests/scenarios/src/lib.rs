@@ -20,23 +20,27 @@ use skerry_sim_host::{SimBlobs, SimHost, write_images};
 use skerry_store::{Store, StoreDirs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+/// Shortest and longest pause between two questions of [`eventually`].
+const PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Asks until the answer is `Ok`, at most for `limit`; then fails with the last answer, so that the report
 /// says how things stood and not only that they were late.
+///
+/// The longer it takes, the less often it asks, by a tenth of the time gone: a node under emulation that is asked
+/// without a pause is kept from the very work that is waited for.
 pub async fn eventually<T, E: Display, F: Future<Output = Result<T, E>>>(
     limit: Duration,
     mut ask: impl FnMut() -> F,
 ) -> anyhow::Result<T> {
-    let end = Instant::now() + limit;
-    let mut pause = interval(Duration::from_millis(50));
+    let start = Instant::now();
     loop {
-        pause.tick().await;
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(last) if Instant::now() >= end => bail!("not within {limit:?}; last: {last}"),
-            Err(_) => {}
+            Err(last) if start.elapsed() >= limit => bail!("not within {limit:?}; last: {last}"),
+            Err(_) => sleep((start.elapsed() / 10).clamp(PACE.0, PACE.1)).await,
         }
     }
 }
