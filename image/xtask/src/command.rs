@@ -65,11 +65,14 @@ pub fn as_root(program: &str) -> Command {
     command
 }
 
+/// A held lock file.
+pub type Lock = Flock<File>;
+
 /// Holds a lock file until the value is dropped; says `waiting` when somebody else holds it.
 ///
 /// # Errors
 /// When the file cannot be made or locked.
-pub fn lock(path: &Path, waiting: &str) -> Result<Flock<File>> {
+pub fn lock(path: &Path, waiting: &str) -> Result<Lock> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),

@@ -5,7 +5,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for the terminal")]
 
 pub mod builder;
-pub mod bzimage;
 pub mod check;
 pub mod command;
 pub mod cpio;

@@ -2,7 +2,7 @@
 //! a container image and a VM image, both made of Debian's static busybox.
 //!
 //! The container image is an OCI image layout in a tar archive, written here byte by byte so that it is the same in
-//! every build. The VM is Debian's cloud kernel, unpacked, with an initrd of our own.
+//! every build. The VM is Debian's cloud kernel with an initrd of our own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::cpio::Cpio;
 use crate::image::fresh;
 use crate::initrd::Modules;
 use crate::paths::Paths;
-use crate::{bzimage, command, tree};
+use crate::{command, tree};
 
 /// Drivers of the VM that are not built in: network card; disks; power button and its key; the device that tells of a panic.
 const VM_MODULES: &[&str] = &[
@@ -41,7 +41,8 @@ pub fn build(paths: &Paths, builder: &Builder, epoch: u64) -> Result<PathBuf> {
     tree::put(&folder, "tiny-oci.tar", &container, 0o644)?;
 
     let cloud = cloud_kernel(paths, builder)?;
-    let kernel = vm_kernel(paths, builder, &cloud)?;
+    let kernel =
+        std::fs::read(cloud.join("kernel")).context("the cloud kernel package holds no kernel")?;
     tree::put(&folder, "tiny-vm/kernel", &kernel, 0o644)?;
     let initrd = vm_initrd(builder, &busybox, &files, &cloud)?;
     let plain = paths.work().join("tiny-vm.cpio");
@@ -191,16 +192,6 @@ fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> {
         }
     }
     Ok(folder)
-}
-
-/// The kernel as it stands in memory, so that no guest spends its first moments with unpacking it.
-fn vm_kernel(paths: &Paths, builder: &Builder, cloud: &Path) -> Result<Vec<u8>> {
-    let image =
-        std::fs::read(cloud.join("kernel")).context("the cloud kernel package holds no kernel")?;
-    let packed = paths.work().join("tiny-vm.kernel.zst");
-    std::fs::write(&packed, bzimage::payload(&image)?)?;
-    command::output_bytes(builder.user_command("zstd").args(["-q", "-d", "-c"]).arg(&packed))
-        .context("cannot unpack the cloud kernel")
 }
 
 fn vm_initrd(builder: &Builder, busybox: &Path, files: &Path, cloud: &Path) -> Result<Vec<u8>> {

@@ -262,3 +262,17 @@ async fn what_goes_in_for_cloud_init_reaches_the_guest_and_nobody_else() {
     .unwrap();
     node.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_be_is_said_before_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    for (image, words) in [("tiny", "is a container image"), ("tiny-vm", "does not fit")] {
+        let spec = json!({"image": image, "memory_mib": 900_000});
+        let document = json!({"metadata": {"name": "x"}, "spec": spec});
+        let error = node.create(Kind::Vm, document).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    assert_eq!(host.running(), (0, 0));
+}

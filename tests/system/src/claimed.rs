@@ -1,5 +1,5 @@
-//! A claimed node that stands ready in seconds: booted and claimed once, saved, and gone on from by every test that
-//! does not care how it came about. Each test gets a copy of its own.
+//! Nodes that stand ready in seconds: booted and claimed once, saved, and gone on from by every test that does not care
+//! how they came about; and the same with a guest that has booted. Each test gets a copy of its own.
 //!
 //! What a saved state cannot tell: the clock of the node stands where it stood when it was saved, and the machine's
 //! hardware must be the same, forwarded ports aside.
@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
+use xtask::command::Lock;
 use xtask::paths::Paths;
 use xtask::qemu::Machine;
 
-use crate::{NodeUnderTest, PASSWORD, USER, machine};
+use crate::{GUEST, NodeUnderTest, PASSWORD, USER, machine};
 
-/// Name of the saved state.
-const STATE: &str = "claimed";
+/// Port of the node, forwarded, at which the guest of [`NodeUnderTest::with_guest`] answers.
+pub const GUEST_PORT: u16 = 8081;
 
 impl NodeUnderTest {
     /// A claimed node in a folder of its own, with a debug shell and these ports of it forwarded. Gives the ports here.
@@ -34,41 +35,70 @@ impl NodeUnderTest {
         forward: &[u16],
         change: impl FnOnce(&mut Machine),
     ) -> anyhow::Result<(Self, Vec<u16>)> {
-        let base = base().await.context("the node that tests go on from")?;
+        let base = claimed_base().await.context("the node that tests go on from")?;
+        Self::going_on_from(&base, name, forward, change).await
+    }
+
+    /// A claimed node on which the virtual machine `guest` has booted. Gives the port here at which the guest answers.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn with_guest(name: &str) -> anyhow::Result<(Self, u16)> {
+        let base = guest_base().await.context("the node with a guest that tests go on from")?;
+        let (node, ports) = Self::going_on_from(&base, name, &[GUEST_PORT], |_| {}).await?;
+        let port = *ports.first().context("a port was forwarded")?;
+        Ok((node, port))
+    }
+
+    async fn going_on_from(
+        base: &Base,
+        name: &str,
+        forward: &[u16],
+        change: impl FnOnce(&mut Machine),
+    ) -> anyhow::Result<(Self, Vec<u16>)> {
         let mut machine = machine(name)?;
         machine.debug_shell = true;
         change(&mut machine);
         machine.take_over(&base.folder)?;
         let page = machine.forward(443)?;
         let ports = forward.iter().map(|port| machine.forward(*port)).collect::<Result<_, _>>()?;
-        let mut node = Self::over(machine.start_from(STATE)?, machine, page)?;
-        node.token = Some(base.token);
-        node.fingerprint = base.fingerprint;
+        let mut node = Self::over(machine.start_from(base.state)?, machine, page)?;
+        node.token = Some(base.token.clone());
+        node.fingerprint.clone_from(&base.fingerprint);
         node.wait_api().await?;
         Ok((node, ports))
     }
+
+    /// Saves the node as it stands for others to go on from, and ends it.
+    fn keep_as(self, state: &'static str) -> anyhow::Result<Base> {
+        let Self { machine, mut vm, token, fingerprint, .. } = self;
+        vm.save(state)?;
+        let session = json!({"token": token, "fingerprint": fingerprint});
+        vm.power_cut()?;
+        ensure!(!machine.is_stale(), "the image was built anew meanwhile");
+        // Last, so that a base that was broken off is none.
+        std::fs::write(note(&machine.folder), session.to_string())?;
+        present(&machine.folder, state)?.context("the saved node is not there")
+    }
 }
 
-/// The saved node.
+/// A saved node.
 struct Base {
     folder: PathBuf,
+    /// Name of the saved state.
+    state: &'static str,
     token: String,
     fingerprint: String,
 }
 
 /// Makes it, unless the one of this image is there.
-async fn base() -> anyhow::Result<Base> {
-    let folder = Paths::find().target.join("system-tests/claimed-base");
-    std::fs::create_dir_all(folder.parent().context("a folder has a parent")?)?;
-    // Tests run beside each other; the first makes it, the others wait for it.
-    let _lock = xtask::command::lock(
-        &folder.with_extension("lock"),
-        "Waiting for the node that another test claims and saves",
-    )?;
-    if let Some(base) = present(&folder)? {
+async fn claimed_base() -> anyhow::Result<Base> {
+    let (name, state) = ("claimed-base", "claimed");
+    let (folder, _lock) = folder(name)?;
+    if let Some(base) = present(&folder, state)? {
         return Ok(base);
     }
-    let mut machine = machine("claimed-base")?;
+    let mut machine = machine(name)?;
     machine.debug_shell = true;
     let (mut node, code) = NodeUnderTest::first_boot(machine)?;
     node.wait_api().await?;
@@ -77,22 +107,43 @@ async fn base() -> anyhow::Result<Base> {
     node.login().await?;
     // The prompt is there, so that the shell is usable from the saved state on.
     node.shell("systemctl is-system-running --wait; sync")?;
-    node.vm.save(STATE)?;
-    let session = json!({"token": node.token, "fingerprint": node.fingerprint});
-    let (stay, vm) = (node.machine, node.vm);
-    vm.power_cut()?;
-    // Last, so that a base that was broken off is none.
-    std::fs::write(note(&folder), session.to_string())?;
-    let base = present(&folder)?;
-    ensure!(!stay.is_stale(), "the image was built anew meanwhile");
-    base.context("the saved node is not there")
+    node.keep_as(state)
+}
+
+/// The same with a guest.
+async fn guest_base() -> anyhow::Result<Base> {
+    let (name, state) = ("guest-base", "guest");
+    let (folder, _lock) = folder(name)?;
+    if let Some(base) = present(&folder, state)? {
+        return Ok(base);
+    }
+    let (mut node, ports) = NodeUnderTest::claimed(name, &[GUEST_PORT]).await?;
+    let spec = json!({"image": "tiny-vm", "memory_mib": 96,
+        "publish": [{"host_port": GUEST_PORT, "workload_port": 8080}]});
+    node.post("/api/v1/vms", json!({"metadata": {"name": "guest"}, "spec": spec})).await?;
+    for port in ports {
+        node.wait_answer(port, "skerry tiny vm", GUEST).await?;
+    }
+    node.shell("sync")?;
+    node.keep_as(state)
+}
+
+/// The folder of a saved node. Tests run beside each other: the first makes the node, the others wait for it.
+fn folder(name: &str) -> anyhow::Result<(PathBuf, Lock)> {
+    let folder = Paths::find().target.join("system-tests").join(name);
+    std::fs::create_dir_all(folder.parent().context("a folder has a parent")?)?;
+    let lock = xtask::command::lock(
+        &folder.with_extension("lock"),
+        "Waiting for the node that another test makes and saves",
+    )?;
+    Ok((folder, lock))
 }
 
 fn note(folder: &Path) -> PathBuf {
     folder.join("session.json")
 }
 
-fn present(folder: &Path) -> anyhow::Result<Option<Base>> {
+fn present(folder: &Path, state: &'static str) -> anyhow::Result<Option<Base>> {
     if Machine::new(&Paths::find(), folder)?.is_stale() {
         return Ok(None);
     }
@@ -100,5 +151,10 @@ fn present(folder: &Path) -> anyhow::Result<Option<Base>> {
     let session: Value = serde_json::from_str(&text)?;
     let word = |key: &str| session.get(key).and_then(Value::as_str).map(str::to_owned);
     let found = word("token").zip(word("fingerprint"));
-    Ok(found.map(|(token, fingerprint)| Base { folder: folder.to_owned(), token, fingerprint }))
+    Ok(found.map(|(token, fingerprint)| Base {
+        folder: folder.to_owned(),
+        state,
+        token,
+        fingerprint,
+    }))
 }

@@ -13,8 +13,7 @@ const EXEC: &str = "/api/v1/pods/web/exec";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_get_into_workloads() -> anyhow::Result<()> {
-    let (mut node, _) = NodeUnderTest::claimed("consoles", &[]).await?;
-    node.skerry(&["vm", "create", "guest", "--image", "tiny-vm", "--memory", "128"])?;
+    let (mut node, _) = NodeUnderTest::with_guest("consoles").await?;
     node.skerry(&["pod", "create", "web", "--image", "tiny"])?;
     node.wait_state("/api/v1/pods/web", "running", SOON).await?;
 
@@ -74,10 +73,10 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
     let mut node = node.into_inner();
 
     println!("== the serial line of a virtual machine");
-    node.wait_state("/api/v1/vms/guest", "running", GUEST).await?;
+    node.wait_state("/api/v1/vms/guest", "running", SOON).await?;
     let console = "/api/v1/vms/guest/console";
     let mut first = node.terminal(console, "").await?;
-    first.until("skerry tiny vm started", GUEST).await?;
+    first.until("skerry tiny vm started", SOON).await?;
     first.types("echo $((20 + 3)) is it\r").await?;
     first.until("23 is it", GUEST).await?;
     let mut second = node.terminal(console, "").await?;

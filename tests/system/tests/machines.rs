@@ -13,12 +13,8 @@ const VM: &str = "/api/v1/vms/guest";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
-    let (mut node, ports) = NodeUnderTest::claimed("machines", &[8081]).await?;
-    let web = ports[0];
-    let spec = json!({"image": "tiny-vm", "memory_mib": 96, "graphics": "none",
-        "publish": [{"host_port": 8081, "workload_port": 8080}]});
-    node.post("/api/v1/vms", json!({"metadata": {"name": "guest"}, "spec": spec})).await?;
-    node.wait_answer(web, "skerry tiny vm", GUEST).await?;
+    let (mut node, web) = NodeUnderTest::with_guest("machines").await?;
+    node.wait_answer(web, "skerry tiny vm", SOON).await?;
     let pid = pid(&node).await?;
 
     step("the node says why guests are emulated");

@@ -1,28 +1,28 @@
-//! Volumes in a real virtual machine: written, kept in a snapshot while the guest runs, and grown under it.
-//! Setting back, attaching to a running guest, detaching and deletion are tested on the simulated machine only.
+//! Volumes in a real virtual machine: written, set back to a snapshot, grown under a running guest, attached and
+//! detached, and kept when the machine is deleted.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
-use anyhow::ensure;
-use reqwest::Method;
+use anyhow::{Context, bail, ensure};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use skerry_system_tests::{GUEST, NodeUnderTest, SOON, eventually};
 
+const VM: &str = "/api/v1/vms/guest";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
-    let (mut node, ports) = NodeUnderTest::claimed("volumes", &[8081]).await?;
-    let guest = Guest { port: ports[0] };
-    println!("== a guest finds its volume and writes to it");
+    let (mut node, port) = NodeUnderTest::with_guest("volumes").await?;
+    let guest = Guest { port };
+    println!("== a volume comes to a running guest, which writes to it");
     volume(&node, "data", json!({"size_mib": 64})).await?;
-    node.post("/api/v1/vms", machine()).await?;
-    node.wait_state("/api/v1/vms/keeper", "running", GUEST).await?;
-    node.wait_answer(guest.port, "skerry tiny vm", GUEST).await?;
+    patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
     guest.shows(&node, "", "vda 131072").await?;
     guest.says(&node, "vda=first", "written").await?;
 
     println!("== a snapshot of the running machine keeps what was there");
-    let snapshot = json!({"metadata": {"name": "before"}, "spec": {"vm": "keeper"}});
+    let snapshot = json!({"metadata": {"name": "before"}, "spec": {"vm": "guest"}});
     node.post("/api/v1/snapshots", snapshot).await?;
     node.wait_state("/api/v1/snapshots/before", "ready", SOON).await?;
     guest.says(&node, "vda=second", "written").await?;
@@ -31,14 +31,43 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     println!("== it grows under the running guest");
     patch(&node, "/api/v1/volumes/data", json!({"spec": {"size_mib": 96}})).await?;
     guest.shows(&node, "", "vda 196608").await?;
+
+    println!("== a second volume comes and goes while the guest runs");
+    volume(&node, "extra", json!({"size_mib": 16})).await?;
+    let two = json!({"spec": {"disks": [{"volume": "data"}, {"volume": "extra"}]}});
+    patch(&node, VM, two).await?;
+    guest.shows(&node, "", "vdb 32768").await?;
+    patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
+    node.wait_state("/api/v1/volumes/extra", "available", SOON).await?;
+
+    println!("== set back, it holds what it held");
+    node.post("/api/v1/vms/guest/actions/force_stop", json!({})).await?;
+    node.wait_state(VM, "stopped", SOON).await?;
+    node.post("/api/v1/snapshots/before/actions/revert", json!({})).await?;
+    eventually(SOON, || async {
+        let found = node.get("/api/v1/volumes/data").await?;
+        let done =
+            found["status"]["operation"] == "none" && found["status"]["snapshot"].is_string();
+        if done { Ok(()) } else { bail!("{}", found["status"]) }
+    })
+    .await
+    .context("the volume is to be set back")?;
+    node.post("/api/v1/vms/guest/actions/start", json!({})).await?;
+    node.wait_answer(guest.port, "skerry tiny vm", GUEST).await?;
+    guest.says(&node, "vda", "first").await?;
+
+    println!("== a machine is deleted, its volume stays");
+    let (status, answer) = node.request(Method::DELETE, VM, None).await?;
+    ensure!(status.is_success(), "{status} {answer}");
+    eventually(SOON, || async {
+        let (status, answer) = node.request(Method::GET, VM, None).await?;
+        if status == StatusCode::NOT_FOUND { Ok(()) } else { bail!("{answer}") }
+    })
+    .await?;
+    node.wait_state("/api/v1/volumes/data", "available", SOON).await?;
     let failed = node.shell("systemctl --failed --no-legend --plain | wc -l")?;
     ensure!(failed.trim() == "0", "failed units: {}", node.shell("systemctl --failed")?);
     Ok(())
-}
-
-fn machine() -> Value {
-    json!({"metadata": {"name": "keeper"}, "spec": {"image": "tiny-vm", "memory_mib": 128, "graphics": "none",
-        "disks": [{"volume": "data"}], "publish": [{"host_port": 8081, "workload_port": 8080}]}})
 }
 
 async fn volume(node: &NodeUnderTest, name: &str, spec: Value) -> anyhow::Result<()> {

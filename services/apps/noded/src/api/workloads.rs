@@ -51,9 +51,6 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
     if !matches!(spec.power, VmPower::Running | VmPower::Stopped) {
         return Err(wrong_field("spec.power", "must be running or stopped when it is made"));
     }
-    if spec.power.is_on() {
-        node.vms.admit_vm(&spec, None).map_err(admission)?;
-    }
     if spec.clone_of.is_none() {
         check_disks(node, None, &[], &spec.disks)?;
     }
@@ -67,6 +64,10 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
         publish: &spec.publish,
     };
     create_port(node, &mut tx, workload)?;
+    // Last: whoever frees memory for it must not learn afterwards that it could never be made.
+    if spec.power.is_on() {
+        node.vms.admit_vm(&spec, None).map_err(admission)?;
+    }
     let mut new = NewResource::new(id, draft.metadata.name, spec);
     new.labels = draft.metadata.labels;
     new.finalizers = vec![skerry_compute::FINALIZER.to_owned()];
