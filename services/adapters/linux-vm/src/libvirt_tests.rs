@@ -65,6 +65,7 @@ impl Bench {
             seed: None,
             off_on_reboot: false,
             display: true,
+            guest_agent: true,
             generation: 1,
         }
     }

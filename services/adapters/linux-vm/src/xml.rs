@@ -12,7 +12,7 @@ use skerry_compute::{
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
 use crate::files::{NVRAM, SEED};
-use crate::{firmware, label};
+use crate::{agent, firmware, label};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -210,6 +210,9 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
     if definition.display {
         devices = display().into_iter().fold(devices, Element::child);
     }
+    if definition.guest_agent {
+        devices = devices.child(agent::channel());
+    }
     for disk in &definition.disks {
         devices = devices.child(disk_element(disk));
     }
@@ -225,7 +228,8 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         // needed: of controllers without any it takes the first for the root.
         let root = Element::new("controller").attribute("type", "pci").attribute("index", 0);
         devices = devices.child(root.attribute("model", "pcie-root"));
-        let ports = PORTS.saturating_add(usize::from(definition.display));
+        let more = usize::from(definition.display) + usize::from(definition.guest_agent);
+        let ports = PORTS.saturating_add(more);
         for index in 1..=definition.disks.len().saturating_add(ports) {
             let port = Element::new("controller").attribute("type", "pci");
             let port = port.attribute("index", index).attribute("model", "pcie-root-port");
@@ -360,6 +364,7 @@ mod tests {
             seed: None,
             off_on_reboot: false,
             display: false,
+            guest_agent: false,
             generation: 3,
         }
     }
@@ -467,6 +472,19 @@ mod tests {
         }
         assert_eq!(one("input").attribute("type"), Some("tablet"));
         assert!(xml.contains("qemu-xhci") && !text(Accelerator::Kvm).contains("graphics"));
+        assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
+    }
+
+    #[test]
+    fn the_line_to_an_agent_is_as_written_down() {
+        let with = DomainDefinition { guest_agent: true, ..definition(Accelerator::Kvm) };
+        let path = Path::new("/x");
+        let xml = domain(&with, "kvm", Serial { log: path, socket: path }).to_string();
+        let (_, channel) = xml.split_once("    <channel").unwrap();
+        let (channel, _) = channel.split_once("</channel>\n").unwrap();
+        let written = format!("    <channel{channel}</channel>\n");
+        assert_eq!(written, include_str!("golden/agent.xml"));
+        assert_eq!(xml.matches("pcie-root-port").count(), PORTS + 1);
         assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use skerry_compute::{DomainPower, Hold, HypervisorEvent};
 use skerry_model::{Id, Snapshot, Vm, Volume};
 use skerry_storage::{
-    Content, GuestPower, Guests, PoolObserved, PoolRef, Shape, SnapshotFiles, Soundness,
+    Content, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles, Soundness,
     StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
@@ -220,6 +220,14 @@ impl Guests for SimHost {
         let gone = self.step("release", |world| set_power(world, vm, from, to)).await;
         self.hypervisor_news(HypervisorEvent::Changed(vm));
         gone.map_err(ordered("release"))
+    }
+
+    async fn freeze(&self, vm: Id<Vm>) -> Rest {
+        self.bring_to_rest(vm).await
+    }
+
+    async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        self.let_go_on(vm).await
     }
 
     async fn grow(&self, _vm: Id<Vm>, path: &Path, size_bytes: u64) -> Result<(), StorageError> {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use skerry_model::{Id, Snapshot, Vm, Volume};
 
 use crate::{
-    BaseImage, Content, GuestPower, Guests, PoolObserved, PoolRef, Shape, SnapshotFiles, Soundness,
-    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+    BaseImage, Content, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles,
+    Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 const GIB: u64 = 1 << 30;
@@ -34,6 +34,10 @@ pub struct Disk {
     pub damaged: BTreeSet<Id<Volume>>,
     pub steps: Vec<&'static str>,
     pub guests: BTreeMap<Id<Vm>, GuestPower>,
+    /// Guests with an agent: whether it obeys, and whether the file systems are at rest.
+    pub agents: BTreeMap<Id<Vm>, (bool, bool)>,
+    /// Whether every guest with an agent was at rest when a snapshot was last taken.
+    pub taken_at_rest: bool,
     /// Whether a guest ran while a snapshot was taken or a volume was set back.
     pub torn: bool,
 }
@@ -83,6 +87,7 @@ impl Disk {
             }
             StorageStep::Take { note } => {
                 self.torn |= running;
+                self.taken_at_rest = self.agents.values().all(|(_, at_rest)| *at_rest);
                 let mut files = BTreeMap::new();
                 for (volume, _) in &note.volumes {
                     files.insert(*volume, self.volume(*volume)?);
@@ -213,6 +218,30 @@ impl Guests for ModelHost {
             *power = GuestPower::Running;
         }
         Ok(())
+    }
+
+    async fn freeze(&self, vm: Id<Vm>) -> Rest {
+        match self.disk().agents.get_mut(&vm) {
+            None => Rest::NoAgent,
+            Some((false, _)) => Rest::Unknown("its agent does not answer".to_owned()),
+            Some((true, at_rest)) => {
+                *at_rest = true;
+                Rest::AtRest
+            }
+        }
+    }
+
+    async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        match self.disk().agents.get_mut(&vm) {
+            Some((true, at_rest)) => {
+                *at_rest = false;
+                Ok(())
+            }
+            _ => {
+                let message = "its agent does not answer".to_owned();
+                Err(StorageError::Failed { what: "thaw", message })
+            }
+        }
     }
 
     async fn grow(
