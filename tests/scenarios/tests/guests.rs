@@ -21,6 +21,7 @@ fn condition(resource: &Value, kind: &str) -> Option<Value> {
 /// A running machine with an agent in its guest and a volume.
 async fn with_agent(node: &RunningNode) -> Id<Vm> {
     node.wait_network().await.unwrap();
+    node.wait_state(Kind::Pool, "default", "ready").await.unwrap();
     let volume = json!({"metadata": {"name": "data"}, "spec": {"size_mib": 64}});
     node.create(Kind::Volume, volume).await.unwrap();
     node.wait_state(Kind::Volume, "data", "available").await.unwrap();

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use skerry_compute::{DomainPower, Hold, HypervisorEvent};
 use skerry_model::{Id, Snapshot, Vm, Volume};
 use skerry_storage::{
-    Content, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles, Soundness,
-    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+    Content, DiskFormat, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles,
+    Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 use crate::world::{SimHost, World};
@@ -176,6 +176,24 @@ impl VolumeHost for SimHost {
 
     async fn check(&self, _pool: &PoolRef, _volume: Id<Volume>) -> Result<Soundness, StorageError> {
         self.step("check volume", |_| Soundness::Sound).await.map_err(ordered("check volume"))
+    }
+
+    async fn copy_out(
+        &self,
+        _pool: &PoolRef,
+        volume: Id<Volume>,
+        snapshot: Option<Id<Snapshot>>,
+        to: &Path,
+    ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
+        let copy = |world: &mut World| {
+            let file = match snapshot {
+                Some(snapshot) => world.disk.kept(snapshot, volume)?,
+                None => world.disk.file(volume)?,
+            };
+            world.library.lent.insert(to.to_owned(), file.word);
+            Ok(file.seen.base.map(|sha256| (PathBuf::from(sha256), DiskFormat::Qcow2)))
+        };
+        self.step("copy out", copy).await.map_err(ordered("copying a volume"))?
     }
 
     async fn recover(&self, _pool: &PoolRef) -> Result<(), StorageError> {

@@ -288,6 +288,26 @@ async fn a_guest_is_asked_given_a_password_and_its_machine_a_name() {
 }
 
 #[tokio::test]
+async fn a_volume_is_exported_as_an_image() {
+    let made = json!({ "metadata": { "name": "golden" }, "status": { "job": "7" } });
+    let node = Scripted::answers([document(made)]);
+    let line = "volume export data --image golden --snapshot before";
+    let (code, out, _) = at(&node, line, &[]).await;
+    assert!(code == 0 && out.contains("skerry job show 7"), "{out}");
+    let Request::Create { kind: Kind::Image, document, .. } = node.request() else {
+        panic!("no image")
+    };
+    let document: Value = serde_json::from_str(&document.0).unwrap();
+    assert_eq!(document.pointer("/metadata/name"), Some(&json!("golden")));
+    let spec: skerry_model::ImageSpec =
+        serde_json::from_value(document.pointer("/spec").unwrap().clone()).unwrap();
+    let name = |text: &str| skerry_model::Name::new(text).unwrap();
+    let source =
+        skerry_model::ImageSource::Volume { volume: name("data"), snapshot: Some(name("before")) };
+    assert_eq!(spec.source, source);
+}
+
+#[tokio::test]
 async fn every_fault_of_a_document_is_printed() {
     let mut refusal = Refusal::new(RefusalClass::Invalid, "the document has 1 fault");
     refusal

@@ -282,6 +282,40 @@ async fn a_guest_that_went_off_at_rest_is_not_waited_for() {
     assert!(world.store.get::<Snapshot>(id(5)).unwrap().is_none());
 }
 
+#[tokio::test]
+async fn a_disk_is_copied_out_when_nobody_runs_with_it_or_from_a_snapshot() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.volume(3, "files", r#"{"size_mib":64,"form":"folder"}"#).await;
+    world.settle().await;
+    world.write(2, "first");
+    let out = |volume: &'static str, snapshot: Option<&'static str>, to: &'static str| {
+        let snapshot = snapshot.map(name);
+        let (controller, volume) = (&world.controller, name(volume));
+        async move { controller.copy_out(&volume, snapshot.as_ref(), to.as_ref()).await }
+    };
+    let copied = |to: &str| world.host.disk().copies.get(std::path::Path::new(to)).cloned();
+    assert_eq!(out("data", None, "/a").await.unwrap(), None);
+    assert_eq!(copied("/a").as_deref(), Some("first"));
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
+    world.snapshot(5, "one", &["data"]).await;
+    world.settle().await;
+    world.write(2, "second");
+    world.vm(9, "data", VmState::Running).await;
+    let waits = out("data", None, "/b").await.unwrap_err();
+    assert!(matches!(waits, crate::CopyOutError::Waits(_)), "{waits}");
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None, "it must not stay kept");
+    out("data", Some("one"), "/c").await.unwrap();
+    assert_eq!((copied("/b"), copied("/c").as_deref()), (None, Some("first")));
+    assert!(!world.host.disk().torn);
+    for (volume, snapshot) in
+        [("files", None), ("none", None), ("data", Some("two")), ("files", Some("one"))]
+    {
+        let refused = out(volume, snapshot, "/d").await.unwrap_err();
+        assert!(matches!(refused, crate::CopyOutError::Refused(_)), "{volume} {refused}");
+    }
+}
+
 async fn revert(world: &World, n: u128) {
     let mut spec = world.taken(n).spec;
     spec.reverts += 1;

@@ -334,6 +334,16 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// refers to.
     async fn check(&self, pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError>;
 
+    /// Copies a disk's file, as it is or as a snapshot has it, to a place outside the pool, and tells what it is based
+    /// on. Nobody writes to it meanwhile.
+    async fn copy_out(
+        &self,
+        pool: &PoolRef,
+        volume: Id<Volume>,
+        snapshot: Option<Id<Snapshot>>,
+        to: &std::path::Path,
+    ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError>;
+
     /// Removes temporary files that a broken-off step has left. Called once before anything else.
     async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError>;
 

@@ -11,6 +11,7 @@ mod attach;
 mod claims;
 mod content;
 mod controller;
+mod export;
 mod host;
 mod image;
 mod lifecycle;
@@ -26,6 +27,7 @@ mod volumes;
 pub use admission::{AdmissionError, demand_of_growth, demand_of_volume, space_of};
 pub use attach::{Holder, PodUser, holders, pod_users};
 pub use controller::{FINALIZER, StorageController};
+pub use export::CopyOutError;
 pub use host::{
     BaseImage, Content, DiskFormat, GuestPower, Guests, NOTE_SCHEMA, PoolObserved, PoolRef, Rest,
     Shape, SnapshotFiles, SnapshotNote, Soundness, StorageError, StorageStep, Usage, VolumeFile,

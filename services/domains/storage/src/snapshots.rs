@@ -56,7 +56,10 @@ impl StorageController {
     }
 
     /// The pool that a snapshot's volumes lie in; its files lie there too.
-    fn pool_of(&self, snapshot: &Resource<Snapshot>) -> Result<Option<Resource<Pool>>, Failure> {
+    pub(crate) fn pool_of(
+        &self,
+        snapshot: &Resource<Snapshot>,
+    ) -> Result<Option<Resource<Pool>>, Failure> {
         for name in &snapshot.spec.volumes {
             if let Some(volume) = self.volume(name)? {
                 return self.pool(&volume.spec.pool);

@@ -1,15 +1,15 @@
 //! A pool in memory for tests: each file holds one word that stands for its data.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use skerry_model::{Id, Snapshot, Vm, Volume};
 
 use crate::{
-    BaseImage, Content, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles,
-    Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+    BaseImage, Content, DiskFormat, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape,
+    SnapshotFiles, Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 const GIB: u64 = 1 << 30;
@@ -33,6 +33,8 @@ pub struct Disk {
     /// Volumes whose check finds damage.
     pub damaged: BTreeSet<Id<Volume>>,
     pub steps: Vec<&'static str>,
+    /// What was copied to places outside the pool.
+    pub copies: BTreeMap<PathBuf, String>,
     pub guests: BTreeMap<Id<Vm>, GuestPower>,
     /// Guests with an agent: whether it obeys, and whether the file systems are at rest.
     pub agents: BTreeMap<Id<Vm>, (bool, bool)>,
@@ -185,6 +187,25 @@ impl VolumeHost for ModelHost {
             return Err(StorageError::Damaged { message: "refcount errors".to_owned() });
         }
         Ok(Soundness::Sound)
+    }
+
+    async fn copy_out(
+        &self,
+        _pool: &PoolRef,
+        volume: Id<Volume>,
+        snapshot: Option<Id<Snapshot>>,
+        to: &Path,
+    ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
+        let mut disk = self.disk();
+        disk.steps.push("copy out");
+        disk.torn |=
+            snapshot.is_none() && disk.guests.values().any(|power| *power == GuestPower::Running);
+        let file = match snapshot {
+            Some(snapshot) => disk.kept(snapshot, volume)?,
+            None => disk.volume(volume)?,
+        };
+        disk.copies.insert(to.to_owned(), file.data);
+        Ok(file.seen.base.map(|sha256| (sha256.into(), DiskFormat::Qcow2)))
     }
 
     async fn recover(&self, _pool: &PoolRef) -> Result<(), StorageError> {

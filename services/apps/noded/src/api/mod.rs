@@ -10,6 +10,7 @@ mod consoles;
 mod copies;
 mod draft;
 mod exec;
+mod exports;
 mod fetches;
 mod guest_data;
 mod guests;
