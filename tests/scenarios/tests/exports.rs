@@ -58,6 +58,16 @@ async fn a_volume_becomes_an_image_that_machines_start_from() {
     assert_eq!(host.image_files(), (0, 0, 1));
     let seen = node.get(Kind::Volume, "data").await.unwrap();
     assert_eq!(seen["status"]["operation"], "none");
+    let vm = json!({"metadata": {"name": "sealed"}, "spec": {"image": "golden", "memory_mib": 128,
+        "tpm": true, "power": "stopped"}});
+    let document = Json(vm.to_string());
+    let request = Request::Create { kind: Kind::Vm, document, dry_run: false };
+    let refused = node.ask(request).await.unwrap_err().to_string();
+    assert!(refused.contains("spec.tpm"), "BIOS has no use for a TPM: {refused}");
+    let vm = json!({"metadata": {"name": "sealed"}, "spec": {"image": "golden", "memory_mib": 128,
+        "tpm": true, "firmware": "uefi", "power": "stopped"}});
+    let sealed = node.create(Kind::Vm, vm).await.unwrap();
+    assert_eq!(sealed["spec"]["tpm"], true);
     let vm = json!({"metadata": {"name": "copy"}, "spec": {"image": "golden", "memory_mib": 128}});
     node.create(Kind::Vm, vm).await.unwrap();
     node.wait_state(Kind::Vm, "copy", "running").await.unwrap();

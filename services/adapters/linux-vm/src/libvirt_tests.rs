@@ -66,6 +66,7 @@ impl Bench {
             off_on_reboot: false,
             display: true,
             guest_agent: true,
+            tpm: false,
             generation: 1,
         }
     }

@@ -11,7 +11,7 @@ use skerry_compute::{
 };
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
-use crate::files::{NVRAM, SEED};
+use crate::files::{NVRAM, SEED, TPM};
 use crate::{agent, firmware, label};
 
 /// Ports for devices beside disks, some of them for disks that come later.
@@ -210,6 +210,9 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
     if definition.display {
         devices = display().into_iter().fold(devices, Element::child);
     }
+    if definition.tpm {
+        devices = devices.child(tpm(log));
+    }
     if definition.guest_agent {
         devices = devices.child(agent::channel());
     }
@@ -240,6 +243,18 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         devices = devices.child(watchdog.attribute("action", "none"));
     }
     devices
+}
+
+/// A TPM, emulated by a program of its own. It keeps its state in the machine's folder, since libvirt's own folder for that
+/// is empty after a boot of the node. What is kept goes with the machine's folder, so libvirt is told not to remove it
+/// when the domain is undefined.
+fn tpm(beside: &Path) -> Element {
+    let place = beside.with_file_name(TPM);
+    let source = Element::new("source").attribute("type", "dir");
+    let backend = Element::new("backend").attribute("type", "emulator").attribute("version", "2.0");
+    let backend = backend.attribute("persistent_state", "yes");
+    let backend = backend.child(source.attribute("path", place.display()));
+    Element::new("tpm").attribute("model", "tpm-crb").child(backend)
 }
 
 /// The disk for cloud-init: last, and wired as the first is, which the guest has a driver for.
@@ -365,6 +380,7 @@ mod tests {
             off_on_reboot: false,
             display: false,
             guest_agent: false,
+            tpm: false,
             generation: 3,
         }
     }
@@ -485,6 +501,17 @@ mod tests {
         let written = format!("    <channel{channel}</channel>\n");
         assert_eq!(written, include_str!("golden/agent.xml"));
         assert_eq!(xml.matches("pcie-root-port").count(), PORTS + 1);
+        assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
+    }
+
+    #[test]
+    fn a_tpm_is_as_written_down() {
+        let with = DomainDefinition { tpm: true, ..definition(Accelerator::Kvm) };
+        let log = Path::new("/vm/1/serial.log");
+        let xml = domain(&with, "kvm", Serial { log, socket: log }).to_string();
+        let (_, tpm) = xml.split_once("    <tpm").unwrap();
+        let (tpm, _) = tpm.split_once("</tpm>\n").unwrap();
+        assert_eq!(format!("    <tpm{tpm}</tpm>\n"), include_str!("golden/tpm.xml"));
         assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
     }
 

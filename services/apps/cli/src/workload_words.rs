@@ -291,6 +291,9 @@ pub struct Boot {
     /// What starts it from the disk; what the image needs if not given
     #[arg(long, value_enum)]
     pub firmware: Option<Firmware>,
+    /// Give it a TPM 2.0; needs UEFI
+    #[arg(long)]
+    pub tpm: bool,
     /// Give it a line to the QEMU guest agent, which its guest has to bring along
     #[arg(long)]
     pub guest_agent: bool,

@@ -56,6 +56,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       firmware: null,
       init: null,
       guest_agent: false,
+      tpm: false,
       graphics: "vnc",
       crash_policy: { action: "restart", max: 5, window_s: 600, give_up: false },
       on_guest_off: "stay_off",

@@ -94,6 +94,10 @@ pub struct VmSpec {
     /// addresses, passwords, an orderly shutdown, and snapshots in which its file systems are at rest.
     #[serde(default)]
     pub guest_agent: bool,
+    /// Whether it has a TPM 2.0, emulated. Needs UEFI. What it keeps stays with the machine and goes with it: neither
+    /// snapshots nor clones have a part in that.
+    #[serde(default)]
+    pub tpm: bool,
     /// Volumes that it has as disks, in the order in which the guest finds them.
     #[serde(default)]
     pub disks: Vec<VmDisk>,
@@ -268,6 +272,7 @@ impl Validate for VmSpec {
         );
         Publish::validate_all(&self.publish, found);
         crate::vm_boot::validate_disk_size(self.disk_size_mib, found);
+        crate::vm_boot::validate_tpm(self.tpm, self.firmware, found);
         if let Some(init) = &self.init {
             init.validate(found);
         }

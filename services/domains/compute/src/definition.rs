@@ -91,6 +91,9 @@ pub struct DomainDefinition {
     /// Whether it has a line to an agent in its guest. Likewise left out if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub guest_agent: bool,
+    /// Whether it has an emulated TPM 2.0. Likewise left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tpm: bool,
     /// The generation of the record when this was made. Not part of the fingerprint: it also counts
     /// changes, such as of the wanted power, that do not touch the definition.
     #[serde(skip)]

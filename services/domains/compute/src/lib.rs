@@ -36,7 +36,8 @@ mod turn;
 
 pub use actions::{actions, pending, possible, spec_after};
 pub use admission::{
-    Capacity, Charge, DISPLAY_MIB, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
+    Capacity, Charge, DISPLAY_MIB, DoesNotFit, Shortage, TPM_MIB, TRANSLATION_CACHE_MIB, admit,
+    overhead_mib,
 };
 pub use agent::{
     AgentCommand, AgentLink, AnswerError, LONGEST_ANSWER, harmless_reason, read_count, read_done,

@@ -157,6 +157,7 @@ fn define(
         off_on_reboot: vm.spec.on_guest_reboot == GuestReboot::Stop,
         display: vm.spec.graphics == Graphics::Vnc,
         guest_agent: vm.spec.guest_agent,
+        tpm: vm.spec.tpm,
         generation: vm.meta.generation,
     })
 }

@@ -46,6 +46,7 @@ pub fn definition(number: u128) -> DomainDefinition {
         off_on_reboot: false,
         display: false,
         guest_agent: false,
+        tpm: false,
         generation: 1,
     }
 }

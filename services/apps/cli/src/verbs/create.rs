@@ -103,6 +103,7 @@ pub(super) fn vm(
         Firmware::UefiSecure => "uefi_secure",
     });
     insert_some(&mut spec, "firmware", firmware);
+    insert_some(&mut spec, "tpm", boot.tpm.then_some(true));
     insert_some(&mut spec, "guest_agent", boot.guest_agent.then_some(true));
     insert_some(&mut spec, "init", init(boot)?);
     if !disks.is_empty() {
