@@ -408,6 +408,36 @@ impl VolumeHost for LinuxDisk {
         self.qemu_img.check(&places.volume(volume)).await
     }
 
+    async fn copy_out(
+        &self,
+        pool: &PoolRef,
+        volume: Id<Volume>,
+        snapshot: Option<Id<Snapshot>>,
+        to: &Path,
+    ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
+        let (places, to) = (self.places(pool), to.to_owned());
+        let copied = move || {
+            let (file, note) = match snapshot {
+                Some(snapshot) => {
+                    let folder = places.snapshot(snapshot);
+                    (Places::kept(&folder, volume), folder.join(format!("{volume}.json")))
+                }
+                None => (places.volume(volume), places.volume_note(volume)),
+            };
+            copy(&file, &to)?;
+            let Some(base) = read_note::<VolumeNote>(&note).and_then(|note| note.base) else {
+                return Ok(None);
+            };
+            let there = [DiskFormat::Qcow2, DiskFormat::Raw]
+                .map(|format| (places.base(&base, format), format))
+                .into_iter()
+                .find(|(path, _)| path.exists());
+            let gone = || io::Error::other("the image that it shares data with is gone");
+            there.map(Some).ok_or_else(gone)
+        };
+        on_disk("copying a volume", copied).await
+    }
+
     async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError> {
         let places = self.places(pool);
         on_disk("tidying a pool", move || {

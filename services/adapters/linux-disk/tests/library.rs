@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use skerry_linux_disk::{ChildCage, DiskPlaces, LinuxLibrary, QemuImg};
 use skerry_model::ImageFormat as F;
-use skerry_upkeep::{ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter, Quiet};
+use skerry_upkeep::{DiskBase, ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter, Quiet};
 use uuid::Uuid;
 
 const GIB: u64 = 1 << 30;
@@ -127,6 +127,60 @@ async fn foreign_formats_become_qcow2_with_the_same_content() {
         assert_eq!(fs::metadata(&source).unwrap().uid(), 0);
         qemu_img(&["compare", "-f", "raw", "-F", "qcow2", paths[0], source.to_str().unwrap()]);
     }
+}
+
+/// Puts a disk where a copy of a volume is put.
+async fn lend(ground: &Ground, n: u128, from: &std::path::Path) {
+    let place = ground.library.lend(id(n)).await.unwrap();
+    fs::copy(from, place).unwrap();
+}
+
+#[tokio::test]
+async fn a_volume_and_its_base_become_one_disk_with_the_same_content() {
+    for (n, word, format) in [(1, "qcow2", F::Qcow2), (2, "raw", F::Raw)] {
+        let ground = Ground::new();
+        let (base, volume) = (ground.aside("base"), ground.aside("volume"));
+        make(&base, word, "8M", &[]);
+        fill(&base, word, 2);
+        let linked = ["-b", base.to_str().unwrap(), "-F", word];
+        make(&volume, "qcow2", "16M", &linked);
+        fill(&volume, "qcow2", 1);
+        lend(&ground, n, &volume).await;
+        let below = DiskBase { path: base.clone(), format };
+        ground.library.flatten(id(n), Some(&below), Arc::new(Quiet)).await.unwrap();
+        let size = ground.library.inspect(id(n), F::Qcow2, GIB).await.unwrap();
+        assert_eq!(size, Some(16 << 20), "it stands for itself");
+        let source = ground.places.source(id(n));
+        let paths = [volume.to_str().unwrap(), source.to_str().unwrap()];
+        qemu_img(&["compare", "-f", "qcow2", "-F", "qcow2", paths[0], paths[1]]);
+        assert!(!ground.places.lent(id(n)).exists());
+        assert_eq!(fs::metadata(&source).unwrap().uid(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_the_head_of_a_volume_names_is_not_followed() {
+    let ground = Ground::new();
+    let (secret, volume) = (ground.aside("secret"), ground.aside("volume"));
+    make(&secret, "raw", "8M", &[]);
+    fill(&secret, "raw", 8);
+    make(&volume, "qcow2", "8M", &["-b", secret.to_str().unwrap(), "-F", "raw"]);
+    lend(&ground, 1, &volume).await;
+    ground.library.flatten(id(1), None, Arc::new(Quiet)).await.unwrap();
+    let empty = ground.aside("empty");
+    make(&empty, "raw", "8M", &[]);
+    let source = ground.places.source(id(1));
+    let paths = [empty.to_str().unwrap(), source.to_str().unwrap()];
+    qemu_img(&["compare", "-f", "raw", "-F", "qcow2", paths[0], paths[1]]);
+
+    let data = format!("data_file={}", ground.aside("content").display());
+    let outside = ground.aside("outside");
+    make(&outside, "qcow2", "8M", &["-o", &data]);
+    lend(&ground, 2, &outside).await;
+    let refused = ground.library.flatten(id(2), None, Arc::new(Quiet)).await;
+    assert!(matches!(refused, Err(LibraryError::Refused(_))), "{refused:?}");
+    lend(&ground, 3, &secret).await;
+    assert!(ground.library.flatten(id(3), None, Arc::new(Quiet)).await.is_err());
 }
 
 #[tokio::test]

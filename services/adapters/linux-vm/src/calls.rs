@@ -10,10 +10,10 @@ use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
-use crate::disks;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::label::{self, Label, NAMESPACE};
+use crate::{agent, disks};
 
 /// All domains that carry our label.
 pub fn observe(connection: &Connect, places: &Places) -> Result<Vec<DomainObserved>, CallError> {
@@ -217,7 +217,8 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
             Some(saved) => saved,
             None => domain.has_managed_save(0)?,
         };
-    let mut disks = if power.is_up() { disks::of(&domain.get_xml_desc(0)?) } else { Vec::new() };
+    let live_xml = if power.is_up() { domain.get_xml_desc(0)? } else { String::new() };
+    let mut disks = disks::of(&live_xml);
     // Not one of those that come and go.
     disks.retain(|disk| disk.path != places.seed(vm));
     let paths = |hot: bool| {
@@ -228,6 +229,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
         disks: paths(false),
         hot_disks: paths(true),
         power,
+        agent: agent::link(&live_xml),
         saved,
         defined: defined.map(|label| label.fingerprint),
         live: live.map(|label| label.fingerprint),

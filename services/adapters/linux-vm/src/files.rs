@@ -14,6 +14,9 @@ use skerry_model::{Id, Vm};
 /// The disk that cloud-init reads, in a machine's folder.
 pub const SEED: &str = "seed.img";
 
+/// What a machine's TPM keeps: a folder in its folder.
+pub const TPM: &str = "tpm";
+
 /// What a machine's UEFI writes down, in its folder.
 pub const NVRAM: &str = "nvram.fd";
 

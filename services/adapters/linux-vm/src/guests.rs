@@ -1,4 +1,4 @@
-//! What storage asks of running guests: to be held for a moment, and to see a larger disk.
+//! What storage asks of running guests: to be at rest and held for a moment, and to see a larger disk.
 //!
 //! QEMU writes out what it holds in memory of its disks' structure whenever it stops a guest's processors
 //! (`do_vm_stop` in its source), so the files of a held guest are whole. Not tried under load yet.
@@ -7,9 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skerry_compute::{DomainPower, Hypervisor, HypervisorError};
+use skerry_compute::{
+    AgentCommand, AgentLink, DomainPower, Hypervisor, HypervisorError, read_count,
+};
 use skerry_model::{Id, Vm};
-use skerry_storage::{GuestPower, Guests, StorageError};
+use skerry_storage::{GuestPower, Guests, Rest, StorageError};
 use virt::connect::Connect;
 use virt::sys;
 
@@ -43,6 +45,40 @@ impl Guests for Libvirt {
     async fn release(&self, vm: Id<Vm>) -> Result<(), StorageError> {
         let work = move |connection: &Connect| calls::resume(connection, vm);
         self.change("resume", vm, CALL, work).await.map_err(guest("letting go"))
+    }
+
+    async fn freeze(&self, vm: Id<Vm>) -> Rest {
+        let link = match self.observe_one(vm).await {
+            Ok(seen) => seen.map_or(AgentLink::Absent, |domain| domain.agent),
+            Err(error) => return Rest::Refused(error.to_string()),
+        };
+        match link {
+            AgentLink::Absent => return Rest::NoAgent,
+            AgentLink::Silent => return Rest::Refused("no agent listens in its guest".to_owned()),
+            AgentLink::Connected => {}
+        }
+        match self.ask_agent(vm, &AgentCommand::Freeze).await.map(|text| read_count(&text)) {
+            Ok(Ok(0)) => {
+                Rest::Refused("its agent found no file system to bring to rest".to_owned())
+            }
+            Ok(Ok(_)) => Rest::AtRest,
+            Ok(Err(error)) => Rest::Unknown(error.to_string()),
+            Err(error @ HypervisorError::AgentRefused { .. }) => Rest::Refused(error.to_string()),
+            Err(error) => Rest::Unknown(error.to_string()),
+        }
+    }
+
+    async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        let what = "letting the file systems go on";
+        let seen = self.observe_one(vm).await.map_err(guest(what))?;
+        // With the process, or with a new one that has no line, whatever was at rest is gone.
+        if seen.is_none_or(|domain| domain.agent == AgentLink::Absent) {
+            return Ok(());
+        }
+        let answer = self.ask_agent(vm, &AgentCommand::Thaw).await.map_err(guest(what))?;
+        read_count(&answer)
+            .map(drop)
+            .map_err(|source| StorageError::Guest { what, source: Box::new(source) })
     }
 
     async fn grow(&self, vm: Id<Vm>, path: &Path, size_bytes: u64) -> Result<(), StorageError> {

@@ -5,6 +5,7 @@
 //! service, so guests go on when this process ends. Nothing is decided here, and no domain is touched
 //! that does not carry our label.
 
+mod agent;
 mod calls;
 mod consoles;
 mod disks;

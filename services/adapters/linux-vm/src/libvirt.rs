@@ -1,7 +1,7 @@
 //! The hypervisor port over libvirt.
 //!
-//! Three threads: one makes changes, one looks and polls, so that a slow start does not hide the other
-//! guests, and one moves memory to disk and back, which may take minutes. The bindings have no event callbacks, so changes are found by comparing one poll with the
+//! Four threads: one makes changes, one looks and polls, so that a slow start does not hide the other
+//! guests, one moves memory to disk and back, which may take minutes, and one talks to agents in guests. The bindings have no event callbacks, so changes are found by comparing one poll with the
 //! next. While the node has no domains there is no connection, and libvirt's service may end itself.
 
 use std::collections::BTreeMap;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use skerry_compute::{
-    Acceleration, DiskDefinition, DomainDefinition, DomainObserved, DomainPower, Hypervisor,
-    HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, Seed,
-    VmStep,
+    Acceleration, AgentCommand, AgentLink, DiskDefinition, DomainDefinition, DomainObserved,
+    DomainPower, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
+    LogPosition, OffReason, Seed, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::{OnceCell, broadcast};
@@ -93,6 +93,7 @@ pub struct Libvirt {
     look: Worker,
     change: Worker,
     memory: Worker,
+    agent: Worker,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
@@ -116,9 +117,10 @@ impl Libvirt {
         let uri = config.uri.clone();
         let look = Worker::start("libvirt-look", uri.clone(), config.poll, poll)?;
         let change = Worker::start("libvirt-change", uri.clone(), KEEP_IDLE, CloseWhenIdle)?;
-        let memory = Worker::start("libvirt-memory", uri, KEEP_IDLE, CloseWhenIdle)?;
+        let memory = Worker::start("libvirt-memory", uri.clone(), KEEP_IDLE, CloseWhenIdle)?;
+        let agent = Worker::start("libvirt-agent", uri, KEEP_IDLE, CloseWhenIdle)?;
         let acceleration = OnceCell::new();
-        Ok(Self { config, places, acceleration, look, change, memory, events })
+        Ok(Self { config, places, acceleration, look, change, memory, agent, events })
     }
 
     /// The domain type: what libvirt's test driver takes differs.
@@ -183,6 +185,11 @@ impl Libvirt {
         work: impl Fn(&virt::connect::Connect) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, HypervisorError> {
         self.look.call(name, Some(vm), deadline, work).await
+    }
+
+    /// The thread that talks to agents in guests.
+    pub(crate) const fn agent_worker(&self) -> &Worker {
+        &self.agent
     }
 
     /// Where its files are.
@@ -291,6 +298,7 @@ impl Hypervisor for Libvirt {
                 let detach = move |connection: &_| disks::detach(connection, vm, &path);
                 return self.change.call("detach", Some(vm), STEP, detach).await;
             }
+            VmStep::ShutdownByAgent(_) => return self.shut_down_by_agent(vm).await,
             VmStep::Shutdown(_) => (calls::shutdown, STEP),
             VmStep::Destroy(_) => (calls::destroy, STEP),
             VmStep::Undefine(_) => (calls::undefine, STEP),
@@ -310,6 +318,10 @@ impl Hypervisor for Libvirt {
         self.on_disk("reading the serial log", vm, read).await
     }
 
+    async fn agent(&self, vm: Id<Vm>, command: &AgentCommand) -> Result<String, HypervisorError> {
+        self.ask_agent(vm, command).await
+    }
+
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
         self.events.subscribe()
     }
@@ -323,6 +335,7 @@ fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
         defined: None,
         live: None,
         pid: None,
+        agent: AgentLink::Absent,
         saved: places.saved(vm).unwrap_or(false),
         disks: Vec::new(),
         hot_disks: Vec::new(),

@@ -65,6 +65,8 @@ impl Bench {
             seed: None,
             off_on_reboot: false,
             display: true,
+            guest_agent: true,
+            tpm: false,
             generation: 1,
         }
     }

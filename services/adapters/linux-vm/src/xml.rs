@@ -11,8 +11,8 @@ use skerry_compute::{
 };
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
-use crate::files::{NVRAM, SEED};
-use crate::{firmware, label};
+use crate::files::{NVRAM, SEED, TPM};
+use crate::{agent, firmware, label};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -210,6 +210,12 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
     if definition.display {
         devices = display().into_iter().fold(devices, Element::child);
     }
+    if definition.tpm {
+        devices = devices.child(tpm(log));
+    }
+    if definition.guest_agent {
+        devices = devices.child(agent::channel());
+    }
     for disk in &definition.disks {
         devices = devices.child(disk_element(disk));
     }
@@ -225,7 +231,8 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         // needed: of controllers without any it takes the first for the root.
         let root = Element::new("controller").attribute("type", "pci").attribute("index", 0);
         devices = devices.child(root.attribute("model", "pcie-root"));
-        let ports = PORTS.saturating_add(usize::from(definition.display));
+        let more = usize::from(definition.display) + usize::from(definition.guest_agent);
+        let ports = PORTS.saturating_add(more);
         for index in 1..=definition.disks.len().saturating_add(ports) {
             let port = Element::new("controller").attribute("type", "pci");
             let port = port.attribute("index", index).attribute("model", "pcie-root-port");
@@ -236,6 +243,18 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         devices = devices.child(watchdog.attribute("action", "none"));
     }
     devices
+}
+
+/// A TPM, emulated by a program of its own. It keeps its state in the machine's folder, since libvirt's own folder for that
+/// is empty after a boot of the node. What is kept goes with the machine's folder, so libvirt is told not to remove it
+/// when the domain is undefined.
+fn tpm(beside: &Path) -> Element {
+    let place = beside.with_file_name(TPM);
+    let source = Element::new("source").attribute("type", "dir");
+    let backend = Element::new("backend").attribute("type", "emulator").attribute("version", "2.0");
+    let backend = backend.attribute("persistent_state", "yes");
+    let backend = backend.child(source.attribute("path", place.display()));
+    Element::new("tpm").attribute("model", "tpm-crb").child(backend)
 }
 
 /// The disk for cloud-init: last, and wired as the first is, which the guest has a driver for.
@@ -360,6 +379,8 @@ mod tests {
             seed: None,
             off_on_reboot: false,
             display: false,
+            guest_agent: false,
+            tpm: false,
             generation: 3,
         }
     }
@@ -467,6 +488,30 @@ mod tests {
         }
         assert_eq!(one("input").attribute("type"), Some("tablet"));
         assert!(xml.contains("qemu-xhci") && !text(Accelerator::Kvm).contains("graphics"));
+        assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
+    }
+
+    #[test]
+    fn the_line_to_an_agent_is_as_written_down() {
+        let with = DomainDefinition { guest_agent: true, ..definition(Accelerator::Kvm) };
+        let path = Path::new("/x");
+        let xml = domain(&with, "kvm", Serial { log: path, socket: path }).to_string();
+        let (_, channel) = xml.split_once("    <channel").unwrap();
+        let (channel, _) = channel.split_once("</channel>\n").unwrap();
+        let written = format!("    <channel{channel}</channel>\n");
+        assert_eq!(written, include_str!("golden/agent.xml"));
+        assert_eq!(xml.matches("pcie-root-port").count(), PORTS + 1);
+        assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
+    }
+
+    #[test]
+    fn a_tpm_is_as_written_down() {
+        let with = DomainDefinition { tpm: true, ..definition(Accelerator::Kvm) };
+        let log = Path::new("/vm/1/serial.log");
+        let xml = domain(&with, "kvm", Serial { log, socket: log }).to_string();
+        let (_, tpm) = xml.split_once("    <tpm").unwrap();
+        let (tpm, _) = tpm.split_once("</tpm>\n").unwrap();
+        assert_eq!(format!("    <tpm{tpm}</tpm>\n"), include_str!("golden/tpm.xml"));
         assert_ne!(with.fingerprint(), definition(Accelerator::Kvm).fingerprint());
     }
 

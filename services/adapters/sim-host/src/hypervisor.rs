@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 use skerry_compute::{
-    Acceleration, DiskDefinition, DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError,
-    HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+    Acceleration, AgentCommand, AgentLink, DiskDefinition, DomainObserved, DomainPower, Hold,
+    Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition,
+    OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
 
+use crate::agent::SimAgent;
 use crate::world::{SimHost, World};
 
 impl SimHost {
@@ -82,6 +84,10 @@ impl Hypervisor for SimHost {
         Ok(LogChunk { bytes, next: LogPosition { file: 1, offset } })
     }
 
+    async fn agent(&self, vm: Id<Vm>, command: &AgentCommand) -> Result<String, HypervisorError> {
+        self.ask_agent(vm, command).await
+    }
+
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {
         self.hypervisor_events()
     }
@@ -97,6 +103,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 defined: None,
                 live: None,
                 pid: None,
+                agent: AgentLink::Absent,
                 saved: false,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
@@ -113,6 +120,10 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 world.defined_displays.insert(definition.vm);
             }
             entry.saved = saved && !entry.power.is_up();
+            world.defined_agents.remove(&definition.vm);
+            if definition.guest_agent {
+                world.defined_agents.insert(definition.vm);
+            }
         }
         VmStep::Start(vm) => start(world, *vm)?,
         VmStep::Pause(vm) => running(world, *vm)?.power = DomainPower::Paused(Hold::Asked),
@@ -140,7 +151,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             found.disks.retain(|other| other != path);
             found.hot_disks.retain(|other| other != path);
         }
-        VmStep::Shutdown(vm) => {
+        VmStep::Shutdown(vm) | VmStep::ShutdownByAgent(vm) => {
             if let Some(found) = world.domains.get_mut(vm) {
                 switch_off(found, OffReason::Shutdown);
             }
@@ -174,6 +185,7 @@ fn attach(domain: &mut DomainObserved, disk: &DiskDefinition) {
 fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     let pid = world.pid();
     let disks = world.defined_disks.get(&vm).cloned().unwrap_or_default();
+    let has_agent = world.defined_agents.contains(&vm);
     let found = domain(world, vm)?;
     if found.defined.is_none() {
         return Err("it is not defined".to_owned());
@@ -184,6 +196,10 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         disks.iter().for_each(|disk| attach(found, disk));
         found.pid = Some(pid);
         found.saved = false;
+        if has_agent {
+            found.agent = AgentLink::Connected;
+            world.agents.insert(vm, SimAgent::default());
+        }
         world.displays.remove(&vm);
         if world.defined_displays.contains(&vm) {
             world.displays.insert(vm);
@@ -214,6 +230,7 @@ fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
         domain.power = DomainPower::Off(reason);
         domain.pid = None;
         domain.live = None;
+        domain.agent = AgentLink::Absent;
         domain.disks.clear();
         domain.hot_disks.clear();
     }

@@ -5,6 +5,7 @@
 //! outside the process, and it decides nothing: what the rules want, it does.
 
 mod access;
+mod agent;
 mod blobs;
 mod consoles;
 mod containers;

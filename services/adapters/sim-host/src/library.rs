@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
-    FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep, Meter,
-    Room, check_head,
+    DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep,
+    Meter, Room, check_head,
 };
 use uuid::Uuid;
 
@@ -26,6 +26,8 @@ pub(crate) struct SimLibrary {
     pub media: BTreeMap<String, Vec<u8>>,
     pub work: BTreeMap<Uuid, Vec<u8>>,
     pub files: BTreeMap<PathBuf, Vec<u8>>,
+    /// Words of volumes that were copied here.
+    pub lent: BTreeMap<PathBuf, String>,
     pub free: u64,
 }
 
@@ -36,6 +38,7 @@ impl Default for SimLibrary {
             media: BTreeMap::new(),
             work: BTreeMap::new(),
             files: BTreeMap::new(),
+            lent: BTreeMap::new(),
             free: GIB,
         }
     }
@@ -80,8 +83,31 @@ impl SimLibrary {
     }
 }
 
+/// Where a copy of a volume is put for a job.
+fn lent(job: Uuid) -> PathBuf {
+    Path::new(FOLDER).join(job.to_string())
+}
+
 fn size_of(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// The head of a qcow2 disk of this size, with something in it that tells one from another.
+fn disk_of(size: u64, word: &[u8]) -> Vec<u8> {
+    let mut disk = vec![0; 512];
+    let fields: [(usize, &[u8]); 5] = [
+        (0, b"QFI\xfb"),
+        (4, &3_u32.to_be_bytes()),
+        (24, &size.to_be_bytes()),
+        (100, &104_u32.to_be_bytes()),
+        (256, word.get(..word.len().min(200)).unwrap_or_default()),
+    ];
+    for (at, bytes) in fields {
+        if let Some(place) = disk.get_mut(at..at.saturating_add(bytes.len())) {
+            place.copy_from_slice(bytes);
+        }
+    }
+    disk
 }
 
 /// Size and SHA-256 of bytes.
@@ -177,20 +203,34 @@ impl ImageLibrary for SimHost {
     async fn convert(&self, job: Uuid, _from: ImageFormat) -> Result<(), LibraryError> {
         self.image_step("ConvertImage", |library| {
             let size = size_of(library.working(job)?);
-            // The head of an empty qcow2 disk of the same size.
-            let mut disk = vec![0; 512];
-            let fields: [(usize, &[u8]); 4] = [
-                (0, b"QFI\xfb"),
-                (4, &3_u32.to_be_bytes()),
-                (24, &size.to_be_bytes()),
-                (100, &104_u32.to_be_bytes()),
-            ];
-            for (at, bytes) in fields {
-                if let Some(place) = disk.get_mut(at..at.saturating_add(bytes.len())) {
-                    place.copy_from_slice(bytes);
-                }
-            }
+            let disk = disk_of(size, b"");
             library.work.insert(job, disk);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError> {
+        self.image_step("LendPlace", |library| {
+            library.work.remove(&job);
+            Ok(lent(job))
+        })
+        .await
+    }
+
+    async fn flatten(
+        &self,
+        job: Uuid,
+        _base: Option<&DiskBase>,
+        meter: Arc<dyn Meter>,
+    ) -> Result<(), LibraryError> {
+        meter.bytes(0, 512);
+        self.image_step("FlattenDisk", |library| {
+            let word = library.lent.remove(&lent(job)).ok_or_else(|| LibraryError::Tool {
+                tool: "the simulated disk",
+                detail: "no disk was put there".to_owned(),
+            })?;
+            library.work.insert(job, disk_of(GIB, word.as_bytes()));
             Ok(())
         })
         .await
@@ -203,6 +243,7 @@ impl ImageLibrary for SimHost {
     async fn discard(&self, job: Uuid) -> Result<(), LibraryError> {
         self.image_step("DiscardImage", |library| {
             library.work.remove(&job);
+            library.lent.remove(&lent(job));
             Ok(())
         })
         .await

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use skerry_compute::{DomainPower, Hold, HypervisorEvent};
 use skerry_model::{Id, Snapshot, Vm, Volume};
 use skerry_storage::{
-    Content, GuestPower, Guests, PoolObserved, PoolRef, Shape, SnapshotFiles, Soundness,
-    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+    Content, DiskFormat, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles,
+    Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 use crate::world::{SimHost, World};
@@ -178,6 +178,24 @@ impl VolumeHost for SimHost {
         self.step("check volume", |_| Soundness::Sound).await.map_err(ordered("check volume"))
     }
 
+    async fn copy_out(
+        &self,
+        _pool: &PoolRef,
+        volume: Id<Volume>,
+        snapshot: Option<Id<Snapshot>>,
+        to: &Path,
+    ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
+        let copy = |world: &mut World| {
+            let file = match snapshot {
+                Some(snapshot) => world.disk.kept(snapshot, volume)?,
+                None => world.disk.file(volume)?,
+            };
+            world.library.lent.insert(to.to_owned(), file.word);
+            Ok(file.seen.base.map(|sha256| (PathBuf::from(sha256), DiskFormat::Qcow2)))
+        };
+        self.step("copy out", copy).await.map_err(ordered("copying a volume"))?
+    }
+
     async fn recover(&self, _pool: &PoolRef) -> Result<(), StorageError> {
         Ok(())
     }
@@ -220,6 +238,14 @@ impl Guests for SimHost {
         let gone = self.step("release", |world| set_power(world, vm, from, to)).await;
         self.hypervisor_news(HypervisorEvent::Changed(vm));
         gone.map_err(ordered("release"))
+    }
+
+    async fn freeze(&self, vm: Id<Vm>) -> Rest {
+        self.bring_to_rest(vm).await
+    }
+
+    async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        self.let_go_on(vm).await
     }
 
     async fn grow(&self, _vm: Id<Vm>, path: &Path, size_bytes: u64) -> Result<(), StorageError> {

@@ -8,6 +8,7 @@ use skerry_model::{Id, Vm};
 use skerry_network::NetworkObserved;
 use tokio::sync::{broadcast, watch};
 
+use crate::agent::SimAgent;
 use crate::containers::SimContainers;
 use crate::faults::{Fate, FaultPlan};
 use crate::library::SimLibrary;
@@ -33,6 +34,9 @@ pub(crate) struct World {
     /// Guests whose next start has a display, and those that have one now.
     pub defined_displays: BTreeSet<Id<Vm>>,
     pub displays: BTreeSet<Id<Vm>>,
+    /// Guests whose next start has a line to an agent, and the agents.
+    pub defined_agents: BTreeSet<Id<Vm>>,
+    pub agents: BTreeMap<Id<Vm>, SimAgent>,
     /// Programs of people that run in containers.
     pub programs: usize,
     pub faults: FaultPlan,
@@ -89,6 +93,8 @@ impl SimHost {
             seeds: BTreeMap::new(),
             defined_displays: BTreeSet::new(),
             displays: BTreeSet::new(),
+            defined_agents: BTreeSet::new(),
+            agents: BTreeMap::new(),
             programs: 0,
             faults: FaultPlan::default(),
             last_pid: 1000,

@@ -298,6 +298,11 @@ fn call(request: Request) -> Result<Call, CallError> {
         Request::Act { kind, key, action } => {
             Call::post(&[kind.plural(), &key, "actions", action_name(action)], json!({}), document)
         }
+        Request::GuestReport { key } => Call::get(&["vms", &key, "guest"], document),
+        Request::SetGuestPassword { key, user, password } => {
+            let body = json!({ "user": user, "password": password.reveal() });
+            Call::post(&["vms", &key, "guest", "password"], body, Shape::Nothing)
+        }
         Request::Explain { kind, key } => Call::get(&[kind.plural(), &key, "explain"], document),
         Request::Power(action) => {
             let name = match action {

@@ -56,6 +56,22 @@ pub enum VolumeVerb {
         /// The volume
         volume: Name,
     },
+    /// Make an image of a volume, which no virtual machine may be running with, or of a snapshot
+    Export {
+        /// The volume
+        volume: Name,
+        /// Name of the new image
+        #[arg(long, value_name = "NAME")]
+        image: Name,
+        /// The volume as this snapshot has it
+        #[arg(long, value_name = "SNAPSHOT")]
+        snapshot: Option<Name>,
+        /// A line for people
+        #[arg(long, default_value = "")]
+        description: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Remove a volume and its data for good
     #[command(visible_alias = "rm")]
     Delete {

@@ -264,6 +264,50 @@ async fn actions_are_asked_for() {
 }
 
 #[tokio::test]
+async fn a_guest_is_asked_given_a_password_and_its_machine_a_name() {
+    let told = json!({ "agent_version": "10.0", "interfaces": [
+        { "name": "eth0", "mac": "02:00:00:00:00:01", "addresses": ["10.88.0.2", "fe80::1"] }] });
+    let node = Scripted::answers([document(told)]);
+    let (code, out, _) = at(&node, "vm guest web", &[]).await;
+    assert!(code == 0 && out.contains("10.88.0.2, fe80::1"), "{out}");
+    assert_eq!(node.request(), Request::GuestReport { key: "web".into() });
+
+    let node = Scripted::answers([Answer::Done]);
+    let (code, out, errors) = at(&node, "vm password web --user ada", &["secret", "secret"]).await;
+    assert_eq!((code, out.contains("secret"), errors.contains("secret")), (0, false, false));
+    let password = skerry_model::Hidden::new("secret");
+    let wanted = Request::SetGuestPassword { key: "web".into(), user: "ada".into(), password };
+    assert_eq!(node.request(), wanted);
+    let node = Scripted::answers([]);
+    assert_ne!(at(&node, "vm password web", &["secret", "other"]).await.0, 0);
+
+    let node = Scripted::answers([document(json!({ "metadata": { "name": "shop" } }))]);
+    assert_eq!(at(&node, "vm rename web shop", &[]).await.0, 0);
+    let Request::Patch { patch, .. } = node.request() else { panic!("no change") };
+    assert_eq!(patch.0, r#"{"metadata":{"name":"shop"}}"#);
+}
+
+#[tokio::test]
+async fn a_volume_is_exported_as_an_image() {
+    let made = json!({ "metadata": { "name": "golden" }, "status": { "job": "7" } });
+    let node = Scripted::answers([document(made)]);
+    let line = "volume export data --image golden --snapshot before";
+    let (code, out, _) = at(&node, line, &[]).await;
+    assert!(code == 0 && out.contains("skerry job show 7"), "{out}");
+    let Request::Create { kind: Kind::Image, document, .. } = node.request() else {
+        panic!("no image")
+    };
+    let document: Value = serde_json::from_str(&document.0).unwrap();
+    assert_eq!(document.pointer("/metadata/name"), Some(&json!("golden")));
+    let spec: skerry_model::ImageSpec =
+        serde_json::from_value(document.pointer("/spec").unwrap().clone()).unwrap();
+    let name = |text: &str| skerry_model::Name::new(text).unwrap();
+    let source =
+        skerry_model::ImageSource::Volume { volume: name("data"), snapshot: Some(name("before")) };
+    assert_eq!(spec.source, source);
+}
+
+#[tokio::test]
 async fn every_fault_of_a_document_is_printed() {
     let mut refusal = Refusal::new(RefusalClass::Invalid, "the document has 1 fault");
     refusal

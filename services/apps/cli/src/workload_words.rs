@@ -291,6 +291,12 @@ pub struct Boot {
     /// What starts it from the disk; what the image needs if not given
     #[arg(long, value_enum)]
     pub firmware: Option<Firmware>,
+    /// Give it a TPM 2.0; needs UEFI
+    #[arg(long)]
+    pub tpm: bool,
+    /// Give it a line to the QEMU guest agent, which its guest has to bring along
+    #[arg(long)]
+    pub guest_agent: bool,
     /// File with user-data for cloud-init
     #[arg(long, value_name = "FILE")]
     pub user_data: Option<PathBuf>,
@@ -317,6 +323,34 @@ pub enum Firmware {
     Uefi,
     /// UEFI that starts only what is signed
     UefiSecure,
+}
+
+/// Verbs about a virtual machine's guest, and its name.
+#[derive(Debug, Subcommand)]
+pub enum GuestVerb {
+    /// What the agent in its guest says now: the guest's addresses
+    Guest {
+        /// Name or id
+        name: String,
+    },
+    /// Set a password in its guest, by the agent there; it counts at once
+    Password {
+        /// Name or id
+        name: String,
+        /// The account in the guest
+        #[arg(long, short, default_value = "root")]
+        user: String,
+        /// Read the password from standard input instead of asking at the terminal
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Call it otherwise; its id, addresses and volumes stay
+    Rename {
+        /// Name or id
+        name: String,
+        /// The new name
+        to: Name,
+    },
 }
 
 /// Verbs for virtual machines.
@@ -364,6 +398,8 @@ pub enum VmVerb {
         #[command(flatten)]
         wait: Wait,
     },
+    #[command(flatten)]
+    Guest(GuestVerb),
     /// Begin anew with another disk image; its first volume is detached and stays
     Rebuild {
         /// Name or id

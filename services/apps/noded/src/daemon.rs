@@ -36,7 +36,7 @@ use crate::dirs::Dirs;
 use crate::events::{self, Names};
 use crate::fault_watch::watch_faults;
 use crate::identity::{load_claim, load_identity};
-use crate::images::{FetchDesk, ImportImage, tidy_library};
+use crate::images::{ExportVolume, FetchDesk, ImportImage, tidy_library};
 use crate::jobs::Jobs;
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
@@ -173,6 +173,12 @@ impl Daemon {
             store.clone(),
             Arc::clone(&machine.images),
             fetches.clone(),
+            Arc::clone(&images),
+        )));
+        jobs.register(Arc::new(ExportVolume::new(
+            store.clone(),
+            Arc::clone(&machine.images),
+            Arc::clone(&storage),
             Arc::clone(&images),
         )));
         let controllers: Vec<Arc<dyn Controller>> = vec![

@@ -55,6 +55,8 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       clone_of: null,
       firmware: null,
       init: null,
+      guest_agent: false,
+      tpm: false,
       graphics: "vnc",
       crash_policy: { action: "restart", max: 5, window_s: 600, give_up: false },
       on_guest_off: "stay_off",

@@ -4,7 +4,7 @@
 //! `skip_serializing_if`. A property test sends every message through the codec.
 
 use serde::{Deserialize, Serialize};
-use skerry_model::{Kind, Role, Violation};
+use skerry_model::{Hidden, Kind, Role, Violation};
 use uuid::Uuid;
 
 use crate::pull::{PullOrder, PullReport};
@@ -257,6 +257,22 @@ pub enum Request {
     Screen {
         /// Id or name.
         key: String,
+    },
+    /// What the agent in the guest of a running virtual machine says now: [`Answer::Document`] of
+    /// `model::GuestReport`.
+    GuestReport {
+        /// Id or name.
+        key: String,
+    },
+    /// Sets the password of an account in the guest of a running virtual machine, by its agent: [`Answer::Done`]. It is
+    /// kept nowhere.
+    SetGuestPassword {
+        /// Id or name.
+        key: String,
+        /// The account.
+        user: String,
+        /// The password.
+        password: Hidden,
     },
     /// Why a resource is as it is: spec, status, last plan and error: [`Answer::Document`].
     Explain {

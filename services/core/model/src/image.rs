@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Conditions, ImageReference, Invalid, Kind, LocalRef, ResourceKind, Timestamp, Validate,
+    Conditions, ImageReference, Invalid, Kind, LocalRef, Name, ResourceKind, Timestamp, Validate,
 };
 
 /// Marks [`crate::Resource`]s that are images.
@@ -106,6 +106,16 @@ pub enum ImageSource {
     Url(String),
     /// A file of an import medium, as a path below the medium's folder, such as `debian.qcow2`.
     Folder(String),
+    /// The disk in a volume of this node, copied: an export. Needs the format `qcow2`.
+    Volume {
+        /// Name of the volume. No virtual machine may be running with it, unless a snapshot is given.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        volume: Name,
+        /// Name of a snapshot that holds it: the volume as it was then.
+        #[serde(default)]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        snapshot: Option<Name>,
+    },
     /// Pulled from a registry by the node.
     Registry {
         /// What to pull, such as `docker.io/library/busybox:1.36` or `10.0.0.5:5000/app@sha256:…`.
@@ -313,7 +323,7 @@ impl Validate for ImageSpec {
 impl ImageSource {
     fn validate(&self, has_digest: bool, found: &mut Invalid) {
         match self {
-            Self::BuiltIn | Self::Upload(_) | Self::Registry { .. } => {}
+            Self::BuiltIn | Self::Upload(_) | Self::Registry { .. } | Self::Volume { .. } => {}
             Self::Url(url) => {
                 let good = ["https://", "http://"].iter().any(|scheme| {
                     url.strip_prefix(scheme)
@@ -359,6 +369,10 @@ mod tests {
             (ImageSource::BuiltIn, "\"built_in\"".to_owned()),
             (ImageSource::Upload(id), format!("{{\"upload\":\"{id}\"}}")),
             (ImageSource::Url("https://x/y".to_owned()), "{\"url\":\"https://x/y\"}".to_owned()),
+            (
+                ImageSource::Volume { volume: Name::new("data").unwrap(), snapshot: None },
+                "{\"volume\":{\"volume\":\"data\",\"snapshot\":null}}".to_owned(),
+            ),
             (ImageSource::Folder("a/b".to_owned()), "{\"folder\":\"a/b\"}".to_owned()),
         ] {
             assert_eq!(serde_json::to_string(&source).unwrap(), json);

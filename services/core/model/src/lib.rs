@@ -33,6 +33,7 @@ mod toml_text;
 mod user;
 mod validate;
 mod vm;
+mod vm_agent;
 mod vm_boot;
 mod vm_init;
 mod vm_life;
@@ -68,6 +69,7 @@ pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation};
 pub use vm::{Accelerator, Graphics, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
+pub use vm_agent::{GuestInterface, GuestReport};
 pub use vm_boot::VmFirmware;
 pub use vm_init::VmInit;
 pub use vm_life::{

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conditions, Id, Invalid, Kind, Name, ResourceKind, Timestamp, Validate, Volume};
+use crate::{Conditions, Id, Invalid, Kind, Name, ResourceKind, Timestamp, Validate, Vm, Volume};
 
 /// Marks [`crate::Resource`]s that are snapshots.
 #[derive(Debug, Clone, Copy)]
@@ -93,11 +93,16 @@ pub struct SnapshotStatus {
     /// When it was taken.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub taken: Option<Timestamp>,
-    /// Whether a guest was running when it was taken: then it is as after a power cut of the guest.
+    /// Whether a guest was running when it was taken: then it is as after a power cut of the guest, unless the
+    /// condition `Consistent` holds.
     pub guest_running: bool,
+    /// Guests whose file systems were brought to rest for it, or were to be, and have not been let go on yet.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub frozen: Vec<Id<Vm>>,
     /// How often the volumes have been set back to it.
     pub reverts: u32,
-    /// Details: `Ready`.
+    /// Details: `Ready`; `Consistent`, whether the file systems in it are whole without a repair; `Frozen`, while a
+    /// guest has not let its file systems go on.
     pub conditions: Conditions,
 }
 

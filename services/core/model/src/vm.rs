@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, Id, Invalid, Kind, Name, Port,
-    Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmFirmware, VmInit, VmPower,
-    VmRequest,
+    Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, GuestReport, Id, Invalid, Kind,
+    Name, Port, Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmFirmware,
+    VmInit, VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -90,6 +90,14 @@ pub struct VmSpec {
     /// What its guest learns through cloud-init; nothing if absent.
     #[serde(default)]
     pub init: Option<VmInit>,
+    /// Whether it has a line to the QEMU guest agent, which its guest has to bring along: for the guest's own
+    /// addresses, passwords, an orderly shutdown, and snapshots in which its file systems are at rest.
+    #[serde(default)]
+    pub guest_agent: bool,
+    /// Whether it has a TPM 2.0, emulated. Needs UEFI. What it keeps stays with the machine and goes with it: neither
+    /// snapshots nor clones have a part in that.
+    #[serde(default)]
+    pub tpm: bool,
     /// Volumes that it has as disks, in the order in which the guest finds them.
     #[serde(default)]
     pub disks: Vec<VmDisk>,
@@ -215,6 +223,9 @@ pub struct VmStatus {
     /// Its addresses.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub addresses: Vec<IpAddr>,
+    /// What the agent in its guest said last; absent if there is none, or it has not answered. It comes from inside
+    /// the guest and proves nothing.
+    pub guest: Option<GuestReport>,
     /// What runs its instructions.
     pub accelerator: Option<Accelerator>,
     /// Versioned machine type, chosen at its first definition and kept, so that an update of the
@@ -238,7 +249,7 @@ pub struct VmStatus {
     pub request_done: u64,
     /// What can be done with it now, and why the rest cannot.
     pub actions: Vec<VmActionState>,
-    /// Details.
+    /// Details: `Ready`; `Pending`, `CrashLoop`; `GuestAgent`, whether the agent in its guest is there.
     pub conditions: Conditions,
 }
 
@@ -261,6 +272,7 @@ impl Validate for VmSpec {
         );
         Publish::validate_all(&self.publish, found);
         crate::vm_boot::validate_disk_size(self.disk_size_mib, found);
+        crate::vm_boot::validate_tpm(self.tpm, self.firmware, found);
         if let Some(init) = &self.init {
             init.validate(found);
         }

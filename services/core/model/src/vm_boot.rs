@@ -18,6 +18,11 @@ pub enum VmFirmware {
 }
 
 impl VmFirmware {
+    /// Whether it is UEFI.
+    pub const fn is_uefi(self) -> bool {
+        matches!(self, Self::Uefi | Self::UefiSecure)
+    }
+
     /// What an image needs, as a machine has it.
     pub const fn kind(self) -> ImageFirmware {
         match self {
@@ -35,6 +40,12 @@ impl VmFirmware {
     }
 }
 
+/// Collects what is wrong with a wanted TPM. A firmware that is not given yet may still come from the image.
+pub(crate) fn validate_tpm(tpm: bool, firmware: Option<VmFirmware>, found: &mut Invalid) {
+    let message = "needs the firmware uefi or uefi_secure";
+    found.require(!tpm || firmware != Some(VmFirmware::Bios), "spec.tpm", message);
+}
+
 /// Collects what is wrong with the wanted size of a machine's own disk.
 pub(crate) fn validate_disk_size(size: Option<u64>, found: &mut Invalid) {
     if let Some(size) = size {
@@ -46,6 +57,20 @@ pub(crate) fn validate_disk_size(size: Option<u64>, found: &mut Invalid) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tpm_needs_uefi() {
+        let faults = |tpm, firmware| {
+            let mut found = Invalid::default();
+            validate_tpm(tpm, firmware, &mut found);
+            found.violations().len()
+        };
+        assert_eq!(faults(true, Some(VmFirmware::Bios)), 1);
+        for good in [None, Some(VmFirmware::Uefi), Some(VmFirmware::UefiSecure)] {
+            assert_eq!(faults(true, good), 0);
+        }
+        assert_eq!(faults(false, Some(VmFirmware::Bios)), 0);
+    }
 
     #[test]
     fn firmware_is_what_the_image_needs() {

@@ -143,7 +143,7 @@ pub enum VolumeOperation {
     None,
     /// It is made.
     Creating,
-    /// It is read to make another volume.
+    /// It is read to make another volume, or an image.
     Cloning,
     /// It is made larger.
     Growing,

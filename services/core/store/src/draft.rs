@@ -85,6 +85,7 @@ impl<'a> Draft<'a> {
                 self.edit(subject, |document| document.metadata.labels = labels);
                 Ok(())
             }
+            Operation::PutName { subject, name } => self.put_name(subject, name),
             Operation::BeginRemoval { subject, if_revision } => {
                 self.present(subject, if_revision)?;
                 self.edit(subject, |document| document.metadata.phase = Phase::Removing);
@@ -146,6 +147,22 @@ impl<'a> Draft<'a> {
         }
         self.edit(subject, |document| {
             document.spec = spec;
+            document.metadata.generation += 1;
+        });
+        Ok(())
+    }
+
+    fn put_name(&mut self, subject: LocalRef, name: Name) -> Result<(), StoreError> {
+        let found = self.present(subject, None)?;
+        if found.metadata.name == name {
+            return Ok(());
+        }
+        if found.metadata.phase == Phase::Removing {
+            return Err(StoreError::Removing { subject });
+        }
+        self.free(subject, &name)?;
+        self.edit(subject, |document| {
+            document.metadata.name = name;
             document.metadata.generation += 1;
         });
         Ok(())

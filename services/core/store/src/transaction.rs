@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
-use skerry_model::{Document, DocumentError, Id, LocalRef, NewResource, Owner, ResourceKind};
+use skerry_model::{Document, DocumentError, Id, LocalRef, Name, NewResource, Owner, ResourceKind};
 
 use crate::Change;
 
@@ -53,6 +53,10 @@ pub(crate) enum Operation {
         subject: LocalRef,
         labels: BTreeMap<String, String>,
     },
+    PutName {
+        subject: LocalRef,
+        name: Name,
+    },
     BeginRemoval {
         subject: LocalRef,
         if_revision: Option<u64>,
@@ -73,7 +77,7 @@ pub(crate) enum Operation {
 /// A [`NewResource`] without its type.
 #[derive(Debug, Clone)]
 pub(crate) struct NewDocument {
-    pub name: skerry_model::Name,
+    pub name: Name,
     pub labels: BTreeMap<String, String>,
     pub owner: Owner,
     pub finalizers: Vec<String>,
@@ -126,6 +130,12 @@ impl Transaction {
         labels: BTreeMap<String, String>,
     ) -> &mut Self {
         self.push(Operation::PutLabels { subject: subject(id), labels })
+    }
+
+    /// Gives it another name, which must be free among those of its kind. Bumps the generation: what is made of the
+    /// resource may carry its name. Refused for a resource that is missing or being removed.
+    pub fn put_name<K: ResourceKind>(&mut self, id: Id<K>, name: Name) -> &mut Self {
+        self.push(Operation::PutName { subject: subject(id), name })
     }
 
     /// Marks a resource as being removed. Without finalizers its record goes at once.

@@ -12,8 +12,8 @@
 //! about 60 MiB remain under KVM, which could not be measured. The usual allowance of 192 MiB + 1 % + 8 MiB
 //! a processor is meant for guests with disks, display and a gigabyte or more; on a node of 1 GiB it
 //! would turn away guests that fit. So the fixed part grows with the guest: 64 MiB and an eighth of its
-//! memory, at most 192 MiB in all. It stays half as much again above what was measured. A display costs its own memory
-//! on top.
+//! memory, at most 192 MiB in all. It stays half as much again above what was measured. A display and a TPM cost their
+//! own memory on top.
 
 use std::fmt;
 
@@ -25,6 +25,9 @@ pub const TRANSLATION_CACHE_MIB: u64 = 64;
 
 /// Memory of a guest's display in MiB: enough for 2560 by 1600 points.
 pub const DISPLAY_MIB: u64 = 16;
+
+/// Memory of a guest's TPM in MiB: the program that emulates it. Allowed for, not measured.
+pub const TPM_MIB: u64 = 16;
 
 /// Virtual processors given out for each processor that is not kept for the node.
 const CPU_RATIO: u32 = 4;
@@ -69,10 +72,13 @@ pub struct Charge {
 impl Charge {
     /// What a virtual machine costs.
     pub fn of_vm(spec: &VmSpec, accelerator: Accelerator) -> Self {
+        let display = if spec.graphics == Graphics::Vnc { DISPLAY_MIB } else { 0 };
+        let tpm = if spec.tpm { TPM_MIB } else { 0 };
         Self {
             memory_mib: spec.memory_mib,
             overhead_mib: overhead_mib(spec.memory_mib, spec.vcpus, accelerator)
-                .saturating_add(if spec.graphics == Graphics::Vnc { DISPLAY_MIB } else { 0 }),
+                .saturating_add(display)
+                .saturating_add(tpm),
             vcpus: spec.vcpus,
         }
     }
@@ -220,6 +226,9 @@ mod tests {
                 let seen = VmSpec { graphics: Graphics::Vnc, ..vm(memory, 1) };
                 let charge = Charge::of_vm(&seen, accelerator);
                 assert_eq!(charge.total_mib(), without.total_mib() + DISPLAY_MIB);
+                let sealed = VmSpec { tpm: true, ..vm(memory, 1) };
+                let sealed = Charge::of_vm(&sealed, accelerator);
+                assert_eq!(sealed.total_mib(), without.total_mib() + TPM_MIB);
                 assert_eq!(admit(&SMALL, &[], &charge), Ok(()), "{memory} {accelerator:?}");
             }
         }

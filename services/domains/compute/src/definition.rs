@@ -51,7 +51,9 @@ pub struct NicDefinition {
 pub struct DomainDefinition {
     /// The machine; also the UUID that the guest sees in its firmware tables.
     pub vm: Id<Vm>,
-    /// Name for people who look at the hypervisor.
+    /// Name for people who look at the hypervisor. Not part of the fingerprint: another name is no reason to define a
+    /// machine anew, and comes with the next definition.
+    #[serde(skip)]
     pub title: String,
     /// What runs the guest's instructions.
     pub accelerator: Accelerator,
@@ -86,6 +88,12 @@ pub struct DomainDefinition {
     /// Whether it has a display with keyboard and mouse. Likewise left out if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub display: bool,
+    /// Whether it has a line to an agent in its guest. Likewise left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guest_agent: bool,
+    /// Whether it has an emulated TPM 2.0. Likewise left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tpm: bool,
     /// The generation of the record when this was made. Not part of the fingerprint: it also counts
     /// changes, such as of the wanted power, that do not touch the definition.
     #[serde(skip)]

@@ -185,7 +185,7 @@ pub fn plan_disks(wanted: &DomainDefinition, observed: &DomainObserved) -> Vec<V
 mod tests {
     use super::*;
     use crate::testing::definition;
-    use crate::{DomainPower, OffReason};
+    use crate::{AgentLink, DomainPower, OffReason};
     use proptest::prelude::*;
 
     fn disk(n: u8, bus: DiskBus) -> DiskDefinition {
@@ -211,6 +211,7 @@ mod tests {
             defined: None,
             live: None,
             pid: None,
+            agent: AgentLink::Absent,
             saved: false,
             disks: paths(disks),
             hot_disks: paths(hot),

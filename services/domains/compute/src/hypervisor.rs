@@ -11,7 +11,7 @@ use skerry_engine::ErrorClass;
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
 
-use crate::{DiskDefinition, DomainDefinition, Fingerprint};
+use crate::{AgentCommand, AgentLink, DiskDefinition, DomainDefinition, Fingerprint};
 
 /// Why a domain is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +75,8 @@ pub struct DomainObserved {
     pub disks: Vec<PathBuf>,
     /// Those of them that can be detached while it runs.
     pub hot_disks: Vec<PathBuf>,
+    /// Its line to the agent in its guest.
+    pub agent: AgentLink,
     /// Whether its memory is on disk, for the next start to go on with.
     pub saved: bool,
     /// Whether files, such as its serial log, lie on the node.
@@ -118,6 +120,8 @@ pub enum VmStep {
     },
     /// Press the guest's power button.
     Shutdown(Id<Vm>),
+    /// Ask the agent in the guest to shut it down. It confirms nothing.
+    ShutdownByAgent(Id<Vm>),
     /// End its process at once.
     Destroy(Id<Vm>),
     /// Forget its definition.
@@ -139,6 +143,7 @@ impl VmStep {
             | Self::Save(vm)
             | Self::Discard(vm)
             | Self::Shutdown(vm)
+            | Self::ShutdownByAgent(vm)
             | Self::Destroy(vm)
             | Self::Undefine(vm)
             | Self::Erase(vm)
@@ -161,6 +166,7 @@ impl VmStep {
             Self::Attach { .. } => "attach disk",
             Self::Detach { .. } => "detach disk",
             Self::Shutdown(_) => "shutdown",
+            Self::ShutdownByAgent(_) => "shutdown by agent",
             Self::Destroy(_) => "destroy",
             Self::Undefine(_) => "undefine",
             Self::Erase(_) => "erase",
@@ -253,6 +259,16 @@ pub enum HypervisorError {
         /// What the hypervisor said.
         message: String,
     },
+    /// The agent in a guest will not do it.
+    #[error("the agent in the guest of {vm} refused `{call}`: {message}")]
+    AgentRefused {
+        /// The call.
+        call: &'static str,
+        /// The machine.
+        vm: Id<Vm>,
+        /// What it said, made harmless.
+        message: String,
+    },
     /// It is not fit to run guests at all.
     #[error("the hypervisor cannot run guests: {message}; check its installation")]
     Unfit {
@@ -279,6 +295,7 @@ impl HypervisorError {
             Self::Unavailable { .. }
             | Self::TimedOut { .. }
             | Self::Failed { .. }
+            | Self::AgentRefused { .. }
             | Self::Files { .. } => ErrorClass::Retry,
         }
     }
@@ -313,6 +330,11 @@ pub trait Hypervisor: Send + Sync + 'static {
         from: LogPosition,
         limit: usize,
     ) -> Result<LogChunk, HypervisorError>;
+
+    /// Has the agent in a running guest do something, and gives its answer as it came, which is hostile until
+    /// it has been read by [`crate::agent`]. One that is longer than [`crate::LONGEST_ANSWER`] is a failure;
+    /// none within the command's deadline is [`HypervisorError::TimedOut`].
+    async fn agent(&self, vm: Id<Vm>, command: &AgentCommand) -> Result<String, HypervisorError>;
 
     /// News from now on. A receiver that lags has to look at everything.
     fn events(&self) -> broadcast::Receiver<HypervisorEvent>;

@@ -6,6 +6,9 @@
 
 mod actions;
 mod admission;
+mod agent;
+#[cfg(test)]
+mod agent_scenarios;
 mod backoff;
 mod cloud_init;
 mod consoles;
@@ -33,7 +36,12 @@ mod turn;
 
 pub use actions::{actions, pending, possible, spec_after};
 pub use admission::{
-    Capacity, Charge, DISPLAY_MIB, DoesNotFit, Shortage, TRANSLATION_CACHE_MIB, admit, overhead_mib,
+    Capacity, Charge, DISPLAY_MIB, DoesNotFit, Shortage, TPM_MIB, TRANSLATION_CACHE_MIB, admit,
+    overhead_mib,
+};
+pub use agent::{
+    AgentCommand, AgentLink, AnswerError, LONGEST_ANSWER, harmless_reason, read_count, read_done,
+    read_report,
 };
 pub use cloud_init::{Seed, check_yaml};
 pub use consoles::{GuestConnection, GuestConsoles};

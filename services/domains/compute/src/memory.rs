@@ -38,6 +38,11 @@ pub struct Memory {
     pub stop_by: Option<Instant>,
     /// When it was last asked.
     pub asked_at: Option<Instant>,
+    /// When the agent in its guest is asked next, and how long the wait for that is.
+    pub hear_at: Option<Instant>,
+    pub hear_wait: Duration,
+    /// Whether that agent did not answer the last time.
+    pub agent_silent: bool,
 }
 
 impl Memory {

@@ -3,6 +3,7 @@
 //! Looks, decides, writes down, acts, and looks again, until there is nothing left to do or something
 //! has to be waited for. What is about to be done is in the store before the hypervisor is touched.
 
+mod agent;
 mod deeds;
 mod disks;
 mod start;
@@ -128,6 +129,7 @@ impl<'a> Pass<'a> {
             };
             if matches!(flow, Flow::Wait) {
                 self.come_to_rest();
+                self.hear_guest().await;
                 return self.ask_again().await;
             }
         }
@@ -369,9 +371,18 @@ impl<'a> Pass<'a> {
         if !stopping || asked {
             return Ok(());
         }
+        // An agent that does not do it has had its turn: the power button comes next.
+        let by_agent = self.agent_can_stop();
         self.memory.asked_at = Some(Instant::now());
-        let steps = plan(Target::Asked, None, self.observed.as_ref());
-        match self.apply(steps).await {
+        let mut asked = Ok(());
+        if by_agent {
+            let steps = plan(Target::AskedByAgent, None, self.observed.as_ref());
+            asked = self.apply(steps).await;
+        }
+        if !by_agent || asked.is_err() {
+            asked = self.apply(plan(Target::Asked, None, self.observed.as_ref())).await;
+        }
+        match asked {
             Ok(()) => self.look().await,
             Err(error @ HypervisorError::Unavailable { .. }) => Err(failure(error)),
             Err(error) => {
@@ -457,6 +468,7 @@ impl<'a> Pass<'a> {
         if self.boot.is_none() {
             self.status.boot.clone_from(&self.controller.boot);
         }
+        self.note_agent();
         ready(&mut self.status, &self.vm.spec, self.note.as_ref(), pending, now);
         self.status.actions = actions(self.vm.meta.phase, self.vm.spec.power, self.status.state);
         self.status.clone()

@@ -4,7 +4,7 @@
 //! and after its steps have been done it gives none either; only asking a guest to shut down is worth
 //! repeating until the guest does.
 
-use crate::{DomainDefinition, DomainObserved, DomainPower, VmStep};
+use crate::{AgentLink, DomainDefinition, DomainObserved, DomainPower, VmStep};
 
 /// What the steps should come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +15,8 @@ pub enum Target {
     On,
     /// Off by the guest's own shutdown.
     Asked,
+    /// The same, with the agent in the guest asked instead of its power button pressed, if there is one.
+    AskedByAgent,
     /// On and held, if it is on.
     Held,
     /// On and not held, if it is on.
@@ -55,11 +57,14 @@ pub fn plan(
                 steps.push(VmStep::Start(vm));
             }
         }
-        (Target::Asked, Some(domain)) => {
+        (Target::Asked | Target::AskedByAgent, Some(domain)) => {
             if domain.power != DomainPower::Running {
                 steps.push(VmStep::Resume(domain.vm));
             }
-            steps.push(VmStep::Shutdown(domain.vm));
+            steps.push(match (target, domain.agent) {
+                (Target::AskedByAgent, AgentLink::Connected) => VmStep::ShutdownByAgent(domain.vm),
+                _ => VmStep::Shutdown(domain.vm),
+            });
         }
         (Target::Held, Some(domain)) if domain.power == DomainPower::Running => {
             steps.push(VmStep::Pause(domain.vm));
@@ -117,8 +122,9 @@ mod tests {
             Just(Some(Fingerprint::recorded(""))),
             Just(Some(definition(1).fingerprint())),
         ];
-        let flags = (any::<bool>(), any::<bool>());
-        (any::<bool>(), power, print, flags).prop_map(|(there, power, defined, (files, saved))| {
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        (any::<bool>(), power, print, flags).prop_map(|(there, power, defined, flags)| {
+            let (files, saved, agent) = flags;
             let up = power.is_up();
             // A domain that runs without a definition is one that was undefined under it.
             there.then(|| DomainObserved {
@@ -127,6 +133,7 @@ mod tests {
                 defined,
                 live: up.then(|| definition(1).fingerprint()),
                 pid: up.then_some(7),
+                agent: if agent && up { AgentLink::Connected } else { AgentLink::Silent },
                 saved: saved && !up,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
@@ -140,6 +147,7 @@ mod tests {
             Just(Target::Defined),
             Just(Target::On),
             Just(Target::Asked),
+            Just(Target::AskedByAgent),
             Just(Target::Held),
             Just(Target::LetGo),
             Just(Target::Saved),
@@ -164,6 +172,7 @@ mod tests {
             defined: Some(definition(1).fingerprint()),
             live: Some(definition(1).fingerprint()),
             pid: Some(7),
+            agent: AgentLink::Absent,
             saved: false,
             disks: Vec::new(),
             hot_disks: Vec::new(),
@@ -186,12 +195,16 @@ mod tests {
             defined: Some(definition(1).fingerprint()),
             live: None,
             pid: Some(7),
+            agent: AgentLink::Absent,
             saved: false,
             disks: Vec::new(),
             hot_disks: Vec::new(),
             files: true,
         };
         assert_eq!(names(&plan(Target::Asked, None, Some(&domain))), ["resume", "shutdown"]);
+        let domain = DomainObserved { agent: AgentLink::Connected, ..domain };
+        let by_agent = plan(Target::AskedByAgent, None, Some(&domain));
+        assert_eq!(names(&by_agent), ["resume", "shutdown by agent"]);
         let gone = ["destroy", "undefine", "erase"];
         assert_eq!(names(&plan(Target::Gone, None, Some(&domain))), gone);
     }

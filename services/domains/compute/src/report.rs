@@ -232,7 +232,8 @@ pub fn outcome(
         VmState::Paused => Ok(Outcome::Done),
         VmState::Running => {
             let forgiven = memory.running_since.map(|at| at + window);
-            again(left(forgiven).filter(|_| status.crashes > 0))
+            let forgiven = left(forgiven).filter(|_| status.crashes > 0);
+            again(forgiven.into_iter().chain(left(memory.hear_at)).min())
         }
         VmState::Stopping => {
             let ask = memory.asked_at.map(|at| at + ASK_EVERY);

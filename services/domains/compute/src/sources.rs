@@ -156,6 +156,8 @@ fn define(
         seed: Seed::of(vm),
         off_on_reboot: vm.spec.on_guest_reboot == GuestReboot::Stop,
         display: vm.spec.graphics == Graphics::Vnc,
+        guest_agent: vm.spec.guest_agent,
+        tpm: vm.spec.tpm,
         generation: vm.meta.generation,
     })
 }

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Acceleration, Capacity, DomainDefinition, DomainObserved, DomainPower, FINALIZER, Hold,
-    Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition,
-    NicDefinition, OffReason, VmController, VmStep, spec_after,
+    Acceleration, AgentCommand, AgentLink, Capacity, DomainDefinition, DomainObserved, DomainPower,
+    FINALIZER, Hold, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
+    LogPosition, NicDefinition, OffReason, VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
@@ -45,6 +45,8 @@ pub fn definition(number: u128) -> DomainDefinition {
         seed: None,
         off_on_reboot: false,
         display: false,
+        guest_agent: false,
+        tpm: false,
         generation: 1,
     }
 }
@@ -63,6 +65,8 @@ pub fn vm_resource(spec: serde_json::Value) -> Resource<Vm> {
 #[derive(Debug, Default)]
 pub struct ModelHypervisor {
     domain: Option<DomainObserved>,
+    /// Whether the definition has a line to an agent.
+    has_agent: bool,
     /// Steps that an orderly caller never takes.
     pub wrong: Vec<String>,
     /// Successful starts.
@@ -90,6 +94,14 @@ impl ModelHypervisor {
             domain.power = DomainPower::Off(reason);
             domain.live = None;
             domain.pid = None;
+            domain.agent = AgentLink::Absent;
+        }
+    }
+
+    /// The agent in its guest comes or goes.
+    pub fn link(&mut self, link: AgentLink) {
+        if let Some(domain) = self.domain.as_mut().filter(|d| d.power.is_up()) {
+            domain.agent = link;
         }
     }
 
@@ -121,6 +133,7 @@ impl ModelHypervisor {
             defined: None,
             live: None,
             pid: None,
+            agent: AgentLink::Absent,
             saved: false,
             disks: Vec::new(),
             hot_disks: Vec::new(),
@@ -130,6 +143,7 @@ impl ModelHypervisor {
             VmStep::Define(wanted) => {
                 domain.defined = Some(wanted.fingerprint());
                 domain.files = true;
+                self.has_agent = wanted.guest_agent;
             }
             VmStep::Start(_) if domain.power.is_up() => self.wrong.push("started twice".into()),
             VmStep::Start(_) if domain.defined.is_none() => {
@@ -143,6 +157,8 @@ impl ModelHypervisor {
                 }
                 domain.live = domain.defined.clone();
                 domain.pid = Some(1000 + self.starts);
+                domain.agent =
+                    if self.has_agent { AgentLink::Connected } else { AgentLink::Absent };
             }
             VmStep::Pause(_) | VmStep::Resume(_) | VmStep::Reset(_) | VmStep::Reboot(_)
                 if !domain.power.is_up() =>
@@ -165,7 +181,10 @@ impl ModelHypervisor {
                 domain.disks.retain(|other| other != path);
                 domain.hot_disks.retain(|other| other != path);
             }
-            VmStep::Shutdown(_) => self.end(OffReason::Shutdown),
+            VmStep::ShutdownByAgent(_) if domain.agent != AgentLink::Connected => {
+                self.wrong.push("asked an agent that is not there".into());
+            }
+            VmStep::Shutdown(_) | VmStep::ShutdownByAgent(_) => self.end(OffReason::Shutdown),
             VmStep::Destroy(_) => self.end(OffReason::Destroyed),
             VmStep::Undefine(_) => domain.defined = None,
             VmStep::Erase(_) => domain.files = false,
@@ -181,6 +200,10 @@ pub enum Mood {
     Good,
     /// Guests do not hear the power button.
     Deaf,
+    /// Agents answer nothing, and refuse to shut down.
+    Mute,
+    /// Agents answer what makes no sense.
+    Lying,
     /// Starts fail and may work later.
     StartFails,
     /// Definitions are refused.
@@ -196,6 +219,7 @@ pub struct Fake {
     domains: Mutex<BTreeMap<Id<Vm>, ModelHypervisor>>,
     mood: Mutex<Mood>,
     steps: Mutex<Vec<&'static str>>,
+    asked: Mutex<Vec<&'static str>>,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
@@ -206,6 +230,7 @@ impl Fake {
             domains: Mutex::default(),
             mood: Mutex::default(),
             steps: Mutex::default(),
+            asked: Mutex::default(),
             events: broadcast::channel(4).0,
         })
     }
@@ -223,6 +248,11 @@ impl Fake {
     /// Names of the steps since this was last asked.
     pub fn steps(&self) -> Vec<&'static str> {
         std::mem::take(&mut *self.steps.lock().unwrap())
+    }
+
+    /// What agents were asked since this was last asked.
+    pub fn asked(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
     fn mood(&self) -> Mood {
@@ -269,7 +299,10 @@ impl Hypervisor for Fake {
             (VmStep::Define(_), Mood::DefineRefused) => {
                 return Err(HypervisorError::Refused { call, vm, message: "bad".into() });
             }
-            (VmStep::Shutdown(_), Mood::Deaf) => {}
+            (VmStep::Shutdown(_) | VmStep::ShutdownByAgent(_), Mood::Deaf) => {}
+            (VmStep::ShutdownByAgent(_), Mood::Mute) => {
+                return Err(HypervisorError::Failed { call, vm, message: "disabled".into() });
+            }
             (VmStep::Save(_), Mood::SlowDisk) => {
                 std::future::pending::<()>().await;
             }
@@ -286,6 +319,18 @@ impl Hypervisor for Fake {
         _: usize,
     ) -> Result<LogChunk, HypervisorError> {
         Ok(LogChunk { bytes: Vec::new(), next: from })
+    }
+
+    async fn agent(&self, _: Id<Vm>, command: &AgentCommand) -> Result<String, HypervisorError> {
+        self.asked.lock().unwrap().push(command.name());
+        match (self.mood(), command) {
+            (Mood::Mute, _) => Err(HypervisorError::TimedOut { call: command.name(), seconds: 5 }),
+            (Mood::Lying, _) => Ok(r#"{"return": [[["#.to_owned()),
+            (_, AgentCommand::Interfaces) => Ok(r#"{"return": [{"name": "eth0", "ip-addresses": [
+                {"ip-address": "10.88.0.2"}]}]}"#
+                .to_owned()),
+            _ => Ok(r#"{"return": {"version": "10.0"}}"#.to_owned()),
+        }
     }
 
     fn events(&self) -> broadcast::Receiver<HypervisorEvent> {

@@ -32,6 +32,9 @@ pub struct StorageController {
     pub(crate) boot: String,
     pub(crate) claims: Claims,
     pub(crate) long_work: Semaphore,
+    /// Held while guests are brought to rest, copied and let go on: two snapshots of one guest would undo each
+    /// other's rest.
+    pub(crate) resting: tokio::sync::Mutex<()>,
     /// Held while a volume is made from an image, and while unused images are removed: otherwise an
     /// image could go between being found and being used.
     pub(crate) bases: tokio::sync::Mutex<()>,
@@ -48,7 +51,8 @@ impl StorageController {
     ) -> Self {
         let (claims, long_work) = (Claims::default(), Semaphore::new(LONG_WORK));
         let bases = tokio::sync::Mutex::new(());
-        Self { store, host, guests, clock, boot, claims, long_work, bases }
+        let resting = tokio::sync::Mutex::new(());
+        Self { store, host, guests, clock, boot, claims, long_work, resting, bases }
     }
 
     /// One over another store, to ask whether pools could hold what that has. It is not for running.

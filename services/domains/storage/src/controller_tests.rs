@@ -212,6 +212,110 @@ async fn a_running_guest_is_held_for_a_snapshot_and_a_revert_waits_for_none() {
     assert!(!world.host.disk().torn);
 }
 
+fn consistent(world: &World, n: u128) -> String {
+    world.taken(n).status.conditions.get("Consistent").unwrap().reason.clone()
+}
+
+#[tokio::test]
+async fn a_guest_with_an_agent_rests_for_a_snapshot_and_goes_on_whatever_comes() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    world.snapshot(4, "off", &["data"]).await;
+    world.settle().await;
+    assert_eq!(consistent(&world, 4), "GuestOff");
+    world.vm(9, "data", VmState::Running).await;
+    world.snapshot(5, "plain", &["data"]).await;
+    world.settle().await;
+    assert_eq!(consistent(&world, 5), "CrashConsistent");
+    let agent = |obeys| world.host.disk().agents.insert(id(9), (obeys, false));
+    agent(true);
+    world.snapshot(6, "rested", &["data"]).await;
+    world.settle().await;
+    assert_eq!(consistent(&world, 6), "FileSystemsAtRest");
+    let at_rest = || world.host.disk().agents[&id(9)].1;
+    assert!(world.host.disk().taken_at_rest && !at_rest());
+    // The copy fails: the guest goes on all the same.
+    world.host.disk().failing = vec!["take snapshot"];
+    world.snapshot(7, "failed", &["data"]).await;
+    let key = LocalRef { kind: Kind::Snapshot, id: id::<Snapshot>(7).uuid() };
+    assert!(world.controller.reconcile(key).await.is_err());
+    assert!(!at_rest() && world.taken(7).status.frozen.is_empty());
+    assert_eq!(world.host.disk().guests[&id(9)], GuestPower::Running);
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_answer_gives_a_snapshot_that_says_so() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    world.vm(9, "data", VmState::Running).await;
+    world.host.disk().agents.insert(id(9), (false, false));
+    world.snapshot(5, "one", &["data"]).await;
+    world.settle().await;
+    let status = world.taken(5).status;
+    assert_eq!(status.state, SnapshotState::Ready);
+    let said = status.conditions.get("Consistent").unwrap();
+    assert!(said.message.contains("does not answer"), "{}", said.message);
+    // It may have come to rest without saying so, and is told to go on until it says that it does.
+    assert!(status.conditions.holds("Frozen") && status.conditions.holds("Ready"));
+    let again = World::again(world.store.clone(), Arc::clone(&world.host));
+    again.host.disk().agents.insert(id(9), (true, true));
+    again.settle().await;
+    assert!(!again.host.disk().agents[&id(9)].1, "forgotten after a restart");
+    assert!(again.taken(5).status.conditions.get("Frozen").is_none());
+    assert_eq!(again.taken(5).status.frozen, []);
+}
+
+#[tokio::test]
+async fn a_guest_that_went_off_at_rest_is_not_waited_for() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    world.vm(9, "data", VmState::Running).await;
+    world.host.disk().agents.insert(id(9), (false, false));
+    world.snapshot(5, "one", &["data"]).await;
+    world.settle().await;
+    assert_eq!(world.taken(5).status.frozen, [id(9)]);
+    world.host.disk().guests.insert(id(9), GuestPower::Off);
+    world.remove::<Snapshot>(5).await;
+    assert!(world.store.get::<Snapshot>(id(5)).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_disk_is_copied_out_when_nobody_runs_with_it_or_from_a_snapshot() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.volume(3, "files", r#"{"size_mib":64,"form":"folder"}"#).await;
+    world.settle().await;
+    world.write(2, "first");
+    let out = |volume: &'static str, snapshot: Option<&'static str>, to: &'static str| {
+        let snapshot = snapshot.map(name);
+        let (controller, volume) = (&world.controller, name(volume));
+        async move { controller.copy_out(&volume, snapshot.as_ref(), to.as_ref()).await }
+    };
+    let copied = |to: &str| world.host.disk().copies.get(std::path::Path::new(to)).cloned();
+    assert_eq!(out("data", None, "/a").await.unwrap(), None);
+    assert_eq!(copied("/a").as_deref(), Some("first"));
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
+    world.snapshot(5, "one", &["data"]).await;
+    world.settle().await;
+    world.write(2, "second");
+    world.vm(9, "data", VmState::Running).await;
+    let waits = out("data", None, "/b").await.unwrap_err();
+    assert!(matches!(waits, crate::CopyOutError::Waits(_)), "{waits}");
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None, "it must not stay kept");
+    out("data", Some("one"), "/c").await.unwrap();
+    assert_eq!((copied("/b"), copied("/c").as_deref()), (None, Some("first")));
+    assert!(!world.host.disk().torn);
+    for (volume, snapshot) in
+        [("files", None), ("none", None), ("data", Some("two")), ("files", Some("one"))]
+    {
+        let refused = out(volume, snapshot, "/d").await.unwrap_err();
+        assert!(matches!(refused, crate::CopyOutError::Refused(_)), "{volume} {refused}");
+    }
+}
+
 async fn revert(world: &World, n: u128) {
     let mut spec = world.taken(n).spec;
     spec.reverts += 1;

@@ -334,6 +334,16 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// refers to.
     async fn check(&self, pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError>;
 
+    /// Copies a disk's file, as it is or as a snapshot has it, to a place outside the pool, and tells what it is based
+    /// on. Nobody writes to it meanwhile.
+    async fn copy_out(
+        &self,
+        pool: &PoolRef,
+        volume: Id<Volume>,
+        snapshot: Option<Id<Snapshot>>,
+        to: &std::path::Path,
+    ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError>;
+
     /// Removes temporary files that a broken-off step has left. Called once before anything else.
     async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError>;
 
@@ -355,6 +365,19 @@ pub enum GuestPower {
     Held,
 }
 
+/// Whether the file systems of a guest are at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rest {
+    /// They are: what the guest held in memory lies on its disks, and it writes nothing.
+    AtRest,
+    /// The guest has no agent, so nothing was asked of it.
+    NoAgent,
+    /// It was asked, and they are not; why, as the rest of a sentence.
+    Refused(String),
+    /// It was asked, and nobody knows: they may come to rest yet, and have to be let go on.
+    Unknown(String),
+}
+
 /// What storage has to ask of guests that run with its volumes.
 #[async_trait]
 pub trait Guests: Send + Sync + 'static {
@@ -367,6 +390,12 @@ pub trait Guests: Send + Sync + 'static {
 
     /// Lets a held guest run on.
     async fn release(&self, vm: Id<Vm>) -> Result<(), StorageError>;
+
+    /// Has the agent in a running guest bring its file systems to rest. That it cannot is no failure.
+    async fn freeze(&self, vm: Id<Vm>) -> Rest;
+
+    /// Lets the file systems of a running guest go on. Those that were not at rest stay as they are.
+    async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError>;
 
     /// Makes a volume of a running guest larger; the guest is told.
     async fn grow(

@@ -11,11 +11,13 @@ mod attach;
 mod claims;
 mod content;
 mod controller;
+mod export;
 mod host;
 mod image;
 mod lifecycle;
 mod plan;
 mod pools;
+mod rest;
 mod snapshots;
 mod space;
 #[cfg(test)]
@@ -25,9 +27,10 @@ mod volumes;
 pub use admission::{AdmissionError, demand_of_growth, demand_of_volume, space_of};
 pub use attach::{Holder, PodUser, holders, pod_users};
 pub use controller::{FINALIZER, StorageController};
+pub use export::CopyOutError;
 pub use host::{
-    BaseImage, Content, DiskFormat, GuestPower, Guests, NOTE_SCHEMA, PoolObserved, PoolRef, Shape,
-    SnapshotFiles, SnapshotNote, Soundness, StorageError, StorageStep, Usage, VolumeFile,
+    BaseImage, Content, DiskFormat, GuestPower, Guests, NOTE_SCHEMA, PoolObserved, PoolRef, Rest,
+    Shape, SnapshotFiles, SnapshotNote, Soundness, StorageError, StorageStep, Usage, VolumeFile,
     VolumeHost, VolumeNote,
 };
 pub use image::{base_image, image_size};

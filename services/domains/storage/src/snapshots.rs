@@ -5,7 +5,8 @@
 //! snapshot can be removed at any time, and guests read no slower for having many.
 //!
 //! A guest that runs is held for the moment of the copy. Held, its QEMU has written out all that it
-//! had in memory of the volumes' structure, so the copies are whole, and they are of one instant.
+//! had in memory of the volumes' structure, so the copies are whole, and they are of one instant. If an
+//! agent in the guest does so (see [`crate::rest`]), the guest's file systems are at rest in them too.
 
 use std::time::Duration;
 
@@ -26,13 +27,16 @@ use crate::{
 /// How soon it is tried again when another pass works on one of the volumes.
 const SOON: Duration = Duration::from_millis(300);
 
+/// How soon a guest is asked again to let its file systems go on.
+const THAW_AGAIN: Duration = Duration::from_secs(30);
+
 /// How soon it is tried again when something else has to happen first.
 const LATER: Duration = Duration::from_secs(5);
 
-struct Pass<'a> {
-    controller: &'a StorageController,
+pub(crate) struct Pass<'a> {
+    pub(crate) controller: &'a StorageController,
     snapshot: Resource<Snapshot>,
-    status: SnapshotStatus,
+    pub(crate) status: SnapshotStatus,
     pool: PoolRef,
     seen: Option<SnapshotFiles>,
 }
@@ -52,7 +56,10 @@ impl StorageController {
     }
 
     /// The pool that a snapshot's volumes lie in; its files lie there too.
-    fn pool_of(&self, snapshot: &Resource<Snapshot>) -> Result<Option<Resource<Pool>>, Failure> {
+    pub(crate) fn pool_of(
+        &self,
+        snapshot: &Resource<Snapshot>,
+    ) -> Result<Option<Resource<Pool>>, Failure> {
         for name in &snapshot.spec.volumes {
             if let Some(volume) = self.volume(name)? {
                 return self.pool(&volume.spec.pool);
@@ -86,6 +93,11 @@ impl Pass<'_> {
     }
 
     async fn run(mut self) -> Result<Outcome, Failure> {
+        // What an earlier pass has left at rest, before anything else.
+        if !self.status.frozen.is_empty() {
+            let _turn = self.controller.resting.lock().await;
+            self.thaw_all().await;
+        }
         if self.snapshot.meta.phase == Phase::Removing {
             return self.remove().await;
         }
@@ -115,8 +127,12 @@ impl Pass<'_> {
             self.status.observed_generation = self.snapshot.meta.generation;
         }
         self.describe(note);
+        self.note_frozen();
         self.put().await?;
-        outcome
+        match outcome {
+            Ok(Outcome::Done) if !self.status.frozen.is_empty() => Ok(Outcome::Again(THAW_AGAIN)),
+            outcome => outcome,
+        }
     }
 
     fn describe(&mut self, note: Option<Note>) {
@@ -132,7 +148,7 @@ impl Pass<'_> {
         self.status.conditions.set("Ready", state, reason, message, now);
     }
 
-    async fn put(&self) -> Result<(), Failure> {
+    pub(crate) async fn put(&self) -> Result<(), Failure> {
         let mut tx = Transaction::new();
         tx.put_status(self.id(), self.status.clone());
         self.controller.commit(tx).await
@@ -177,15 +193,23 @@ impl Pass<'_> {
 
     /// Holds the guests, copies, and lets them run on.
     async fn copy(&mut self, volumes: &[Resource<Volume>]) -> Result<(), Stop> {
+        let _turn = self.controller.resting.lock().await;
         let guests = self.guests(volumes).await?;
         let of = |power| guests.iter().filter(move |(_, p)| *p == power).map(|(vm, _)| *vm);
         let up: Vec<_> = of(GuestPower::Running).chain(of(GuestPower::Held)).collect();
+        let running: Vec<_> = of(GuestPower::Running).collect();
         self.status.guest_running = !up.is_empty();
+        let asleep = up.len() > running.len();
+        self.freeze(&running, asleep).await?;
         let copied = self.copy_held(volumes, &up).await;
-        for vm in of(GuestPower::Running) {
+        let mut released = Ok(());
+        for vm in running {
             planned("release guest");
-            self.controller.guests.release(vm).await.map_err(failure)?;
+            released = released.and(self.controller.guests.release(vm).await);
         }
+        // Whatever came of it: a guest that stays at rest stands still.
+        self.thaw_all().await;
+        released.map_err(failure)?;
         copied
     }
 
@@ -350,6 +374,9 @@ impl Pass<'_> {
     async fn remove(mut self) -> Result<Outcome, Failure> {
         self.status.state = SnapshotState::Deleting;
         self.put().await?;
+        if !self.status.frozen.is_empty() {
+            return Ok(Outcome::Again(THAW_AGAIN));
+        }
         for step in plan_snapshot(&self.wanted(&[]), self.seen.as_ref()) {
             planned(step.name());
             self.controller.host.apply(&self.pool, &step).await.map_err(failure)?;

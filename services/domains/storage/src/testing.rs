@@ -1,15 +1,15 @@
 //! A pool in memory for tests: each file holds one word that stands for its data.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use skerry_model::{Id, Snapshot, Vm, Volume};
 
 use crate::{
-    BaseImage, Content, GuestPower, Guests, PoolObserved, PoolRef, Shape, SnapshotFiles, Soundness,
-    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+    BaseImage, Content, DiskFormat, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape,
+    SnapshotFiles, Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 const GIB: u64 = 1 << 30;
@@ -33,7 +33,13 @@ pub struct Disk {
     /// Volumes whose check finds damage.
     pub damaged: BTreeSet<Id<Volume>>,
     pub steps: Vec<&'static str>,
+    /// What was copied to places outside the pool.
+    pub copies: BTreeMap<PathBuf, String>,
     pub guests: BTreeMap<Id<Vm>, GuestPower>,
+    /// Guests with an agent: whether it obeys, and whether the file systems are at rest.
+    pub agents: BTreeMap<Id<Vm>, (bool, bool)>,
+    /// Whether every guest with an agent was at rest when a snapshot was last taken.
+    pub taken_at_rest: bool,
     /// Whether a guest ran while a snapshot was taken or a volume was set back.
     pub torn: bool,
 }
@@ -83,6 +89,7 @@ impl Disk {
             }
             StorageStep::Take { note } => {
                 self.torn |= running;
+                self.taken_at_rest = self.agents.values().all(|(_, at_rest)| *at_rest);
                 let mut files = BTreeMap::new();
                 for (volume, _) in &note.volumes {
                     files.insert(*volume, self.volume(*volume)?);
@@ -182,6 +189,25 @@ impl VolumeHost for ModelHost {
         Ok(Soundness::Sound)
     }
 
+    async fn copy_out(
+        &self,
+        _pool: &PoolRef,
+        volume: Id<Volume>,
+        snapshot: Option<Id<Snapshot>>,
+        to: &Path,
+    ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
+        let mut disk = self.disk();
+        disk.steps.push("copy out");
+        disk.torn |=
+            snapshot.is_none() && disk.guests.values().any(|power| *power == GuestPower::Running);
+        let file = match snapshot {
+            Some(snapshot) => disk.kept(snapshot, volume)?,
+            None => disk.volume(volume)?,
+        };
+        disk.copies.insert(to.to_owned(), file.data);
+        Ok(file.seen.base.map(|sha256| (sha256.into(), DiskFormat::Qcow2)))
+    }
+
     async fn recover(&self, _pool: &PoolRef) -> Result<(), StorageError> {
         Ok(())
     }
@@ -213,6 +239,30 @@ impl Guests for ModelHost {
             *power = GuestPower::Running;
         }
         Ok(())
+    }
+
+    async fn freeze(&self, vm: Id<Vm>) -> Rest {
+        match self.disk().agents.get_mut(&vm) {
+            None => Rest::NoAgent,
+            Some((false, _)) => Rest::Unknown("its agent does not answer".to_owned()),
+            Some((true, at_rest)) => {
+                *at_rest = true;
+                Rest::AtRest
+            }
+        }
+    }
+
+    async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError> {
+        match self.disk().agents.get_mut(&vm) {
+            Some((true, at_rest)) => {
+                *at_rest = false;
+                Ok(())
+            }
+            _ => {
+                let message = "its agent does not answer".to_owned();
+                Err(StorageError::Failed { what: "thaw", message })
+            }
+        }
     }
 
     async fn grow(

@@ -9,7 +9,7 @@ use skerry_model::{
 
 use super::*;
 use crate::{
-    FileDigest, HostError, HostFacts, Incoming, Inventory, JournalLines, JournalQuery,
+    DiskBase, FileDigest, HostError, HostFacts, Incoming, Inventory, JournalLines, JournalQuery,
     LibraryError, LibraryKeep, Meter, PowerAction, Room,
 };
 
@@ -71,6 +71,17 @@ impl ImageLibrary for Files {
         Err(LibraryError::Stopped)
     }
     async fn convert(&self, _job: Uuid, _from: ImageFormat) -> Result<(), LibraryError> {
+        Err(LibraryError::Stopped)
+    }
+    async fn lend(&self, _job: Uuid) -> Result<PathBuf, LibraryError> {
+        Err(LibraryError::Stopped)
+    }
+    async fn flatten(
+        &self,
+        _job: Uuid,
+        _base: Option<&DiskBase>,
+        _meter: Arc<dyn Meter>,
+    ) -> Result<(), LibraryError> {
         Err(LibraryError::Stopped)
     }
     async fn adopt(&self, _job: Uuid, _sha256: &str) -> Result<PathBuf, LibraryError> {

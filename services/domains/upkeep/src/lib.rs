@@ -17,7 +17,7 @@ pub use builtin::{ImageListError, builtin_images};
 pub use host::{FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, PowerAction};
 pub use images::{IMAGE_FINALIZER, ImageController, image_users};
 pub use intake::{
-    CheckReport, DiskReport, HEAD, ImageLibrary, Incoming, IntakeRefusal, LARGEST_DISK,
+    CheckReport, DiskBase, DiskReport, HEAD, ImageLibrary, Incoming, IntakeRefusal, LARGEST_DISK,
     LibraryError, LibraryKeep, Meter, Quiet, Room, check_head, judge_check, judge_disk,
 };
 pub use inventory::{

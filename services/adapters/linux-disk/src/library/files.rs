@@ -14,8 +14,8 @@ use nix::unistd::{Gid, Uid, chown};
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
-    FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep, Meter,
-    Room, check_head, judge_check, judge_disk,
+    DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep,
+    Meter, Room, check_head, judge_check, judge_disk,
 };
 use uuid::Uuid;
 
@@ -37,8 +37,18 @@ impl LinuxLibrary {
         Self { places, tool }
     }
 
+    /// Where things lie.
+    pub(super) const fn places(&self) -> &DiskPlaces {
+        &self.places
+    }
+
+    /// The tool.
+    pub(super) const fn tool(&self) -> &QemuImg {
+        &self.tool
+    }
+
     /// Runs blocking work on a thread of its own.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&DiskPlaces) -> Result<T, LibraryError> + Send + 'static,
     ) -> Result<T, LibraryError> {
@@ -51,7 +61,7 @@ impl LinuxLibrary {
     }
 }
 
-fn fault<'a>(
+pub(super) fn fault<'a>(
     action: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> LibraryError + use<'a> {
@@ -152,15 +162,11 @@ fn take(
     let incoming = open_incoming(places, what)?.ok_or_else(|| missing(what))?;
     let source = places.source(job);
     let size = incoming.metadata().map_err(fault("look at", &source))?.len();
-    // What an earlier run of the job left gives its room back first.
-    remove_tree(&places.work(job))?;
+    make_work(places, job)?;
     let free = room(places)?.free;
     if size > free {
         return Err(LibraryError::NoSpace { needed: size, free });
     }
-    folder(&places.images())?;
-    folder(&places.all_work())?;
-    folder(&places.work(job))?;
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(0o644);
     let copied = options.open(&source).map_err(fault("make", &source))?;
@@ -174,6 +180,50 @@ fn take(
         }
         Err(error) => Err(fault("copy to", &source)(error)),
     }
+}
+
+/// The folder of a job, empty: what an earlier run of it left gives its room back first.
+pub(super) fn make_work(places: &DiskPlaces, job: Uuid) -> Result<(), LibraryError> {
+    remove_tree(&places.work(job))?;
+    folder(&places.images())?;
+    folder(&places.all_work())?;
+    folder(&places.work(job))
+}
+
+/// An empty folder that the tool's user may write into, and the most that may come into it.
+pub(super) fn make_out(
+    places: &DiskPlaces,
+    job: Uuid,
+    owner: Option<(u32, u32)>,
+) -> Result<u64, LibraryError> {
+    let made = places.out(job);
+    remove_tree(&made)?;
+    folder(&made)?;
+    if let Some((user, group)) = owner {
+        chown(&made, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+            .map_err(|error| fault("hand over", &made)(error.into()))?;
+    }
+    Ok(room(places)?.free)
+}
+
+/// Makes what the tool wrote the job's file. The tool's user owns what it made, so it is copied: nobody else may have
+/// the library's files open.
+pub(super) fn take_over(places: &DiskPlaces, job: Uuid) -> Result<(), LibraryError> {
+    let (out, source) = (places.out(job), places.source(job));
+    let made = out.join("disk");
+    let file = open_plain(&out, "disk")?.ok_or_else(|| LibraryError::Tool {
+        tool: "qemu-img",
+        detail: "it made no file".to_owned(),
+    })?;
+    let size = file.metadata().map_err(fault("look at", &made))?.len();
+    remove_file(&source)?;
+    remove_file(&places.lent(job))?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(0o644);
+    let copied = options.open(&source).map_err(fault("make", &source))?;
+    copy(&file, &copied, size, &skerry_upkeep::Quiet).map_err(fault("copy to", &source))?;
+    copied.set_permissions(Permissions::from_mode(0o644)).map_err(fault("open", &source))?;
+    remove_tree(&out)
 }
 
 fn digest(path: &Path, meter: &dyn Meter) -> Result<FileDigest, LibraryError> {
@@ -327,40 +377,23 @@ impl ImageLibrary for LinuxLibrary {
 
     async fn convert(&self, job: Uuid, from: ImageFormat) -> Result<(), LibraryError> {
         let owner = self.tool.cage().owner();
-        let out = self.places.work(job).join("out");
-        let made = out.clone();
-        let limit = self
-            .blocking(move |places| {
-                remove_tree(&made)?;
-                folder(&made)?;
-                if let Some((user, group)) = owner {
-                    chown(&made, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
-                        .map_err(|error| fault("hand over", &made)(error.into()))?;
-                }
-                Ok(room(places)?.free)
-            })
-            .await?;
-        let source = self.places.source(job);
+        let limit = self.blocking(move |places| make_out(places, job, owner)).await?;
+        let (source, out) = (self.places.source(job), self.places.out(job));
         self.tool.convert(&source, from, &out, "disk", limit).await.map_err(refused_or_tool)?;
-        self.blocking(move |places| {
-            let (made, source) = (out.join("disk"), places.source(job));
-            // The tool's user owns what it made, so it is copied too: nobody else may have the library's files open.
-            let file = open_plain(&out, "disk")?.ok_or_else(|| LibraryError::Tool {
-                tool: "qemu-img",
-                detail: "it made no file".to_owned(),
-            })?;
-            let size = file.metadata().map_err(fault("look at", &made))?.len();
-            remove_file(&source)?;
-            let mut options = OpenOptions::new();
-            let options = options.write(true).create_new(true).mode(0o644);
-            let copied = options.open(&source).map_err(fault("make", &source))?;
-            copy(&file, &copied, size, &skerry_upkeep::Quiet).map_err(fault("copy to", &source))?;
-            copied
-                .set_permissions(Permissions::from_mode(0o644))
-                .map_err(fault("open", &source))?;
-            remove_tree(&out)
-        })
-        .await
+        self.blocking(move |places| take_over(places, job)).await
+    }
+
+    async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError> {
+        self.lend_place(job).await
+    }
+
+    async fn flatten(
+        &self,
+        job: Uuid,
+        base: Option<&DiskBase>,
+        meter: Arc<dyn Meter>,
+    ) -> Result<(), LibraryError> {
+        self.flatten_lent(job, base, meter).await
     }
 
     async fn adopt(&self, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError> {
@@ -399,7 +432,7 @@ impl ImageLibrary for LinuxLibrary {
 }
 
 /// What the tool itself refuses is the disk's fault; that the tool could not be run is not.
-fn refused_or_tool(error: QemuImgError) -> LibraryError {
+pub(super) fn refused_or_tool(error: QemuImgError) -> LibraryError {
     match error {
         QemuImgError::Failed { verb, detail } => {
             let detail = format!("qemu-img {verb} says: {detail}");

@@ -6,6 +6,7 @@
 
 mod cage;
 mod files;
+mod flatten;
 mod places;
 mod tool;
 

@@ -4,6 +4,7 @@
 //! <data>/spool/<id>.done             came in whole; the north side's folder
 //! <data>/images/<sha256>             the library
 //! <data>/images/work/<job>/source    the copy that is looked at
+//! <data>/images/work/<job>/lent      a copy of a volume, to become an image
 //! <data>/images/work/<job>/out/disk  what the tool makes of it
 //! <run>/media/                       import media, mounted by whoever put them in
 //! ```
@@ -59,6 +60,16 @@ impl DiskPlaces {
     /// The folder of one job's work.
     pub fn work(&self, job: Uuid) -> PathBuf {
         self.all_work().join(job.to_string())
+    }
+
+    /// Where the copy of a volume is put.
+    pub fn lent(&self, job: Uuid) -> PathBuf {
+        self.work(job).join("lent")
+    }
+
+    /// Where the tool writes for a job.
+    pub fn out(&self, job: Uuid) -> PathBuf {
+        self.work(job).join("out")
     }
 
     /// The copy that a job looks at.

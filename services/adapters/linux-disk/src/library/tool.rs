@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skerry_model::ImageFormat;
-use skerry_upkeep::{CheckReport, DiskReport};
+use skerry_upkeep::{CheckReport, DiskBase, DiskReport};
 
 use super::cage::{Cage, CageError, Ended, Order};
 
@@ -102,19 +102,38 @@ impl QemuImg {
         name: &str,
         limit: u64,
     ) -> Result<(), QemuImgError> {
-        let to = folder.join(name);
-        let argv = [
-            PROGRAM,
-            "convert",
-            "-f",
-            format.word(),
-            "-O",
-            "qcow2",
-            "-o",
-            "compat=1.1",
-            &from.to_string_lossy(),
-            &to.to_string_lossy(),
-        ];
+        let source = ["-f", format.word(), &from.to_string_lossy()].map(ToOwned::to_owned);
+        self.write(&source, folder, name, limit).await
+    }
+
+    /// Writes what a `qcow2` disk and its base read as, as one disk that stands for itself, in the same way. The base is
+    /// the one that is given, or none, whatever the disk itself names.
+    pub async fn flatten(
+        &self,
+        disk: &Path,
+        base: Option<&DiskBase>,
+        folder: &Path,
+        name: &str,
+        limit: u64,
+    ) -> Result<(), QemuImgError> {
+        self.write(&[format!("json:{}", chain(disk, base))], folder, name, limit).await
+    }
+
+    async fn write(
+        &self,
+        source: &[String],
+        folder: &Path,
+        name: &str,
+        limit: u64,
+    ) -> Result<(), QemuImgError> {
+        let to = folder.join(name).to_string_lossy().into_owned();
+        let (options, source): (&[String], _) = match source.split_last() {
+            Some((source, options)) => (options, source.as_str()),
+            None => (&[], ""),
+        };
+        let mut argv = vec![PROGRAM, "convert"];
+        argv.extend(options.iter().map(String::as_str));
+        argv.extend(["-O", "qcow2", "-o", "compat=1.1", source, to.as_str()]);
         let order = Order {
             writes: Some(folder.to_owned()),
             file_size: limit,
@@ -125,6 +144,23 @@ impl QemuImg {
         let ended = self.cage.run(order).await?;
         if ended.code == Some(0) { Ok(()) } else { Err(failed("convert", &ended)) }
     }
+}
+
+/// A `qcow2` disk with what it is based on, in the tool's own words.
+fn chain(disk: &Path, base: Option<&DiskBase>) -> Value {
+    let node = |driver: &str, path: &Path| json!({ "driver": driver, "file": { "driver": "file", "filename": path.to_string_lossy() } });
+    let backing = base.map(|base| {
+        let mut backing = node(base.format.word(), &base.path);
+        if let (ImageFormat::Qcow2, Value::Object(fields)) = (base.format, &mut backing) {
+            fields.insert("backing".to_owned(), Value::Null);
+        }
+        backing
+    });
+    let mut chain = node("qcow2", disk);
+    if let Value::Object(fields) = &mut chain {
+        fields.insert("backing".to_owned(), backing.unwrap_or_default());
+    }
+    chain
 }
 
 /// An order that writes nothing.

@@ -103,6 +103,8 @@ pub(super) fn vm(
         Firmware::UefiSecure => "uefi_secure",
     });
     insert_some(&mut spec, "firmware", firmware);
+    insert_some(&mut spec, "tpm", boot.tpm.then_some(true));
+    insert_some(&mut spec, "guest_agent", boot.guest_agent.then_some(true));
     insert_some(&mut spec, "init", init(boot)?);
     if !disks.is_empty() {
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();

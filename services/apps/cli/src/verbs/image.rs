@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use skerry_ipc::{Json, Request};
-use skerry_model::Kind;
+use skerry_model::{Kind, Name};
 
-use crate::args::{ImageVerb, NewImage};
+use crate::args::{ImageVerb, NewImage, Wait};
 use crate::shell::{Done, Failure, Shell};
 use crate::text;
 use crate::transport::{CallError, UploadStep};
@@ -56,19 +56,29 @@ async fn import(shell: &mut Shell<'_, '_>, new: NewImage) -> Done {
     };
     let spec = spec(&new, &format, source, sha256);
     let document = json!({ "metadata": { "name": new.name }, "spec": spec });
+    bring_in(shell, &new.name, &document, new.wait).await
+}
+
+/// Makes an image, and waits for the job that brings it in.
+pub(super) async fn bring_in(
+    shell: &mut Shell<'_, '_>,
+    name: &Name,
+    document: &Value,
+    wait: Wait,
+) -> Done {
     let document = Json(document.to_string());
     let request = Request::Create { kind: Kind::Image, document, dry_run: false };
     let made = shell.document(request).await?;
     let job = text::cell(&made, "/status/job");
-    if !new.wait.wait {
-        let sentence = format!("{} is being brought in; see `skerry job show {job}`.", new.name);
+    if !wait.wait {
+        let sentence = format!("{name} is being brought in; see `skerry job show {job}`.");
         return report(shell, &made, &sentence);
     }
     let job = shell.document(Request::Get { kind: Kind::Job, key: job }).await?;
     wait_for(shell, Kind::Job, &job, Goal::Completed).await?;
-    let request = Request::Get { kind: Kind::Image, key: new.name.to_string() };
+    let request = Request::Get { kind: Kind::Image, key: name.to_string() };
     let there = shell.document(request).await?;
-    report(shell, &there, &format!("{} is in the library.", new.name))
+    report(shell, &there, &format!("{name} is in the library."))
 }
 
 fn spec(new: &NewImage, format: &str, source: Value, sha256: Option<String>) -> Value {

@@ -4,6 +4,7 @@ mod apply;
 mod copy;
 mod create;
 pub(crate) mod exec;
+mod guest;
 mod image;
 mod job;
 mod machine;
@@ -92,6 +93,7 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let spec = create::vm(&new, vcpus, &boot, &disk, graphics, &keeping)?;
             create::workload(shell, Kind::Vm, &new, spec).await
         }
+        VmVerb::Guest(verb) => guest::run(shell, verb).await,
         VmVerb::Console { name } => exec::console(shell, name).await,
         VmVerb::Clone { source, name, publish, stopped, wait } => {
             let spec = create::clone(&source, &publish, stopped);

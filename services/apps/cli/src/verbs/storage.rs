@@ -10,7 +10,7 @@ use crate::storage_words::{NewVolume, SnapshotVerb, VolumeVerb};
 use crate::text;
 use crate::verbs::create::report;
 use crate::verbs::wait::{Goal, wait_for};
-use crate::verbs::{act, read, workload};
+use crate::verbs::{act, image, read, workload};
 
 pub(super) async fn volume(shell: &mut Shell<'_, '_>, verb: VolumeVerb) -> Done {
     match verb {
@@ -33,6 +33,14 @@ pub(super) async fn volume(shell: &mut Shell<'_, '_>, verb: VolumeVerb) -> Done 
             shell.say(&format!("{volume} is to be attached to {vm}."))
         }
         VolumeVerb::Detach { volume } => detach(shell, &volume).await,
+        VolumeVerb::Export { volume, image, snapshot, description, wait } => {
+            let spec = json!({
+                "format": "qcow2", "architecture": "x86_64", "description": description,
+                "source": { "volume": { "volume": volume, "snapshot": snapshot } },
+            });
+            let document = json!({ "metadata": { "name": image }, "spec": spec });
+            image::bring_in(shell, &image, &document, wait).await
+        }
         VolumeVerb::Delete { target } => workload::delete(shell, Kind::Volume, target).await,
     }
 }

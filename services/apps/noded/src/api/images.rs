@@ -11,11 +11,12 @@ use skerry_upkeep::{IMAGE_FINALIZER, Incoming, LibraryError, image_users};
 use uuid::Uuid;
 
 use super::draft::{Draft, typed};
+use super::exports;
 use super::jobs;
 use super::refuse::{found, internal, store, wrong_field};
 use super::workloads::draw_id;
 use super::write::resource;
-use crate::images::IMPORT;
+use crate::images::{EXPORT, IMPORT};
 use crate::node::Node;
 use crate::pulls::PULL;
 
@@ -24,13 +25,15 @@ const LISTED: usize = 10;
 
 /// An image from a draft, together with the job that brings it in.
 pub async fn create(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
-    let spec: ImageSpec = typed(draft.spec, "spec")?;
+    let mut spec: ImageSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
+    exports::ready(node, &mut spec)?;
     check_source(node, &spec).await?;
     let id = draw_id::<Image>(node);
     let subject = LocalRef { kind: Kind::Image, id: id.uuid() };
     let operation = match spec.source {
         ImageSource::Registry { .. } => PULL,
+        ImageSource::Volume { .. } => EXPORT,
         _ => IMPORT,
     };
     let job = node.jobs.prepare(operation, Some(subject), Value::Null).map_err(jobs::refused)?;
@@ -55,7 +58,7 @@ fn check(spec: &ImageSpec) -> Result<(), Refusal> {
     if spec.source == ImageSource::BuiltIn {
         faults.add(
             "spec.source",
-            "must be an upload, a url, a folder or a registry; only the system brings built-in images",
+            "must be an upload, a url, a folder, a volume or a registry; only the system brings built-in images",
         );
     }
     if let ImageSource::Registry { resolved, .. } = &spec.source {
@@ -85,7 +88,10 @@ async fn check_source(node: &Node, spec: &ImageSpec) -> Result<(), Refusal> {
     let (incoming, field) = match &spec.source {
         ImageSource::Upload(id) => (Incoming::Spooled(*id), "spec.source.upload"),
         ImageSource::Folder(path) => (Incoming::Medium(path.clone()), "spec.source.folder"),
-        ImageSource::Url(_) | ImageSource::BuiltIn | ImageSource::Registry { .. } => return Ok(()),
+        ImageSource::Url(_)
+        | ImageSource::BuiltIn
+        | ImageSource::Registry { .. }
+        | ImageSource::Volume { .. } => return Ok(()),
     };
     let library = &node.machine.images;
     let size =

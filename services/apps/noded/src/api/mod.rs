@@ -10,8 +10,10 @@ mod consoles;
 mod copies;
 mod draft;
 mod exec;
+mod exports;
 mod fetches;
 mod guest_data;
+mod guests;
 mod images;
 mod jobs;
 mod logs;
@@ -21,6 +23,7 @@ mod pulls;
 mod read;
 mod refuse;
 mod registries;
+mod rename;
 mod roots;
 mod storage;
 mod summary;
@@ -125,6 +128,10 @@ impl Api {
                 write::delete(node, caller, kind, &key, if_revision, with_volumes).await
             }
             Request::Act { kind, key, action } => self.act(caller, kind, &key, action).await,
+            Request::GuestReport { key } => guests::report(node, caller, &key).await,
+            Request::SetGuestPassword { key, user, password } => {
+                guests::set_password(node, caller, &key, user, password).await
+            }
             Request::Power(action) => self.power(caller, action).await,
             Request::MayBringIn => {
                 caller.permit(Permission::ChangeWorkloads).map(|()| Answer::Done)

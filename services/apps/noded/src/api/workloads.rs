@@ -8,7 +8,7 @@ use skerry_ipc::{Action, Json, Refusal, RefusalClass};
 use skerry_model::{
     Document, Id, Image, ImageFormat, Invalid, Kind, LocalRef, Name, Network, NewResource, Owner,
     Phase, Pod, PodRequest, PodRequestKind, PodSpec, Port, Power, Publish, Resource, ResourceKind,
-    Validate, Vm, VmAction, VmPower, VmSpec,
+    Validate, Vm, VmAction, VmFirmware, VmPower, VmSpec,
 };
 use skerry_network::{PortRequest, allocate_port, collides};
 use skerry_store::Transaction;
@@ -57,6 +57,7 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
     let id = draw_id::<Vm>(node);
     boot_from_image(node, &mut tx, &draft.metadata.name, &mut spec)?;
     check(&spec)?;
+    check_tpm(&spec)?;
     let workload = Workload {
         reference: LocalRef { kind: Kind::Vm, id: id.uuid() },
         name: &draft.metadata.name,
@@ -130,6 +131,7 @@ pub async fn change_vm(
         let message = "counts only when the machine is made; grow its volume instead";
         return Err(wrong_field("spec.disk_size_mib", message));
     }
+    check_tpm(&spec)?;
     // Requests come from actions alone.
     spec.request = before.spec.request;
     check_power(&before, spec.power)?;
@@ -211,6 +213,17 @@ async fn act_vm(node: &Node, vm: &Resource<Vm>, action: Action) -> Result<(), Re
     put_spec(node, vm.id(), spec).await?;
     node.engine.wake(node.vms.name(), vm.local_ref());
     Ok(())
+}
+
+/// A TPM is of use to a guest that was started by UEFI. A kernel that is started directly has no firmware at all.
+fn check_tpm(spec: &VmSpec) -> Result<(), Refusal> {
+    if !spec.tpm || spec.firmware.is_some_and(VmFirmware::is_uefi) {
+        return Ok(());
+    }
+    Err(wrong_field(
+        "spec.tpm",
+        "needs a machine that boots a disk by UEFI: set `firmware` to uefi",
+    ))
 }
 
 /// A wish for something that only makes sense in some states.

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::accounts::{self, AccountDraft};
 use super::caller::Caller;
-use super::draft::{Draft, merge, read_json, typed};
+use super::draft::{Draft, DraftMeta, merge, read_json, typed};
 use super::images;
 use super::read::{find, hide_init, shown};
 use super::refuse::{found, store};
-use super::{registries, storage, workloads};
+use super::{registries, rename, storage, workloads};
 use crate::node::Node;
 
 /// What changing a kind takes, or why nobody may.
@@ -100,13 +100,10 @@ pub async fn replace(
     caller.permit(permission(kind)?)?;
     let draft = Draft::read(kind, document)?;
     let present = find(node, kind, key)?;
-    if draft.metadata.name != present.metadata.name {
-        return Err(super::refuse::wrong_field("metadata.name", "cannot be changed"));
-    }
-    change(node, caller, &present, draft.spec, Some(draft.metadata.labels), if_revision).await
+    change(node, caller, &present, draft, if_revision).await
 }
 
-/// Changes parts of the spec by a merge patch on `{"spec": …, "metadata": {"labels": …}}`.
+/// Changes parts of the spec by a merge patch on `{"spec": …, "metadata": {"name": …, "labels": …}}`.
 pub async fn patch(
     node: &Node,
     caller: &Caller,
@@ -125,10 +122,7 @@ pub async fn patch(
         merge(&mut merged, read_json(patch)?);
         Draft::from_value(merged)?
     };
-    if raw.metadata.name != present.metadata.name {
-        return Err(super::refuse::wrong_field("metadata.name", "cannot be changed"));
-    }
-    change(node, caller, &present, raw.spec, Some(raw.metadata.labels), if_revision).await
+    change(node, caller, &present, raw, if_revision).await
 }
 
 /// The spec as a caller sees it, so that a patch starts from there.
@@ -151,17 +145,19 @@ async fn change(
     node: &Node,
     caller: &Caller,
     present: &Document,
-    spec: Value,
-    labels: Option<std::collections::BTreeMap<String, String>>,
+    wanted: Draft,
     if_revision: Option<u64>,
 ) -> Result<Answer, Refusal> {
     let kind = present.kind;
     check_revision(present, if_revision)?;
+    let Draft { metadata: DraftMeta { name, labels, .. }, mut spec, .. } = wanted;
+    rename::allow(present, &name, &mut spec)?;
     let _turn = node.admission.lock().await;
-    let tx = plan_change(node, caller, present, spec, labels, if_revision).await?;
+    let mut tx = plan_change(node, caller, present, spec, Some(labels), if_revision).await?;
+    rename::rename(node, &mut tx, present, &name)?;
     node.store.commit(tx).await.map_err(store)?;
     let key = present.metadata.id.to_string();
-    tracing::info!(by = caller.name(), %kind, name = %present.metadata.name, "changed");
+    tracing::info!(by = caller.name(), %kind, name = %name, before = %present.metadata.name, "changed");
     answer(&*find(node, kind, &key)?)
 }
 

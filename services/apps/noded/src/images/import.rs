@@ -25,7 +25,7 @@ use crate::jobs::{JobContext, JobFailure, Operation, Progress};
 pub const IMPORT: &str = "image.import";
 
 /// How much larger than the data partition a disk inside an image may be: disks are thin.
-const THIN: u64 = 2;
+pub(super) const THIN: u64 = 2;
 
 /// Brings an image in. The job's subject is the image; its record says everything else.
 pub struct ImportImage {
@@ -59,7 +59,7 @@ impl ImportImage {
             ImageSource::Upload(id) => Ok(Incoming::Spooled(*id)),
             ImageSource::Url(_) => Ok(Incoming::Spooled(job.id)),
             ImageSource::Folder(path) => Ok(Incoming::Medium(path.clone())),
-            ImageSource::BuiltIn | ImageSource::Registry { .. } => {
+            ImageSource::BuiltIn | ImageSource::Registry { .. } | ImageSource::Volume { .. } => {
                 Err(JobFailure::bug("the image does not come as a file"))
             }
         }
@@ -95,9 +95,7 @@ impl ImportImage {
         spec: &ImageSpec,
         incoming: &Incoming,
     ) -> Result<ImageFile, LibraryError> {
-        let meter = || -> Arc<dyn Meter> {
-            Arc::new(JobMeter { progress: job.progress.clone(), stopped: job.stopped() })
-        };
+        let meter = || JobMeter::of(job);
         job.progress.stage("copy");
         self.library.take(job.id, incoming, meter()).await?;
         job.progress.stage("verify");
@@ -209,9 +207,16 @@ impl Operation for ImportImage {
 }
 
 /// Passes on how far the work is.
-struct JobMeter {
+pub(super) struct JobMeter {
     progress: Progress,
     stopped: CancellationToken,
+}
+
+impl JobMeter {
+    /// Of this job.
+    pub(super) fn of(job: &JobContext) -> Arc<dyn Meter> {
+        Arc::new(Self { progress: job.progress.clone(), stopped: job.stopped() })
+    }
 }
 
 impl Meter for JobMeter {
@@ -223,7 +228,7 @@ impl Meter for JobMeter {
     }
 }
 
-fn failure(error: LibraryError) -> JobFailure {
+pub(super) fn failure(error: LibraryError) -> JobFailure {
     match error {
         LibraryError::Refused(refusal) => {
             JobFailure::refused(refusal.reason(), refusal.to_string())
@@ -238,6 +243,6 @@ fn failure(error: LibraryError) -> JobFailure {
     }
 }
 
-fn store_failure(error: StoreError) -> JobFailure {
+pub(super) fn store_failure(error: StoreError) -> JobFailure {
     JobFailure::retry("StoreFailed", format!("the image's record could not be changed: {error}"))
 }

@@ -1,9 +1,11 @@
 //! Bringing images in: the operation that does it, and the desk where the north side gets its orders to fetch.
 
 mod desk;
+mod export;
 mod import;
 mod tidy;
 
 pub use desk::FetchDesk;
+pub use export::{EXPORT, ExportVolume};
 pub use import::{IMPORT, ImportImage};
 pub use tidy::tidy_library;

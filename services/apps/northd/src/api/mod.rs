@@ -3,6 +3,7 @@
 //! Handlers turn a request into one question to the node daemon and its answer into HTTP; they decide nothing.
 
 mod access;
+mod guests;
 mod node;
 mod resources;
 mod session;
@@ -17,6 +18,7 @@ use axum::{Extension, Router};
 use skerry_model::Kind;
 
 pub use access::{Ticket, TicketBody};
+pub use guests::GuestPasswordBody;
 pub use resources::ApplyBody;
 pub use session::{ClaimBody, Health, LoginBody, Principal, SessionOpened};
 pub use uploads::UploadList;
@@ -73,6 +75,8 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/pods/{key}/exec", get(access::exec))
         .route("/api/v1/vms/{key}/console", get(access::console))
         .route("/api/v1/vms/{key}/vnc", get(access::screen))
+        .route("/api/v1/vms/{key}/guest", get(guests::report))
+        .route("/api/v1/vms/{key}/guest/password", post(guests::set_password))
         .route("/api/v1/tickets", post(access::ticket));
     for kind in KINDS {
         router = router.merge(uniform(kind));

@@ -13,18 +13,18 @@ mod operations;
 
 use serde_json::{Map, Value, json};
 use skerry_model::{
-    AlarmSpec, AlarmStatus, ConfigSpec, ConfigStatus, ImageSpec, ImageStatus, JobSpec, JobStatus,
-    Kind, Meta, NetworkSpec, NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus, PoolSpec,
-    PoolStatus, PortSpec, PortStatus, RegistrySpec, RegistryStatus, SecretSpec, SecretStatus,
-    SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec, UserStatus, VmSpec,
-    VmStatus, VolumeSpec, VolumeStatus,
+    AlarmSpec, AlarmStatus, ConfigSpec, ConfigStatus, GuestReport, ImageSpec, ImageStatus, JobSpec,
+    JobStatus, Kind, Meta, NetworkSpec, NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus,
+    PoolSpec, PoolStatus, PortSpec, PortStatus, RegistrySpec, RegistryStatus, SecretSpec,
+    SecretStatus, SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec, UserStatus,
+    VmSpec, VmStatus, VolumeSpec, VolumeStatus,
 };
 use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
 
 use crate::api::{
-    ApplyBody, ClaimBody, Health, KINDS, LoginBody, Principal, SessionOpened, Ticket, TicketBody,
-    UploadList,
+    ApplyBody, ClaimBody, GuestPasswordBody, Health, KINDS, LoginBody, Principal, SessionOpened,
+    Ticket, TicketBody, UploadList,
 };
 use crate::intake::{Upload, UploadInput};
 use crate::problem::Problem;
@@ -39,6 +39,7 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     Health,
     ApplyBody,
     ClaimBody,
+    GuestPasswordBody,
     LoginBody,
     SessionOpened,
     Principal,
@@ -73,6 +74,7 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     SecretStatus,
     VmSpec,
     VmStatus,
+    GuestReport,
     PodSpec,
     PodStatus,
     JobSpec,

@@ -40,6 +40,9 @@ const CONSOLE: &str = "The last 64 KiB come first. One types and any number watc
     the output. Sub-protocol `skerry.terminal` as for programs in containers; there is no exit, and the socket closes \
     with 1000 when the machine goes off.";
 
+const GUEST: &str = "Needs `spec.guest_agent`, and the QEMU guest agent in the guest: 409 if it is not there or refuses, 503 \
+    if it does not answer.";
+
 const SCREEN: &str = "Sub-protocol `binary`: binary messages hold the bytes of RFB (RFC 6143), both ways, cut anywhere. RFB \
     itself asks for no password: the ticket or token is the proof. Any number may look and type at the same time. A \
     machine whose `spec.graphics` is `none` has no screen, which closes with 4409; otherwise close codes are those of \
@@ -178,6 +181,23 @@ fn fixed() -> Vec<Operation> {
         .query(&[("ticket", TICKET)])
         .says(SCREEN)
         .gives(101, Content::Nothing),
+        Operation::new(
+            "get",
+            "vms/{key}/guest",
+            "guestOfVm",
+            "What the agent in the guest of a running virtual machine says now.",
+        )
+        .says(GUEST)
+        .gives(200, Content::json("GuestReport")),
+        Operation::new(
+            "post",
+            "vms/{key}/guest/password",
+            "setGuestPassword",
+            "Sets the password of an account in the guest of a running virtual machine.",
+        )
+        .says(GUEST)
+        .takes(Content::json("GuestPasswordBody"))
+        .gives(204, Content::Nothing),
         Operation::new("get", "openapi.json", "openapi", "This description.")
             .gives(200, Content::AnyJson)
             .open(),
@@ -193,6 +213,13 @@ fn fixed() -> Vec<Operation> {
             .query(pod_logs)
             .gives(200, Content::Text),
     ]
+}
+
+fn patching(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Vm => "Changes parts of it; another `metadata.name` renames it.",
+        _ => "Changes parts of it.",
+    }
 }
 
 /// What every kind has. `key` is an id or a name.
@@ -219,7 +246,7 @@ fn uniform(kind: Kind) -> Vec<Operation> {
         Operation::new("put", &one, format!("replace{name}"), "Replaces spec and labels.")
             .takes(input())
             .gives(200, document()),
-        Operation::new("patch", &one, format!("patch{name}"), "Changes parts of it.")
+        Operation::new("patch", &one, format!("patch{name}"), patching(kind))
             .takes(Content::Patch(name.to_owned()))
             .gives(200, document()),
         Operation::new(

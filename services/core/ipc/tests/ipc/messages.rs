@@ -7,7 +7,7 @@ use skerry_ipc::{
     Json, ListQuery, LogQuery, PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal,
     RefusalClass, Request, ServerFrame, StreamItem, TerminalSize, decode, encode,
 };
-use skerry_model::{Kind, Role, Violation};
+use skerry_model::{Hidden, Kind, Role, Violation};
 use uuid::Uuid;
 
 fn text() -> impl Strategy<Value = String> {
@@ -132,6 +132,10 @@ fn others() -> impl Strategy<Value = Request> {
         exec_query().prop_map(Request::Exec),
         text().prop_map(|key| Request::Serial { key }),
         text().prop_map(|key| Request::Screen { key }),
+        text().prop_map(|key| Request::GuestReport { key }),
+        (text(), text(), text()).prop_map(|(key, user, password)| {
+            Request::SetGuestPassword { key, user, password: Hidden::new(password) }
+        }),
         power.prop_map(Request::Power),
         Just(Request::Pulls),
         (any::<u128>(), pull_report())

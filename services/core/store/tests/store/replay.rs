@@ -6,13 +6,14 @@ use proptest::prelude::*;
 use skerry_model::{Document, Kind};
 use skerry_store::{Store, Transaction};
 
-use crate::support::{block_on, id, job, open, spec, status};
+use crate::support::{block_on, id, job, name, open, spec, status};
 
 #[derive(Debug, Clone)]
 enum Step {
     Create(u64),
     Spec(u64, String),
     Status(u64, String),
+    Rename(u64, u64),
     Labels(u64, String),
     BeginRemoval(u64),
     DropFinalizer(u64),
@@ -28,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (n.clone(), "[a-c]{1,3}").prop_map(|(n, text)| Step::Spec(n, text)),
         3 => (n.clone(), "[a-c]{1,3}").prop_map(|(n, text)| Step::Status(n, text)),
         1 => (n.clone(), "\\PC{0,20}").prop_map(|(n, text)| Step::Labels(n, text)),
+        2 => (n.clone(), n.clone()).prop_map(|(n, to)| Step::Rename(n, to)),
         2 => n.clone().prop_map(Step::BeginRemoval),
         2 => n.clone().prop_map(Step::DropFinalizer),
         1 => n.prop_map(Step::Remove),
@@ -48,6 +50,7 @@ fn transaction(step: &Step) -> Transaction {
         }
         Step::Spec(n, text) => tx.put_spec(id(*n), None, spec(text)),
         Step::Status(n, text) => tx.put_status(id(*n), status(text)),
+        Step::Rename(n, to) => tx.put_name(id(*n), name(*to)),
         Step::Labels(n, text) => {
             tx.put_labels(id(*n), BTreeMap::from([("note".to_owned(), text.clone())]))
         }

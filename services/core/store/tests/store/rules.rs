@@ -120,6 +120,27 @@ async fn a_finalizer_dropped_while_wanted_does_not_remove() {
 }
 
 #[tokio::test]
+async fn another_name_is_another_generation_and_has_to_be_free() {
+    let store = with_one(&[]).await;
+    store.commit(tx(|tx| tx.create(job(2, "second")))).await.unwrap();
+    let taken = store.commit(tx(|tx| tx.put_name(id(1), name(2)))).await;
+    assert!(matches!(taken, Err(StoreError::NameTaken { .. })));
+    let same = store.commit(tx(|tx| tx.put_name(id(1), name(1)))).await.unwrap();
+    assert!(same.changes.is_empty());
+    store.commit(tx(|tx| tx.put_name(id(1), name(7)))).await.unwrap();
+    let found = store.find::<Job>(&name(7)).unwrap().unwrap();
+    assert_eq!((found.id(), found.meta.generation), (id(1), 2));
+    assert!(store.find::<Job>(&name(1)).unwrap().is_none());
+    // Two in one commit may hand a name on, but not take what the other still has.
+    let mut both = tx(|tx| tx.put_name(id(1), name(8)));
+    both.put_name(id(2), name(7));
+    store.commit(both).await.unwrap();
+    assert_eq!(store.find::<Job>(&name(7)).unwrap().unwrap().id(), id(2));
+    let missing = store.commit(tx(|tx| tx.put_name(id(9), name(9)))).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
 async fn what_a_transaction_touches_twice_is_one_change() {
     let store = store();
     let mut tx = tx(|tx| tx.create(job(1, "a")));

@@ -18,6 +18,15 @@ pub enum Incoming {
     Medium(String),
 }
 
+/// What a disk reads where it holds nothing itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskBase {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its form.
+    pub format: ImageFormat,
+}
+
 /// Follows work on many bytes, and can end it.
 pub trait Meter: Send + Sync + 'static {
     /// So many bytes are done, of so many.
@@ -187,6 +196,18 @@ pub trait ImageLibrary: Send + Sync + 'static {
 
     /// Replaces the job's file by the same disk in the form in which images are kept.
     async fn convert(&self, job: Uuid, from: ImageFormat) -> Result<(), LibraryError>;
+
+    /// Makes the job's folder anew, and tells where in it a disk (`qcow2`) may be put for [`Self::flatten`].
+    async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError>;
+
+    /// Makes the job's file of the disk that was put there: one that stands for itself. What the disk itself names as
+    /// its base is not followed; it is `base` or none.
+    async fn flatten(
+        &self,
+        job: Uuid,
+        base: Option<&DiskBase>,
+        meter: std::sync::Arc<dyn Meter>,
+    ) -> Result<(), LibraryError>;
 
     /// Moves the job's file into the library, durably. Gives its place there.
     async fn adopt(&self, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError>;

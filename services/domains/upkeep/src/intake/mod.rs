@@ -11,7 +11,8 @@ mod verdict;
 
 pub use head::{HEAD, check_head};
 pub use library::{
-    CheckReport, DiskReport, ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter, Quiet, Room,
+    CheckReport, DiskBase, DiskReport, ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter,
+    Quiet, Room,
 };
 pub use refusal::IntakeRefusal;
 pub use verdict::{LARGEST_DISK, judge_check, judge_disk};
