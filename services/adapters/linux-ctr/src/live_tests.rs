@@ -242,6 +242,7 @@ impl Stage {
             places.clone(),
             BlobStore::new(places.blobs()),
             Arc::new(Direct::default()),
+            LogRate::default(),
         );
         Self::over(folder, containers, user).await
     }
@@ -713,6 +714,7 @@ async fn work_cut_short_is_completed() {
                 places.clone(),
                 BlobStore::new(places.blobs()),
                 supervisor,
+                LogRate::default(),
             );
             assert_eq!(stage.run_to_end(desired).await, Exit::Code(1), "{power_cut} {after}");
             assert_eq!(folders::names(&data.join("layers/tmp")), Vec::<String>::new());
@@ -728,8 +730,11 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     let folder =
         tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/lib/skerry").unwrap();
     let places = || below(&folder.path().join("data"), Path::new("/run/skerry-live"));
-    let containers =
-        LinuxContainers::start(places(), BlobStore::new(places().blobs()), Systemd::system());
+    let start = || {
+        let blobs = BlobStore::new(places().blobs());
+        LinuxContainers::start(places(), blobs, Systemd::system(), LogRate::default())
+    };
+    let containers = start();
     let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
     let mut stage = Stage::over(other_folder, containers, "").await;
     let server = stage.desired(&[]);
@@ -748,8 +753,7 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     assert!(show.contains(&format!("MemoryMax={}", 68 << 20)), "{show}");
 
     // Another noded finds it as it is.
-    stage.containers =
-        LinuxContainers::start(places(), BlobStore::new(places().blobs()), Systemd::system());
+    stage.containers = start();
     let mut events = stage.containers.events();
     let mut hear = async |wanted| {
         let heard = async { while events.recv().await.unwrap() != wanted {} };
@@ -786,14 +790,22 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     let trap = "trap 'exit 5' TERM; echo ready; while :; do /bin/busybox sleep 0.1; done";
     stage.push(Want::Run(Box::new(stage.shell(trap))), false).await;
     stage.until("trap", up).await;
-    let request = LogRequest { pod: stage.pod, container: None, tail: 100, follow: true };
-    let mut lines = stage.containers.logs(request).await.unwrap();
+    let request = LogRequest {
+        pod: stage.pod,
+        container: None,
+        tail: 100,
+        since: None,
+        timestamps: false,
+        follow: true,
+    };
+    let mut lines = stage.containers.logs(request.clone()).await.unwrap();
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some("ready") {
         let line = tokio::time::timeout(Duration::from_secs(10), lines.next()).await;
         seen.push(line.unwrap_or_else(|_| panic!("no more lines: {seen:?}")).unwrap().unwrap());
     }
     assert!(seen.contains(&"first".to_owned()) && seen.contains(&"second".to_owned()), "{seen:?}");
+    times_of_lines(&stage, request).await;
     stage.push(Want::Down { kill: false }, false).await;
     let run = stage.until("stop", |run| !run.is_live()).await;
     assert!(matches!(run, Run::Ended { exit: Exit::Code(5), .. } | Run::Absent), "{run:?}");
@@ -810,4 +822,18 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     assert_eq!(left, "");
     // Only crun's store of translated filters stays.
     assert_eq!(folders::names(Path::new("/run/skerry-live/crun")), [".cache"]);
+}
+
+/// Lines of the pod since a moment, with their times.
+async fn times_of_lines(stage: &Stage, request: LogRequest) {
+    let stamped = LogRequest { timestamps: true, follow: false, ..request };
+    let all: Vec<String> =
+        stage.containers.logs(stamped.clone()).await.unwrap().map(Result::unwrap).collect().await;
+    let (moment, text) = all.last().unwrap().split_once(' ').unwrap();
+    assert_eq!(text, "ready");
+    let moment: skerry_model::Timestamp = moment.parse().unwrap();
+    let later = LogRequest { since: Some(moment), ..stamped };
+    let last: Vec<String> =
+        stage.containers.logs(later).await.unwrap().map(Result::unwrap).collect().await;
+    assert_eq!(last, all[all.len() - 1..]);
 }

@@ -14,7 +14,7 @@ use skerry_containers::{
     RuntimeError, RuntimeEvent, RuntimeFault, VolumeContent, VolumeDesired,
 };
 use skerry_linux_host::systemd::Systemd;
-use skerry_model::{Id, Name, Pod};
+use skerry_model::{Id, LogRate, Name, Pod};
 use tokio::sync::{Mutex, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
@@ -46,15 +46,18 @@ struct Inner {
     places: Places,
     blobs: BlobStore,
     supervisor: Arc<dyn Supervisor>,
+    /// How fast logs may grow of containers that do not say.
+    log_rate: LogRate,
     library: OnceLock<ImageLibrary>,
     /// One import at a time: two of the same image would do the work twice, two of different ones share a disk.
     importing: Mutex<()>,
 }
 
 impl LinuxContainers {
-    /// Containers under the system's service manager. Must be called within a tokio runtime.
-    pub fn start(places: Places, blobs: BlobStore, systemd: Systemd) -> Self {
-        Self::with_supervisor(places, blobs, Arc::new(systemd))
+    /// Containers under the system's service manager, whose logs may grow so fast if they do not say. Must be called
+    /// within a tokio runtime.
+    pub fn start(places: Places, blobs: BlobStore, systemd: Systemd, log_rate: LogRate) -> Self {
+        Self::with_supervisor(places, blobs, Arc::new(systemd), log_rate)
     }
 
     /// Containers under another supervisor.
@@ -62,6 +65,7 @@ impl LinuxContainers {
         places: Places,
         blobs: BlobStore,
         supervisor: Arc<S>,
+        log_rate: LogRate,
     ) -> Self {
         let executor = Arc::new(Executor::new(places.clone(), supervisor.clone()));
         let sweeper = Arc::clone(&executor);
@@ -75,6 +79,7 @@ impl LinuxContainers {
             places,
             blobs,
             supervisor,
+            log_rate,
             library: OnceLock::new(),
             importing: Mutex::new(()),
         });
@@ -414,7 +419,7 @@ impl Inner {
 
     async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
         let image = self.image(desired)?;
-        let unit = ContainerUnit::new(pod, desired, &image, &self.places);
+        let unit = ContainerUnit::new(pod, desired, &image, &self.places, self.log_rate);
         let there = self.supervisor.services(&unit_prefix(pod)).await?;
         if there.iter().any(|other| other.name == unit.name) {
             return Ok(());

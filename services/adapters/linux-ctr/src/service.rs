@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use skerry_containers::ContainerDesired;
 use skerry_linux_host::systemd::{Exec, Properties};
-use skerry_model::{Id, Pod};
+use skerry_model::{Id, LogRate, Pod};
 
 use crate::images::ImageRecord;
 use crate::places::{Places, crun_name, unit_name};
@@ -42,15 +42,18 @@ pub struct ContainerUnit {
     pub root: PathBuf,
     /// The signal that asks it to end.
     pub stop_signal: i32,
+    /// How fast its log may grow.
+    pub log_rate: LogRate,
 }
 
 impl ContainerUnit {
-    /// The unit of a container.
+    /// The unit of a container. `usual` is how fast its log may grow if it does not say.
     pub fn new(
         pod: Id<Pod>,
         desired: &ContainerDesired,
         image: &ImageRecord,
         places: &Places,
+        usual: LogRate,
     ) -> Self {
         let bundle = places.bundle(pod, &desired.name);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
@@ -71,6 +74,7 @@ impl ContainerUnit {
             start,
             root: places.root(pod, &desired.name),
             stop_signal: signal_number(&image.stop_signal),
+            log_rate: desired.log_rate.unwrap_or(usual),
         }
     }
 
@@ -114,8 +118,8 @@ impl ContainerUnit {
                     format!("{CONTAINER_FIELD}={}", desired.name),
                 ],
             )
-            .number("LogRateLimitIntervalUSec", seconds(30))
-            .count("LogRateLimitBurst", 10_000)
+            .number("LogRateLimitIntervalUSec", seconds(self.log_rate.interval_s.into()))
+            .count("LogRateLimitBurst", self.log_rate.lines)
     }
 }
 
@@ -155,7 +159,8 @@ mod tests {
 
     fn unit() -> ContainerUnit {
         let places = Places::below(Path::new("/var/lib/skerry/data"), Path::new("/run/skerry"));
-        ContainerUnit::new(pod(), &desired("web"), &record(), &places)
+        let usual = LogRate { lines: 500, interval_s: 10 };
+        ContainerUnit::new(pod(), &desired("web"), &record(), &places, usual)
     }
 
     #[test]
@@ -192,6 +197,17 @@ mod tests {
         assert_eq!(show("KillSignal"), "15");
         assert_eq!(show("RemainAfterExit"), "true");
         assert_eq!(show("KillMode"), "\"mixed\"");
+        assert_eq!(show("LogRateLimitIntervalUSec"), "uint64 10000000");
+        assert_eq!(show("LogRateLimitBurst"), "uint32 500");
+    }
+
+    #[test]
+    fn a_log_rate_of_its_own_goes_before_the_nodes() {
+        let mut desired = desired("web");
+        desired.log_rate = Some(LogRate { lines: 7, interval_s: 1 });
+        let places = Places::below(Path::new("/d"), Path::new("/r"));
+        let unit = ContainerUnit::new(pod(), &desired, &record(), &places, LogRate::default());
+        assert_eq!(unit.properties().show("LogRateLimitBurst").unwrap(), "uint32 7");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use skerry_model::{DependencyCondition, Name, PodDependency, Protocol, Publish};
 
-use crate::args::{Selection, Tail, Target, Wait};
+use crate::args::{From, Selection, Tail, Target, Wait};
 use crate::power_words::{Keeping, PowerVerb, Starting};
 use crate::storage_words::size;
 
@@ -183,6 +183,11 @@ pub enum PodVerb {
         container: Option<String>,
         #[command(flatten)]
         tail: Tail,
+        #[command(flatten)]
+        since: From,
+        /// Begin each line with its moment, in UTC
+        #[arg(long)]
+        timestamps: bool,
     },
 }
 

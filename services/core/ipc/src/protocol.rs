@@ -4,7 +4,7 @@
 //! `skip_serializing_if`. A property test sends every message through the codec.
 
 use serde::{Deserialize, Serialize};
-use skerry_model::{Kind, Role, Violation};
+use skerry_model::{Kind, Role, Since, Violation};
 use uuid::Uuid;
 
 use crate::pull::{PullOrder, PullReport};
@@ -395,6 +395,10 @@ pub struct LogQuery {
     pub container: Option<String>,
     /// The last so many lines, at most 10000.
     pub tail: u32,
+    /// Of these only lines that are not older than this. Not for `Vm`, whose output has no times.
+    pub since: Option<Since>,
+    /// Each line of a `Pod` begins with its moment (RFC 3339, in UTC) and a space.
+    pub timestamps: bool,
     /// Go on as lines come.
     pub follow: bool,
 }

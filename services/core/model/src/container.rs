@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Name, Probe, Validate, VolumeMount};
+use crate::{Invalid, LogRate, Name, Probe, Validate, VolumeMount};
 
 /// What Linux lets a root user do, capability by capability, without the `CAP_` in front.
 const CAPABILITIES: [&str; 41] = [
@@ -162,6 +162,9 @@ pub struct Container {
     /// Most processes at once, 1 to 32768.
     #[serde(default = "Container::default_pids")]
     pub pids: u32,
+    /// How fast it may write to its log; as fast as the node's settings say if not given.
+    #[serde(default)]
+    pub log_rate: Option<LogRate>,
     /// Tells when it has started up; until then the other probes wait. A failure restarts it.
     #[serde(default)]
     pub startup: Option<Probe>,
@@ -280,6 +283,9 @@ impl Container {
             "must be 10 to 1024000",
         );
         found.require((1..=32_768).contains(&self.pids), "pids", "must be 1 to 32768");
+        if let Some(rate) = self.log_rate {
+            rate.validate_at("log_rate", found);
+        }
     }
 
     fn validate_folders(&self, found: &mut Invalid) {

@@ -15,6 +15,7 @@ mod id;
 mod image;
 mod job;
 mod kind;
+mod log;
 mod meta;
 mod network;
 mod node;
@@ -50,6 +51,7 @@ pub use image::{
 };
 pub use job::{Job, JobSpec, JobState, JobStatus};
 pub use kind::{Kind, ParseKindError};
+pub use log::{LogRate, Since, SinceError};
 pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
 pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
 pub use node::{NicAddress, Node, NodeSpec, NodeStatus};

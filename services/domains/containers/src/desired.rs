@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
-use skerry_model::{Capabilities, Container, Hidden, Id, Name, Pod, Tmpfs, VolumeMount};
+use skerry_model::{Capabilities, Container, Hidden, Id, LogRate, Name, Pod, Tmpfs, VolumeMount};
 
 use crate::VolumeDesired;
 
@@ -84,6 +84,8 @@ pub struct ContainerDesired {
     pub cpu_request_m: u32,
     /// Most processes at once.
     pub pids: u32,
+    /// How fast its log may grow, if not as usual.
+    pub log_rate: Option<LogRate>,
     /// Seconds between the stop signal and the kill.
     pub stop_timeout_s: u32,
     /// The network to join.
@@ -129,6 +131,7 @@ impl ContainerDesired {
             cpu_limit_m: spec.cpu_limit_m,
             cpu_request_m: spec.cpu_request_m,
             pids: spec.pids,
+            log_rate: spec.log_rate,
             stop_timeout_s,
             network,
             layer,
@@ -205,6 +208,9 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     spec.capabilities.drop.iter().for_each(|word| print.add("drop", word));
     if spec.cpu_request_m != USUAL_CPU_REQUEST {
         print.add("cpu_request_m", &spec.cpu_request_m.to_string());
+    }
+    if let Some(rate) = spec.log_rate {
+        print.add("log_rate", &format!("{} {}", rate.lines, rate.interval_s));
     }
 }
 

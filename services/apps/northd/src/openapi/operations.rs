@@ -5,10 +5,14 @@ use skerry_model::Kind;
 use super::operation::{Content, Operation};
 use crate::api::{KINDS, WORKLOADS};
 
-const LOG: &[(&str, &str)] = &[
-    ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
-    ("follow", "`true` to go on as lines come."),
-];
+const LOG: &[(&str, &str)] =
+    &[("tail", "The last so many lines, 1 to 10000; 100 if absent."), ("follow", FOLLOW)];
+
+const TAIL: &str =
+    "The last so many lines, 1 to 10000; 100 if absent, or 10000 where `since` is given.";
+const SINCE: &str = "Of these only lines that are not older than this: a time such as `2026-01-31T08:00:00Z` (RFC \
+    3339), or a length of time before now, by the node's clock, such as `90s`, `10m`, `1h30m` or `2d`.";
+const FOLLOW: &str = "`true` to go on as lines come.";
 
 const DELETE: &[(&str, &str)] = &[(
     "delete_volumes",
@@ -56,13 +60,16 @@ pub(super) fn operations() -> Vec<Operation> {
 fn fixed() -> Vec<Operation> {
     let node_log = &[
         ("unit", "A unit; the whole journal if absent."),
-        ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
-        ("follow", "`true` to go on as lines come."),
+        ("tail", TAIL),
+        ("since", SINCE),
+        ("follow", FOLLOW),
     ];
     let pod_logs = &[
-        ("container", "The container, for a pod with several."),
-        ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
-        ("follow", "`true` to go on as lines come."),
+        ("container", "The container, for a pod with several; all of them if absent."),
+        ("tail", TAIL),
+        ("since", SINCE),
+        ("timestamps", "`true` to begin each line with its moment (RFC 3339, in UTC) and a space."),
+        ("follow", FOLLOW),
     ];
     let watch = &[
         (

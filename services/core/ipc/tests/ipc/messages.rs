@@ -7,7 +7,7 @@ use skerry_ipc::{
     Json, ListQuery, LogQuery, PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal,
     RefusalClass, Request, ServerFrame, StreamItem, TerminalSize, decode, encode,
 };
-use skerry_model::{Kind, Role, Violation};
+use skerry_model::{Kind, Role, Since, Violation};
 use uuid::Uuid;
 
 fn text() -> impl Strategy<Value = String> {
@@ -43,8 +43,18 @@ fn list_query() -> impl Strategy<Value = ListQuery> {
 }
 
 fn log_query() -> impl Strategy<Value = LogQuery> {
-    (kind(), text(), option::of(text()), any::<u32>(), any::<bool>()).prop_map(
-        |(kind, key, container, tail, follow)| LogQuery { kind, key, container, tail, follow },
+    let since = any::<u32>().prop_map(Since::Ago);
+    let flags = (any::<bool>(), any::<bool>());
+    (kind(), text(), option::of(text()), any::<u32>(), option::of(since), flags).prop_map(
+        |(kind, key, container, tail, since, (timestamps, follow))| LogQuery {
+            kind,
+            key,
+            container,
+            tail,
+            since,
+            timestamps,
+            follow,
+        },
     )
 }
 
