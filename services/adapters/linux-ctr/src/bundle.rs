@@ -22,7 +22,9 @@ use crate::user::User;
 
 /// System calls that a container may make: an allow-list, everything else is answered with "no such call", or
 /// with "not permitted" where programs expect that. New threads may not make namespaces; `clone3`, whose
-/// arguments a filter cannot see, is answered so that libraries fall back to `clone`. Only 64-bit calls.
+/// arguments a filter cannot see, is answered so that libraries fall back to `clone`. Only 64-bit calls. Huge pages
+/// (`MAP_HUGETLB`, `MFD_HUGETLB`, `SHM_HUGETLB`), of whatever size, are answered with "no memory": they are set aside
+/// for others, the service manager knows no limit for them, and programs that try them go on without.
 const SECCOMP: &str = include_str!("../../../../config/seccomp/container.json");
 
 /// What is left to a container's root: what package managers, web servers and databases need to change owners,

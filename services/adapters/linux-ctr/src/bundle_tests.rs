@@ -64,6 +64,17 @@ fn the_list_of_system_calls_allows_and_never_what_leads_out() {
     for call in ["read", "execve", "accept4", "futex", "epoll_wait", "statx", "getrandom"] {
         assert!(plainly_allowed(call), "{call}");
     }
+    for (call, index, mask) in [("mmap", 3, 0x40000), ("memfd_create", 1, 4), ("shmget", 2, 0x800)]
+    {
+        assert!(!plainly_allowed(call), "{call}");
+        let of_call = rules.iter().filter(|rule| rule["names"] == json!([call]));
+        let found: Vec<_> = of_call
+            .map(|rule| (rule["action"].as_str().unwrap(), rule["args"][0].clone()))
+            .collect();
+        let arg = |wanted: u32| json!({"index": index, "value": mask, "valueTwo": wanted, "op": "SCMP_CMP_MASKED_EQ"});
+        // Without huge pages yes, with them no.
+        assert_eq!(found, [("SCMP_ACT_ALLOW", arg(0)), ("SCMP_ACT_ERRNO", arg(mask))], "{call}");
+    }
     for call in [
         "mount",
         "umount2",

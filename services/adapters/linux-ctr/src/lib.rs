@@ -20,6 +20,7 @@ mod observe;
 mod places;
 mod probe;
 mod programs;
+mod reserve;
 mod runtime;
 mod service;
 mod shelf;

@@ -44,6 +44,8 @@ pub struct ContainerUnit {
     pub stop_signal: i32,
     /// How fast its log may grow.
     pub log_rate: LogRate,
+    /// A folder on the disk to which its limits of traffic apply.
+    pub disk: PathBuf,
 }
 
 impl ContainerUnit {
@@ -75,6 +77,7 @@ impl ContainerUnit {
             root: places.root(pod, &desired.name),
             stop_signal: signal_number(&image.stop_signal),
             log_rate: desired.log_rate.unwrap_or(usual),
+            disk: places.all_layers(),
         }
     }
 
@@ -105,7 +108,10 @@ impl ContainerUnit {
             // Thousandths of a CPU are milliseconds of it a second.
             properties = properties.number("CPUQuotaPerSecUSec", u64::from(limit) * 1000);
         }
-        properties
+        if let Some(kept) = self.memory_kept() {
+            properties = properties.number("MemoryLow", kept);
+        }
+        self.with_io_limits(properties)
             .text("DevicePolicy", "closed")
             .pairs("DeviceAllow", [("/dev/tty", "rwm"), ("/dev/ptmx", "rwm"), ("char-pts", "rwm")])
             .text("StandardOutput", "journal")
@@ -120,6 +126,29 @@ impl ContainerUnit {
             )
             .number("LogRateLimitIntervalUSec", seconds(self.log_rate.interval_s.into()))
             .count("LogRateLimitBurst", self.log_rate.lines)
+    }
+}
+
+impl ContainerUnit {
+    /// Bytes of memory that are kept for it. It counts only as far as as much is kept for the slice.
+    pub fn memory_kept(&self) -> Option<u64> {
+        Some(self.desired.memory_reservation_mib?.saturating_mul(1 << 20))
+    }
+
+    /// Limits of its disk traffic. The manager finds the device that a path's file system lies on.
+    fn with_io_limits(&self, mut properties: Properties) -> Properties {
+        let io = self.desired.io.unwrap_or_default();
+        for (name, value) in [
+            ("IOReadBandwidthMax", io.read_bytes_per_s),
+            ("IOWriteBandwidthMax", io.write_bytes_per_s),
+            ("IOReadIOPSMax", io.read_iops),
+            ("IOWriteIOPSMax", io.write_iops),
+        ] {
+            if let Some(value) = value {
+                properties = properties.amounts(name, [(self.disk.to_string_lossy(), value)]);
+            }
+        }
+        properties
     }
 }
 
@@ -155,6 +184,7 @@ fn signal_number(text: &str) -> i32 {
 mod tests {
     use super::*;
     use crate::testing::{desired, pod, record};
+    use skerry_model::IoLimits;
     use std::path::Path;
 
     fn unit() -> ContainerUnit {
@@ -199,6 +229,26 @@ mod tests {
         assert_eq!(show("KillMode"), "\"mixed\"");
         assert_eq!(show("LogRateLimitIntervalUSec"), "uint64 10000000");
         assert_eq!(show("LogRateLimitBurst"), "uint32 500");
+    }
+
+    #[test]
+    fn what_is_kept_and_disk_limits_are_on_the_unit_only_if_wanted() {
+        let mut unit = unit();
+        let plain = unit.properties();
+        let all = ["MemoryLow", "IOReadBandwidthMax", "IOWriteBandwidthMax", "IOReadIOPSMax"];
+        assert!(plain.names().all(|name| !all.contains(&name)));
+        unit.desired.memory_reservation_mib = Some(16);
+        unit.desired.io = Some(IoLimits {
+            read_bytes_per_s: Some(1 << 20),
+            write_iops: Some(50),
+            ..IoLimits::default()
+        });
+        let properties = unit.properties();
+        assert_eq!(properties.show("MemoryLow").unwrap(), format!("uint64 {}", 16 << 20));
+        let read = properties.show("IOReadBandwidthMax").unwrap();
+        assert!(read.contains("/var/lib/skerry/data/pods") && read.contains("1048576"), "{read}");
+        assert!(properties.show("IOWriteIOPSMax").unwrap().contains("50"));
+        assert_eq!(properties.show("IOReadIOPSMax"), None);
     }
 
     #[test]

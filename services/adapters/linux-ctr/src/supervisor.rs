@@ -11,6 +11,7 @@ use skerry_linux_host::systemd::{
     mount_unit_name,
 };
 
+use crate::reserve::reserve;
 use crate::service::{ContainerUnit, SLICE};
 
 /// How long a start or a mount may take.
@@ -113,6 +114,7 @@ impl Supervisor for Systemd {
 
     async fn start(&self, unit: &ContainerUnit) -> Result<(), RuntimeError> {
         let name = &unit.name;
+        reserve(self, unit).await.map_err(passing(format!("cannot keep memory for {name}")))?;
         match self.start_transient(name, &unit.properties(), DEADLINE).await {
             // It is there and says itself how it ended.
             Err(SystemdError::Job { .. }) => Ok(()),

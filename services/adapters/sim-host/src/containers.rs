@@ -23,6 +23,8 @@ pub(crate) struct SimContainers {
     /// What probes are answered, where it is not as it should be.
     answers: BTreeMap<(Id<Pod>, Name), Answer>,
     runs: u32,
+    /// What the container that was started last under a name was to be.
+    started: BTreeMap<(Id<Pod>, Name), ContainerDesired>,
 }
 
 impl SimContainers {
@@ -68,6 +70,11 @@ impl SimHost {
     pub fn end_container(&self, pod: Id<Pod>, container: &Name, exit: Exit) {
         self.world().containers.end(pod, container, exit);
         self.container_news(RuntimeEvent::Pod(pod));
+    }
+
+    /// What the container that was started last under this name was to be.
+    pub fn started(&self, pod: Id<Pod>, container: &Name) -> Option<ContainerDesired> {
+        self.world().containers.started.get(&(pod, container.clone())).cloned()
     }
 
     /// From now on the probes of a container are answered so.
@@ -183,6 +190,7 @@ fn start(
     }
     if !found.run.is_live() {
         found.run = Run::Running { run, pid: Some(pid), started_at: None };
+        state.started.insert((pod, name.clone()), desired.clone());
         state.logs.limit(pod, name, desired.log_rate.unwrap_or_default());
         state.logs.write(pod, name, Timestamp::now(), "simulated container: up");
     }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use skerry_model::{DependencyCondition, Name, PodDependency, Protocol, Publish};
 
 use crate::args::{From, Selection, Tail, Target, Wait};
+use crate::container_words::Holding;
 use crate::power_words::{Keeping, PowerVerb, Starting};
 use crate::storage_words::size;
 
@@ -125,9 +126,8 @@ pub enum PodVerb {
     Create {
         #[command(flatten)]
         new: NewWorkload,
-        /// Processor limit in thousandths of a CPU
-        #[arg(long, value_name = "MILLI")]
-        cpu_limit: Option<u32>,
+        #[command(flatten)]
+        holding: Box<Holding>,
         /// Variable in its environment; may be repeated
         #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
         env: Vec<(String, String)>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, LogRate, Name, Probe, Validate, VolumeMount};
+use crate::{Invalid, IoLimits, LogRate, Name, Probe, Validate, VolumeMount};
 
 /// What Linux lets a root user do, capability by capability, without the `CAP_` in front.
 const CAPABILITIES: [&str; 41] = [
@@ -152,6 +152,11 @@ pub struct Container {
     /// Memory in MiB that the node counts as taken, up to the limit; the limit itself if not given.
     #[serde(default)]
     pub memory_request_mib: Option<u64>,
+    /// Memory in MiB that the kernel leaves to it while there is anything else to take, up to what is counted; none if
+    /// not given. It is `memory.low` of its control group: what is kept is not taken from it to spare others, but
+    /// nobody is killed to keep it.
+    #[serde(default)]
+    pub memory_reservation_mib: Option<u64>,
     /// Processor limit in thousandths of a CPU, 10 to 1024000; none if not given.
     #[serde(default)]
     pub cpu_limit_m: Option<u32>,
@@ -162,6 +167,9 @@ pub struct Container {
     /// Most processes at once, 1 to 32768.
     #[serde(default = "Container::default_pids")]
     pub pids: u32,
+    /// What it may do with the disk; no limits if not given.
+    #[serde(default)]
+    pub io: Option<IoLimits>,
     /// How fast it may write to its log; as fast as the node's settings say if not given.
     #[serde(default)]
     pub log_rate: Option<LogRate>,
@@ -260,34 +268,6 @@ impl Validate for Container {
 }
 
 impl Container {
-    fn validate_limits(&self, found: &mut Invalid) {
-        found.require(
-            (4..=1_048_576).contains(&self.memory_mib),
-            "memory_mib",
-            "must be 4 to 1048576",
-        );
-        if let Some(request) = self.memory_request_mib {
-            found.require(
-                (1..=self.memory_mib).contains(&request),
-                "memory_request_mib",
-                "must be 1 to the limit, `memory_mib`",
-            );
-        }
-        let milli = 10..=1_024_000;
-        if let Some(limit) = self.cpu_limit_m {
-            found.require(milli.contains(&limit), "cpu_limit_m", "must be 10 to 1024000");
-        }
-        found.require(
-            milli.contains(&self.cpu_request_m),
-            "cpu_request_m",
-            "must be 10 to 1024000",
-        );
-        found.require((1..=32_768).contains(&self.pids), "pids", "must be 1 to 32768");
-        if let Some(rate) = self.log_rate {
-            rate.validate_at("log_rate", found);
-        }
-    }
-
     fn validate_folders(&self, found: &mut Invalid) {
         found.require(self.tmpfs.len() <= 16, "tmpfs", "must be at most 16 folders");
         for folder in &self.tmpfs {

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
-use skerry_model::{Capabilities, Container, Hidden, Id, LogRate, Name, Pod, Tmpfs, VolumeMount};
+use skerry_model::{
+    Capabilities, Container, Hidden, Id, IoLimits, LogRate, Name, Pod, Tmpfs, VolumeMount,
+};
 
 use crate::VolumeDesired;
 
@@ -78,12 +80,16 @@ pub struct ContainerDesired {
     pub capabilities: Capabilities,
     /// Hard memory limit in MiB.
     pub memory_mib: u64,
+    /// Memory in MiB that is kept for it.
+    pub memory_reservation_mib: Option<u64>,
     /// Processor limit in thousandths of a CPU.
     pub cpu_limit_m: Option<u32>,
     /// Share of busy processors in thousandths of a CPU.
     pub cpu_request_m: u32,
     /// Most processes at once.
     pub pids: u32,
+    /// What it may do with the disk.
+    pub io: Option<IoLimits>,
     /// How fast its log may grow, if not as usual.
     pub log_rate: Option<LogRate>,
     /// Seconds between the stop signal and the kill.
@@ -128,9 +134,11 @@ impl ContainerDesired {
             outside: Vec::new(),
             capabilities: spec.capabilities.clone(),
             memory_mib: spec.memory_mib,
+            memory_reservation_mib: spec.memory_reservation_mib,
             cpu_limit_m: spec.cpu_limit_m,
             cpu_request_m: spec.cpu_request_m,
             pids: spec.pids,
+            io: spec.io,
             log_rate: spec.log_rate,
             stop_timeout_s,
             network,
@@ -208,6 +216,19 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     spec.capabilities.drop.iter().for_each(|word| print.add("drop", word));
     if spec.cpu_request_m != USUAL_CPU_REQUEST {
         print.add("cpu_request_m", &spec.cpu_request_m.to_string());
+    }
+    if let Some(kept) = spec.memory_reservation_mib {
+        print.add("memory_reservation_mib", &kept.to_string());
+    }
+    if let Some(io) = spec.io {
+        for (key, value) in [
+            ("read_bytes_per_s", io.read_bytes_per_s),
+            ("write_bytes_per_s", io.write_bytes_per_s),
+            ("read_iops", io.read_iops),
+            ("write_iops", io.write_iops),
+        ] {
+            value.iter().for_each(|value| print.add(key, &value.to_string()));
+        }
     }
     if let Some(rate) = spec.log_rate {
         print.add("log_rate", &format!("{} {}", rate.lines, rate.interval_s));
@@ -307,6 +328,33 @@ mod tests {
             ContainerDesired::new(&changed, first.image.clone(), network(), 30, Vec::new());
         assert_ne!(changed.layer, first.layer);
     }
+
+    /// A node that is updated must find what runs as it is wanted: the name of a plain container is what it always
+    /// was.
+    #[test]
+    fn fields_that_came_later_do_not_rename_what_runs() {
+        let named = |text: &str| {
+            let spec: Container = serde_json::from_str(text).unwrap();
+            let desired =
+                ContainerDesired::new(&spec, desired("web").image, network(), 30, Vec::new());
+            (desired.layer, desired.bundle)
+        };
+        let plain = named(r#"{"name": "web", "image": "tiny"}"#);
+        assert_eq!(plain, (PLAIN_LAYER.to_owned(), PLAIN_BUNDLE.to_owned()));
+        for (later, text) in [
+            ("log_rate", r#"{"lines": 5}"#),
+            ("memory_reservation_mib", "5"),
+            ("io", r#"{"read_iops": 50}"#),
+        ] {
+            let plainly = format!(r#"{{"name": "web", "image": "tiny", "{later}": null}}"#);
+            assert_eq!(named(&plainly), plain, "{later}");
+            let other = format!(r#"{{"name": "web", "image": "tiny", "{later}": {text}}}"#);
+            assert_ne!(named(&other).0, plain.0, "{later}");
+        }
+    }
+
+    const PLAIN_LAYER: &str = "78821dbe58a0e418ebc5e425f7acda04";
+    const PLAIN_BUNDLE: &str = "3ee6ea50d0f69dba63e53735ad14f775";
 
     #[test]
     fn another_volume_of_the_node_is_another_bundle_with_the_same_layer() {

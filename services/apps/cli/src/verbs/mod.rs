@@ -60,8 +60,8 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
 async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
     match verb {
         PodVerb::Common(verb) => workload::run(shell, Kind::Pod, verb).await,
-        PodVerb::Create { new, cpu_limit, env, volume, after, starting, restart, command } => {
-            let mut spec = create::pod(&new, cpu_limit, env, &volume, restart, command);
+        PodVerb::Create { new, holding, env, volume, after, starting, restart, command } => {
+            let mut spec = create::pod(&new, &holding, env, &volume, restart, command);
             if let Value::Object(spec) = &mut spec {
                 starting.add_to(spec);
                 if !after.is_empty() {
