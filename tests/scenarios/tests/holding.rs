@@ -46,3 +46,23 @@ async fn what_is_kept_for_a_container_and_what_it_may_take_reach_the_machine() {
     }
     node.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_come_by_class_and_what_loosens_the_hold_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let refused = node.create(Kind::Pod, pod("bad", json!({"devices": ["/dev/sda"]}))).await;
+    let refused = format!("{:?}", refused.unwrap_err());
+    assert!(refused.contains("/dev/net/tun, /dev/fuse, /dev/kvm"), "{refused}");
+    let fields = json!({"devices": ["/dev/net/tun", "/dev/ttyS1"]});
+    let made = node.create(Kind::Pod, pod("modem", fields)).await.unwrap();
+    let found = node.wait_state(Kind::Pod, "modem", "running").await.unwrap();
+    let risks = found["status"]["risks"].as_array().unwrap();
+    assert_eq!(risks.len(), 1);
+    assert!(risks[0].as_str().unwrap().contains("/dev/ttyS1"), "{risks:?}");
+    let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    let started = host.started(id, &"main".parse().unwrap()).unwrap();
+    assert_eq!(started.devices, ["/dev/net/tun", "/dev/ttyS1"]);
+    node.stop().await.unwrap();
+}

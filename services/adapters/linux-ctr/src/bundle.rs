@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace,
+    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxNamespace,
     LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Mount, MountBuilder, Process,
     ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use skerry_containers::ContainerDesired;
 use skerry_model::{Capabilities as Changes, Name};
 
+use crate::devices::Device;
 use crate::images::ImageRecord;
 use crate::user::User;
 
@@ -75,6 +76,14 @@ pub enum BundleError {
         /// The word.
         word: String,
     },
+    /// A device that the machine does not have.
+    #[error("the machine has no device {path}: remove it from the container, or bring it in")]
+    Device {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The parts do not make a configuration.
     #[error("the runtime configuration cannot be put together")]
     Spec(#[from] OciSpecError),
@@ -98,7 +107,7 @@ pub fn spec(
         .root(RootBuilder::default().path("rootfs").readonly(desired.read_only_root).build()?)
         .process(process(desired, image, user)?)
         .mounts(mounts(desired, bundle, volumes)?)
-        .linux(linux(&namespaces.join(&desired.network.namespace))?)
+        .linux(linux(&namespaces.join(&desired.network.namespace), &desired.devices)?)
         .build()?)
 }
 
@@ -270,7 +279,15 @@ fn namespace(kind: LinuxNamespaceType) -> Result<LinuxNamespace, OciSpecError> {
     LinuxNamespaceBuilder::default().typ(kind).build()
 }
 
-fn linux(network: &Path) -> Result<Linux, BundleError> {
+fn devices(paths: &[String]) -> Result<Vec<LinuxDevice>, BundleError> {
+    let find = |path: &String| {
+        let absent = |source| BundleError::Device { path: path.clone(), source };
+        Ok(Device::find(path).map_err(absent)?.described()?)
+    };
+    paths.iter().map(find).collect()
+}
+
+fn linux(network: &Path, wanted: &[String]) -> Result<Linux, BundleError> {
     let joined =
         LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network).path(network).build()?;
     let namespaces = vec![
@@ -293,6 +310,7 @@ fn linux(network: &Path) -> Result<Linux, BundleError> {
         .namespaces(namespaces)
         .sysctl(sysctl)
         .seccomp(seccomp)
+        .devices(devices(wanted)?)
         .masked_paths(masked)
         .readonly_paths(oci_spec::runtime::get_default_readonly_paths())
         .build()?;

@@ -129,7 +129,10 @@ impl Supervisor for Direct {
             .unwrap();
         let child = Command::new(&unit.start[0])
             .args(&unit.start[1..])
-            .stdin(Stdio::null())
+            .stdin(match &unit.input {
+                Some(path) => crate::input::end_of_container(path).unwrap().into(),
+                None => Stdio::null(),
+            })
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -721,6 +724,29 @@ async fn work_cut_short_is_completed() {
             stage.clear().await;
         }
     }
+}
+
+/// Whoever attaches speaks to the container's own program, as often as they like.
+#[tokio::test]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn a_container_with_an_open_input_hears_whoever_comes() {
+    let stage = Stage::new().await;
+    let script = "read a; echo \"$a\" >/heard; read b; echo \"$b\" >>/heard; exit 7";
+    let mut desired = stage.shell(script);
+    desired.stdin = true;
+    stage.push(Want::Run(Box::new(desired.clone())), false).await;
+    stage.until("start", |run| matches!(run, Run::Running { pid: Some(_), .. })).await;
+    let name = desired.name.clone();
+    for word in ["one\n", "two\n"] {
+        let input = stage.containers.input(stage.pod, &name).await.unwrap();
+        input.send(word.as_bytes().to_vec()).await.unwrap();
+    }
+    let ended = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
+    assert!(matches!(ended, Run::Ended { exit: Exit::Code(7), .. }), "{ended:?}");
+    assert!(stage.containers.input(stage.pod, &name).await.is_err());
+    let layer = stage.containers.inner.places.layer(stage.pod, &name);
+    assert_eq!(fs::read_to_string(layer.join("upper/heard")).unwrap(), "one\ntwo\n");
+    stage.clear().await;
 }
 
 /// Through the machine's own service manager, from image to removal.

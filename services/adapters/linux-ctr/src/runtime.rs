@@ -15,7 +15,7 @@ use skerry_containers::{
 };
 use skerry_linux_host::systemd::Systemd;
 use skerry_model::{Id, LogRate, Name, Pod};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, broadcast, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
@@ -29,7 +29,7 @@ use crate::programs::Programs;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
-use crate::{folders, logs, probe, user, volumes};
+use crate::{folders, input, logs, probe, user, volumes};
 
 /// Options of a mount that still fit into the one page that the kernel takes.
 const MAX_OPTIONS: usize = 4000;
@@ -153,28 +153,38 @@ impl ContainerRuntime for LinuxContainers {
 #[async_trait]
 impl ContainerAccess for LinuxContainers {
     async fn exec(&self, request: ExecRequest) -> Result<ExecSession, RuntimeError> {
-        let (pod, name) = (request.pod, &request.container);
-        let observed = self.inner.observe(pod).await?;
-        match observed.container(name).run {
-            Run::Running { pid: Some(_), .. } => {
-                // In a task of its own, so that a caller who goes away meanwhile leaves no program behind: what comes
-                // of it then has no taker, which ends it.
-                let executor = Arc::clone(&self.executor);
-                let started = tokio::spawn(async move { executor.exec(request).await }).await;
-                started.unwrap_or_else(|error| {
-                    let message = "starting a program failed";
-                    Err(RuntimeError::new(RuntimeFault::Broken, message).because(error))
-                })
-            }
+        self.inner.is_running(request.pod, &request.container).await?;
+        // In a task of its own, so that a caller who goes away meanwhile leaves no program behind: what comes of it
+        // then has no taker, which ends it.
+        let executor = Arc::clone(&self.executor);
+        let started = tokio::spawn(async move { executor.exec(request).await }).await;
+        started.unwrap_or_else(|error| {
+            let message = "starting a program failed";
+            Err(RuntimeError::new(RuntimeFault::Broken, message).because(error))
+        })
+    }
+
+    async fn input(
+        &self,
+        pod: Id<Pod>,
+        container: &Name,
+    ) -> Result<mpsc::Sender<Vec<u8>>, RuntimeError> {
+        self.inner.is_running(pod, container).await?;
+        input::sender(&self.inner.places.input(pod, container))
+    }
+}
+
+impl Inner {
+    async fn is_running(&self, pod: Id<Pod>, name: &Name) -> Result<(), RuntimeError> {
+        match self.observe(pod).await?.container(name).run {
+            Run::Running { pid: Some(_), .. } => Ok(()),
             _ => {
                 let message = format!("container `{name}` does not run: start the pod first");
                 Err(RuntimeError::new(RuntimeFault::Refused, message))
             }
         }
     }
-}
 
-impl Inner {
     /// The image library, opened and swept on first use: the data partition may come late.
     fn library(&self) -> Result<&ImageLibrary, RuntimeError> {
         if let Some(library) = self.library.get() {
@@ -351,6 +361,7 @@ impl Inner {
             BundleError::NoCommand { .. }
             | BundleError::WorkingDirectory { .. }
             | BundleError::NoVolume { .. }
+            | BundleError::Device { .. }
             | BundleError::Capability { .. } => {
                 refused("the container cannot be described", error.into())
             }
@@ -428,6 +439,9 @@ impl Inner {
         folders::make_all(&self.places.crun_state())
             .and_then(|()| folders::remove(&self.places.crun_record(pod, &desired.name)))
             .map_err(io_failed("cannot clear crun's folder"))?;
+        if let Some(path) = &unit.input {
+            input::make(path).map_err(io_failed("cannot make a container's standard input"))?;
+        }
         self.supervisor.start(&unit).await
     }
 

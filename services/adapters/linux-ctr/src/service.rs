@@ -44,6 +44,8 @@ pub struct ContainerUnit {
     pub stop_signal: i32,
     /// How fast its log may grow.
     pub log_rate: LogRate,
+    /// The pipe that is its standard input, if it has one.
+    pub input: Option<PathBuf>,
     /// A folder on the disk to which its limits of traffic apply.
     pub disk: PathBuf,
 }
@@ -77,6 +79,7 @@ impl ContainerUnit {
             root: places.root(pod, &desired.name),
             stop_signal: signal_number(&image.stop_signal),
             log_rate: desired.log_rate.unwrap_or(usual),
+            input: desired.stdin.then(|| places.input(pod, &desired.name)),
             disk: places.all_layers(),
         }
     }
@@ -111,9 +114,12 @@ impl ContainerUnit {
         if let Some(kept) = self.memory_kept() {
             properties = properties.number("MemoryLow", kept);
         }
+        let usual = [("/dev/tty", "rwm"), ("/dev/ptmx", "rwm"), ("char-pts", "rwm")];
+        // `m`: crun makes them in the container's own folder of devices.
+        let own = desired.devices.iter().map(|path| (path.as_str(), "rwm"));
         self.with_io_limits(properties)
             .text("DevicePolicy", "closed")
-            .pairs("DeviceAllow", [("/dev/tty", "rwm"), ("/dev/ptmx", "rwm"), ("char-pts", "rwm")])
+            .pairs("DeviceAllow", usual.into_iter().chain(own))
             .text("StandardOutput", "journal")
             .text("StandardError", "journal")
             .text("SyslogIdentifier", desired.name.as_str())
@@ -249,6 +255,16 @@ mod tests {
         assert!(read.contains("/var/lib/skerry/data/pods") && read.contains("1048576"), "{read}");
         assert!(properties.show("IOWriteIOPSMax").unwrap().contains("50"));
         assert_eq!(properties.show("IOReadIOPSMax"), None);
+    }
+
+    #[test]
+    fn devices_are_let_through_one_by_one() {
+        let mut unit = unit();
+        assert!(!unit.properties().show("DeviceAllow").unwrap().contains("tun"));
+        unit.desired.devices = vec!["/dev/net/tun".to_owned()];
+        let allowed = unit.properties().show("DeviceAllow").unwrap();
+        assert!(allowed.contains("(\"/dev/net/tun\", \"rwm\")"), "{allowed}");
+        assert_eq!(unit.properties().show("DevicePolicy").unwrap(), "\"closed\"");
     }
 
     #[test]

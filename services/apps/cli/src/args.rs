@@ -393,6 +393,8 @@ mod tests {
             "skerry vm console m",
             "skerry pod logs web --follow --tail 5",
             "skerry pod create x -i tiny --cpu-limit 500 --memory-reservation 32 --disk-write 1048576",
+            "skerry pod create x -i tiny --stdin --device /dev/net/tun --device /dev/fuse",
+            "skerry pod attach x -c main",
             "skerry pod logs web --since 10m --timestamps -f",
             "skerry node log --since 2026-01-31T08:00:00Z",
             "skerry node power-off --yes",

@@ -6,6 +6,12 @@ use serde_json::{Map, Value, json};
 /// How a container is held.
 #[derive(Debug, Default, Args)]
 pub struct Holding {
+    /// Keep its standard input open, for pod attach
+    #[arg(long)]
+    pub stdin: bool,
+    /// A device of the machine that it may use, such as /dev/net/tun; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub device: Vec<String>,
     /// Processor limit in thousandths of a CPU
     #[arg(long, value_name = "MILLI")]
     pub cpu_limit: Option<u32>,
@@ -40,6 +46,8 @@ impl Holding {
             .filter_map(|(key, value)| Some((key.to_owned(), value?.into())))
             .collect();
         for (key, value) in [
+            ("devices", Some(json!(self.device)).filter(|_| !self.device.is_empty())),
+            ("stdin", self.stdin.then_some(Value::Bool(true))),
             ("cpu_limit_m", self.cpu_limit.map(Value::from)),
             ("memory_reservation_mib", self.memory_reservation.map(Value::from)),
             ("io", Some(io).filter(|io| !io.is_empty()).map(|io| json!(io))),

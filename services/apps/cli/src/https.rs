@@ -309,6 +309,7 @@ fn call(request: Request) -> Result<Call, CallError> {
         Request::Watch { .. }
         | Request::Log(_)
         | Request::Exec(_)
+        | Request::Attach { .. }
         | Request::Serial { .. }
         | Request::Screen { .. } => {
             return Err(unsupported("this is a stream"));

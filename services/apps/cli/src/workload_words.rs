@@ -169,6 +169,14 @@ pub enum PodVerb {
         /// Name or id
         name: String,
     },
+    /// Speak to a container's own program, whose input must be open (--stdin)
+    Attach {
+        /// Name or id
+        name: String,
+        /// Which container, if it has several
+        #[arg(long, short)]
+        container: Option<String>,
+    },
     /// Copy files into a container or out of it, by the container's own tar
     Cp {
         #[command(flatten)]

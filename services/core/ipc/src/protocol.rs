@@ -247,6 +247,14 @@ pub enum Request {
     Log(LogQuery),
     /// Runs a program in a container: a two-way stream that ends with [`StreamItem::Exit`].
     Exec(ExecQuery),
+    /// The input and the output of a container's own program: a two-way stream that begins with its last lines and
+    /// ends with the program, by [`StreamItem::Exit`] if its code is known. One types, the others only watch.
+    Attach {
+        /// Id or name of the pod.
+        key: String,
+        /// The container; may be left out for a pod of one.
+        container: Option<String>,
+    },
     /// The serial line of a running virtual machine: a two-way stream that begins with what was shown lately. One
     /// types, the others only watch.
     Serial {
@@ -329,7 +337,10 @@ pub enum FetchReport {
 impl Request {
     /// Whether a good answer to it is [`Answer::TwoWay`].
     pub const fn is_two_way(&self) -> bool {
-        matches!(self, Self::Exec(_) | Self::Serial { .. } | Self::Screen { .. })
+        matches!(
+            self,
+            Self::Exec(_) | Self::Attach { .. } | Self::Serial { .. } | Self::Screen { .. }
+        )
     }
 }
 

@@ -125,6 +125,9 @@ pub struct Container {
     /// Arguments that replace the image's own.
     #[serde(default)]
     pub args: Vec<String>,
+    /// Its standard input stays open, and people may attach to it. Otherwise it reads the end at once.
+    #[serde(default)]
+    pub stdin: bool,
     /// Added to the image's environment.
     #[serde(default)]
     pub env: Vec<EnvVar>,
@@ -143,6 +146,11 @@ pub struct Container {
     /// Volumes of the pod that it sees, at most 32.
     #[serde(default)]
     pub mounts: Vec<VolumeMount>,
+    /// Devices of the machine that it may use, at most 16, each of a known class: `/dev/net/tun`, `/dev/fuse`,
+    /// `/dev/kvm`; and, only for an admin to ask for, `/dev/vfio/vfio`, `/dev/vfio/N`, `/dev/ttySN`, `/dev/ttyUSBN`
+    /// and `/dev/ttyACMN`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// Changes to what its root user may do.
     #[serde(default)]
     pub capabilities: Capabilities,
@@ -211,7 +219,8 @@ impl Container {
     pub fn risks(&self) -> Vec<String> {
         let add = &self.capabilities.add;
         let name = &self.name;
-        add.iter().map(|word| format!("container `{name}` has the capability {word}")).collect()
+        let added = add.iter().map(|word| format!("container `{name}` has the capability {word}"));
+        added.chain(self.device_risks()).collect()
     }
 }
 
@@ -261,6 +270,7 @@ impl Validate for Container {
         found.require(user_good, "user", "must be `user` or `user:group`, by name or number");
         self.validate_folders(found);
         self.validate_capabilities(found);
+        self.validate_devices(found);
         for (name, probe) in self.probes() {
             probe.validate_as(name, name != "readiness", found);
         }

@@ -10,6 +10,7 @@ mod condition;
 mod config;
 mod container;
 mod container_limits;
+mod device;
 mod disk;
 mod hidden;
 mod id;

@@ -62,6 +62,8 @@ pub struct ContainerDesired {
     pub command: Vec<String>,
     /// Arguments; the image's own if this and `command` are empty.
     pub args: Vec<String>,
+    /// Its standard input stays open for those who attach to it.
+    pub stdin: bool,
     /// Added to the image's environment: names and values, those of configs and secrets put in.
     pub env: Vec<(String, Hidden)>,
     /// Where the program starts; where the image says if empty.
@@ -76,6 +78,8 @@ pub struct ContainerDesired {
     pub mounts: Vec<VolumeMount>,
     /// Volumes of the node among these. They are there already and outlive the pod.
     pub outside: Vec<Outside>,
+    /// Devices of the machine that it may use.
+    pub devices: Vec<String>,
     /// Changes to the short list of capabilities.
     pub capabilities: Capabilities,
     /// Hard memory limit in MiB.
@@ -125,6 +129,7 @@ impl ContainerDesired {
             image,
             command: spec.command.clone(),
             args: spec.args.clone(),
+            stdin: spec.stdin,
             env,
             working_dir: spec.working_dir.clone(),
             user: spec.user.clone(),
@@ -132,6 +137,7 @@ impl ContainerDesired {
             tmpfs: spec.tmpfs.clone(),
             mounts: spec.mounts.clone(),
             outside: Vec::new(),
+            devices: spec.devices.clone(),
             capabilities: spec.capabilities.clone(),
             memory_mib: spec.memory_mib,
             memory_reservation_mib: spec.memory_reservation_mib,
@@ -203,6 +209,9 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
             print.add(key, text);
         }
     }
+    if spec.stdin {
+        print.add("stdin", "true");
+    }
     if spec.read_only_root {
         print.add("read_only_root", "true");
     }
@@ -212,6 +221,7 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     for mount in &spec.mounts {
         print.add("mount", &format!("{} {} {}", mount.volume, mount.read_only, mount.path));
     }
+    spec.devices.iter().for_each(|path| print.add("device", path));
     spec.capabilities.add.iter().for_each(|word| print.add("add", word));
     spec.capabilities.drop.iter().for_each(|word| print.add("drop", word));
     if spec.cpu_request_m != USUAL_CPU_REQUEST {

@@ -40,6 +40,14 @@ const TERMINAL: &str = "Sub-protocol `skerry.terminal`. To the node: binary mess
     1002 for a message that is none of these, 4000 and the status for a refusal or an ended session (4401), 4408 after \
     two hours in which nothing moved.";
 
+const ATTACH: &[(&str, &str)] =
+    &[("ticket", TICKET), ("container", "The container, for a pod with several.")];
+
+const ATTACHED: &str = "The last 20 lines come first, then what the program writes, by the line and out of its log. One \
+    types and any number watch; whoever may only watch is told so in the output. Leaving, or the end of what is typed, \
+    ends nothing. Sub-protocol `skerry.terminal` as for programs in containers; when the program has ended its exit \
+    comes if it is known, and the socket closes with 1000.";
+
 const CONSOLE: &str = "The last 64 KiB come first. One types and any number watch; whoever may only watch is told so in \
     the output. Sub-protocol `skerry.terminal` as for programs in containers; there is no exit, and the socket closes \
     with 1000 when the machine goes off.";
@@ -166,6 +174,15 @@ fn fixed() -> Vec<Operation> {
         )
         .query(EXEC)
         .says(TERMINAL)
+        .gives(101, Content::Nothing),
+        Operation::new(
+            "get",
+            "pods/{key}/attach",
+            "attachToPod",
+            "A WebSocket to a container's own program, whose `stdin` must be true.",
+        )
+        .query(ATTACH)
+        .says(ATTACHED)
         .gives(101, Content::Nothing),
         Operation::new(
             "get",

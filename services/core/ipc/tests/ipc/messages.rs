@@ -141,6 +141,8 @@ fn others() -> impl Strategy<Value = Request> {
         log_query().prop_map(Request::Log),
         exec_query().prop_map(Request::Exec),
         text().prop_map(|key| Request::Serial { key }),
+        (text(), option::of(text()))
+            .prop_map(|(key, container)| Request::Attach { key, container }),
         text().prop_map(|key| Request::Screen { key }),
         power.prop_map(Request::Power),
         Just(Request::Pulls),
