@@ -749,6 +749,21 @@ async fn a_container_with_an_open_input_hears_whoever_comes() {
     stage.clear().await;
 }
 
+/// crun makes the devices that were asked for, and no other.
+#[tokio::test]
+#[ignore = "needs root, crun, a static busybox, ip and /dev/net/tun"]
+async fn a_device_is_there_for_the_container_that_asks_for_it() {
+    let stage = Stage::new().await;
+    let script = "[ -c /dev/net/tun ] && exit 4; exit 5";
+    let mut desired = stage.shell(script);
+    assert_eq!(stage.run_to_end(desired.clone()).await, Exit::Code(5));
+    desired.devices = vec!["/dev/net/tun".to_owned()];
+    desired.layer = "with a device".to_owned();
+    desired.bundle = "with a device".to_owned();
+    assert_eq!(stage.run_to_end(desired).await, Exit::Code(4));
+    stage.clear().await;
+}
+
 /// Through the machine's own service manager, from image to removal.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, systemd, crun, a static busybox and ip"]
