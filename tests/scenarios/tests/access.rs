@@ -54,6 +54,50 @@ async fn none_left(host: &SimHost) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_types_into_a_container_others_watch_and_leaving_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    with_pod(&node).await;
+    let spec = json!({"containers": [{"name": "main", "image": "tiny", "stdin": true}], "restart": "never"});
+    let made =
+        node.create(Kind::Pod, json!({"metadata": {"name": "game"}, "spec": spec})).await.unwrap();
+    node.wait_state(Kind::Pod, "game", "running").await.unwrap();
+    let attach = |key: &str| Request::Attach { key: key.to_owned(), container: None };
+    let line = |text: &str| StreamItem::Output { channel: Channel::Out, bytes: text.into() };
+    match node.client.open_two_way(Auth::Peer, attach("web")).await.err().unwrap() {
+        CallError::Refused(refusal) => assert!(refusal.detail.contains("`stdin`"), "{refusal:?}"),
+        other => panic!("{other}"),
+    }
+    let (first, mut shown) = node.client.open_two_way(Auth::Peer, attach("game")).await.unwrap();
+    let (second, mut watched) = node.client.open_two_way(Auth::Peer, attach("game")).await.unwrap();
+    first.send(Input::Bytes(b"go north\n".to_vec())).await.unwrap();
+    second.send(Input::Bytes(b"not heard\n".to_vec())).await.unwrap();
+    assert_eq!(shown.next().await.unwrap().unwrap(), line("simulated container: up\n"));
+    assert_eq!(shown.next().await.unwrap().unwrap(), line("heard go north\n"));
+    let told = "-- somebody else types here; you only watch --\n";
+    for text in [told, "simulated container: up\n", "heard go north\n"] {
+        assert_eq!(watched.next().await.unwrap().unwrap(), line(text));
+    }
+    // The typist leaves: the container goes on, and the next one may type.
+    drop((first, shown));
+    let typed = || async {
+        let (input, mut items) =
+            node.client.open_two_way(Auth::Peer, attach("game")).await.unwrap();
+        let first = items.next().await.unwrap().unwrap();
+        if first == line(told) { Err("the keys are not free yet") } else { Ok((input, items)) }
+    };
+    let (input, _items) = eventually(LIMIT, typed).await.unwrap();
+    input.send(Input::Bytes(b"go south".to_vec())).await.unwrap();
+    assert_eq!(watched.next().await.unwrap().unwrap(), line("heard go south\n"));
+    let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    host.end_container(id, &"main".parse().unwrap(), skerry_containers::Exit::Code(3));
+    assert_eq!(watched.next().await.unwrap().unwrap(), StreamItem::Exit(3));
+    assert!(watched.next().await.is_none());
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn programs_in_containers_talk_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();

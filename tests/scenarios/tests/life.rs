@@ -197,14 +197,38 @@ async fn logs_and_explanations_can_be_read() {
     for (kind, key, expected) in
         [(Kind::Vm, "guest", "simulated guest: up"), (Kind::Pod, "web", "simulated container: up")]
     {
-        let query =
-            LogQuery { kind, key: key.to_owned(), container: None, tail: 10, follow: false };
+        let query = LogQuery {
+            kind,
+            key: key.to_owned(),
+            container: None,
+            tail: 10,
+            since: None,
+            timestamps: false,
+            follow: false,
+        };
         let lines = node.lines(query).await.unwrap();
         assert!(lines.iter().any(|line| line == expected), "{lines:?}");
         let explain = Request::Explain { kind, key: key.to_owned() };
         let Answer::Document(text) = node.ask(explain).await.unwrap() else { panic!() };
         assert!(text.0.contains("\"passes\""), "{}", text.0);
     }
+    let query = |kind, key: &str, since: &str| LogQuery {
+        kind,
+        key: key.to_owned(),
+        container: Some("web".to_owned()).filter(|_| kind == Kind::Pod),
+        tail: 10,
+        since: Some(since.parse().unwrap()),
+        timestamps: kind == Kind::Pod,
+        follow: false,
+    };
+    let lines = node.lines(query(Kind::Pod, "web", "1h")).await.unwrap();
+    let (moment, text) = lines[0].split_once(' ').unwrap();
+    assert_eq!(text, "simulated container: up");
+    moment.parse::<skerry_model::Timestamp>().unwrap();
+    let later = node.lines(query(Kind::Pod, "web", "2099-01-01T00:00:00Z")).await.unwrap();
+    assert_eq!(later, Vec::<String>::new());
+    let refused = node.lines(query(Kind::Vm, "guest", "1h")).await.unwrap_err();
+    assert!(refused.to_string().contains("has no times"), "{refused}");
     let Answer::Text(graph) = node.ask(Request::Graph).await.unwrap() else { panic!() };
     assert!(graph.starts_with("digraph"), "{graph}");
     node.stop().await.unwrap();

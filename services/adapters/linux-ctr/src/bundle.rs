@@ -10,19 +10,22 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace,
+    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxNamespace,
     LinuxNamespaceBuilder, LinuxNamespaceType, LinuxSeccomp, Mount, MountBuilder, Process,
     ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use skerry_containers::ContainerDesired;
 use skerry_model::{Capabilities as Changes, Name};
 
+use crate::devices::Device;
 use crate::images::ImageRecord;
 use crate::user::User;
 
 /// System calls that a container may make: an allow-list, everything else is answered with "no such call", or
 /// with "not permitted" where programs expect that. New threads may not make namespaces; `clone3`, whose
-/// arguments a filter cannot see, is answered so that libraries fall back to `clone`. Only 64-bit calls.
+/// arguments a filter cannot see, is answered so that libraries fall back to `clone`. Only 64-bit calls. Huge pages
+/// (`MAP_HUGETLB`, `MFD_HUGETLB`, `SHM_HUGETLB`), of whatever size, are answered with "no memory": they are set aside
+/// for others, the service manager knows no limit for them, and programs that try them go on without.
 const SECCOMP: &str = include_str!("../../../../config/seccomp/container.json");
 
 /// What is left to a container's root: what package managers, web servers and databases need to change owners,
@@ -73,6 +76,14 @@ pub enum BundleError {
         /// The word.
         word: String,
     },
+    /// A device that the machine does not have.
+    #[error("the machine has no device {path}: remove it from the container, or bring it in")]
+    Device {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The parts do not make a configuration.
     #[error("the runtime configuration cannot be put together")]
     Spec(#[from] OciSpecError),
@@ -96,7 +107,7 @@ pub fn spec(
         .root(RootBuilder::default().path("rootfs").readonly(desired.read_only_root).build()?)
         .process(process(desired, image, user)?)
         .mounts(mounts(desired, bundle, volumes)?)
-        .linux(linux(&namespaces.join(&desired.network.namespace))?)
+        .linux(linux(&namespaces.join(&desired.network.namespace), &desired.devices)?)
         .build()?)
 }
 
@@ -268,7 +279,15 @@ fn namespace(kind: LinuxNamespaceType) -> Result<LinuxNamespace, OciSpecError> {
     LinuxNamespaceBuilder::default().typ(kind).build()
 }
 
-fn linux(network: &Path) -> Result<Linux, BundleError> {
+fn devices(paths: &[String]) -> Result<Vec<LinuxDevice>, BundleError> {
+    let find = |path: &String| {
+        let absent = |source| BundleError::Device { path: path.clone(), source };
+        Ok(Device::find(path).map_err(absent)?.described()?)
+    };
+    paths.iter().map(find).collect()
+}
+
+fn linux(network: &Path, wanted: &[String]) -> Result<Linux, BundleError> {
     let joined =
         LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network).path(network).build()?;
     let namespaces = vec![
@@ -291,6 +310,7 @@ fn linux(network: &Path) -> Result<Linux, BundleError> {
         .namespaces(namespaces)
         .sysctl(sysctl)
         .seccomp(seccomp)
+        .devices(devices(wanted)?)
         .masked_paths(masked)
         .readonly_paths(oci_spec::runtime::get_default_readonly_paths())
         .build()?;

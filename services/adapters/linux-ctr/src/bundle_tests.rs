@@ -50,6 +50,34 @@ fn nothing_is_looser_than_said() {
 }
 
 #[test]
+fn a_device_that_the_machine_lacks_is_named() {
+    let mut desired = desired("web");
+    let made = |desired: &ContainerDesired| {
+        let (bundle, namespaces) = (Path::new("/b"), Path::new("/n"));
+        spec(desired, &record(), &User::default(), bundle, namespaces, &volumes())
+    };
+    assert!(
+        made(&desired)
+            .unwrap()
+            .linux()
+            .as_ref()
+            .unwrap()
+            .devices()
+            .iter()
+            .flatten()
+            .next()
+            .is_none()
+    );
+    desired.devices = vec!["/dev/null".to_owned()];
+    let spec = made(&desired).unwrap();
+    let devices = spec.linux().as_ref().unwrap().devices().as_ref().unwrap();
+    assert_eq!((devices[0].major(), devices[0].minor()), (1, 3));
+    desired.devices = vec!["/dev/vfio/9999".to_owned()];
+    let error = made(&desired).unwrap_err().to_string();
+    assert!(error.contains("/dev/vfio/9999"), "{error}");
+}
+
+#[test]
 fn the_list_of_system_calls_allows_and_never_what_leads_out() {
     let profile: Value = serde_json::from_str(SECCOMP).unwrap();
     assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
@@ -63,6 +91,17 @@ fn the_list_of_system_calls_allows_and_never_what_leads_out() {
     };
     for call in ["read", "execve", "accept4", "futex", "epoll_wait", "statx", "getrandom"] {
         assert!(plainly_allowed(call), "{call}");
+    }
+    for (call, index, mask) in [("mmap", 3, 0x40000), ("memfd_create", 1, 4), ("shmget", 2, 0x800)]
+    {
+        assert!(!plainly_allowed(call), "{call}");
+        let of_call = rules.iter().filter(|rule| rule["names"] == json!([call]));
+        let found: Vec<_> = of_call
+            .map(|rule| (rule["action"].as_str().unwrap(), rule["args"][0].clone()))
+            .collect();
+        let arg = |wanted: u32| json!({"index": index, "value": mask, "valueTwo": wanted, "op": "SCMP_CMP_MASKED_EQ"});
+        // Without huge pages yes, with them no.
+        assert_eq!(found, [("SCMP_ACT_ALLOW", arg(0)), ("SCMP_ACT_ERRNO", arg(mask))], "{call}");
     }
     for call in [
         "mount",

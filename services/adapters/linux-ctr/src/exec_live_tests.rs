@@ -241,7 +241,8 @@ async fn a_caller_who_goes_away_during_the_start_leaves_no_program() {
     let places = below(&folder.path().join("data"), &folder.path().join("run"));
     let direct = Arc::new(Direct::default());
     let blobs = BlobStore::new(places.blobs());
-    let containers = LinuxContainers::with_supervisor(places, blobs, Arc::clone(&direct));
+    let containers =
+        LinuxContainers::with_supervisor(places, blobs, Arc::clone(&direct), LogRate::default());
     let stage = Stage::over(folder, containers, "").await;
     run(&stage).await;
     let sleep = ["/bin/busybox", "sleep", "4711"];

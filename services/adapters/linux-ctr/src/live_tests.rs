@@ -129,7 +129,10 @@ impl Supervisor for Direct {
             .unwrap();
         let child = Command::new(&unit.start[0])
             .args(&unit.start[1..])
-            .stdin(Stdio::null())
+            .stdin(match &unit.input {
+                Some(path) => crate::input::end_of_container(path).unwrap().into(),
+                None => Stdio::null(),
+            })
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -242,6 +245,7 @@ impl Stage {
             places.clone(),
             BlobStore::new(places.blobs()),
             Arc::new(Direct::default()),
+            LogRate::default(),
         );
         Self::over(folder, containers, user).await
     }
@@ -713,12 +717,51 @@ async fn work_cut_short_is_completed() {
                 places.clone(),
                 BlobStore::new(places.blobs()),
                 supervisor,
+                LogRate::default(),
             );
             assert_eq!(stage.run_to_end(desired).await, Exit::Code(1), "{power_cut} {after}");
             assert_eq!(folders::names(&data.join("layers/tmp")), Vec::<String>::new());
             stage.clear().await;
         }
     }
+}
+
+/// Whoever attaches speaks to the container's own program, as often as they like.
+#[tokio::test]
+#[ignore = "needs root, crun, a static busybox and ip"]
+async fn a_container_with_an_open_input_hears_whoever_comes() {
+    let stage = Stage::new().await;
+    let script = "read a; echo \"$a\" >/heard; read b; echo \"$b\" >>/heard; exit 7";
+    let mut desired = stage.shell(script);
+    desired.stdin = true;
+    stage.push(Want::Run(Box::new(desired.clone())), false).await;
+    stage.until("start", |run| matches!(run, Run::Running { pid: Some(_), .. })).await;
+    let name = desired.name.clone();
+    for word in ["one\n", "two\n"] {
+        let input = stage.containers.input(stage.pod, &name).await.unwrap();
+        input.send(word.as_bytes().to_vec()).await.unwrap();
+    }
+    let ended = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
+    assert!(matches!(ended, Run::Ended { exit: Exit::Code(7), .. }), "{ended:?}");
+    assert!(stage.containers.input(stage.pod, &name).await.is_err());
+    let layer = stage.containers.inner.places.layer(stage.pod, &name);
+    assert_eq!(fs::read_to_string(layer.join("upper/heard")).unwrap(), "one\ntwo\n");
+    stage.clear().await;
+}
+
+/// crun makes the devices that were asked for, and no other.
+#[tokio::test]
+#[ignore = "needs root, crun, a static busybox, ip and /dev/net/tun"]
+async fn a_device_is_there_for_the_container_that_asks_for_it() {
+    let stage = Stage::new().await;
+    let script = "[ -c /dev/net/tun ] && exit 4; exit 5";
+    let mut desired = stage.shell(script);
+    assert_eq!(stage.run_to_end(desired.clone()).await, Exit::Code(5));
+    desired.devices = vec!["/dev/net/tun".to_owned()];
+    desired.layer = "with a device".to_owned();
+    desired.bundle = "with a device".to_owned();
+    assert_eq!(stage.run_to_end(desired).await, Exit::Code(4));
+    stage.clear().await;
 }
 
 /// Through the machine's own service manager, from image to removal.
@@ -728,8 +771,11 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     let folder =
         tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/lib/skerry").unwrap();
     let places = || below(&folder.path().join("data"), Path::new("/run/skerry-live"));
-    let containers =
-        LinuxContainers::start(places(), BlobStore::new(places().blobs()), Systemd::system());
+    let start = || {
+        let blobs = BlobStore::new(places().blobs());
+        LinuxContainers::start(places(), blobs, Systemd::system(), LogRate::default())
+    };
+    let containers = start();
     let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
     let mut stage = Stage::over(other_folder, containers, "").await;
     let server = stage.desired(&[]);
@@ -748,8 +794,7 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     assert!(show.contains(&format!("MemoryMax={}", 68 << 20)), "{show}");
 
     // Another noded finds it as it is.
-    stage.containers =
-        LinuxContainers::start(places(), BlobStore::new(places().blobs()), Systemd::system());
+    stage.containers = start();
     let mut events = stage.containers.events();
     let mut hear = async |wanted| {
         let heard = async { while events.recv().await.unwrap() != wanted {} };
@@ -786,14 +831,22 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     let trap = "trap 'exit 5' TERM; echo ready; while :; do /bin/busybox sleep 0.1; done";
     stage.push(Want::Run(Box::new(stage.shell(trap))), false).await;
     stage.until("trap", up).await;
-    let request = LogRequest { pod: stage.pod, container: None, tail: 100, follow: true };
-    let mut lines = stage.containers.logs(request).await.unwrap();
+    let request = LogRequest {
+        pod: stage.pod,
+        container: None,
+        tail: 100,
+        since: None,
+        timestamps: false,
+        follow: true,
+    };
+    let mut lines = stage.containers.logs(request.clone()).await.unwrap();
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some("ready") {
         let line = tokio::time::timeout(Duration::from_secs(10), lines.next()).await;
         seen.push(line.unwrap_or_else(|_| panic!("no more lines: {seen:?}")).unwrap().unwrap());
     }
     assert!(seen.contains(&"first".to_owned()) && seen.contains(&"second".to_owned()), "{seen:?}");
+    times_of_lines(&stage, request).await;
     stage.push(Want::Down { kill: false }, false).await;
     let run = stage.until("stop", |run| !run.is_live()).await;
     assert!(matches!(run, Run::Ended { exit: Exit::Code(5), .. } | Run::Absent), "{run:?}");
@@ -810,4 +863,18 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     assert_eq!(left, "");
     // Only crun's store of translated filters stays.
     assert_eq!(folders::names(Path::new("/run/skerry-live/crun")), [".cache"]);
+}
+
+/// Lines of the pod since a moment, with their times.
+async fn times_of_lines(stage: &Stage, request: LogRequest) {
+    let stamped = LogRequest { timestamps: true, follow: false, ..request };
+    let all: Vec<String> =
+        stage.containers.logs(stamped.clone()).await.unwrap().map(Result::unwrap).collect().await;
+    let (moment, text) = all.last().unwrap().split_once(' ').unwrap();
+    assert_eq!(text, "ready");
+    let moment: skerry_model::Timestamp = moment.parse().unwrap();
+    let later = LogRequest { since: Some(moment), ..stamped };
+    let last: Vec<String> =
+        stage.containers.logs(later).await.unwrap().map(Result::unwrap).collect().await;
+    assert_eq!(last, all[all.len() - 1..]);
 }

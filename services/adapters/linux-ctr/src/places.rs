@@ -5,7 +5,7 @@
 //! <data>/blobs/                         images as they were brought in, by digest
 //! <data>/pulls/<job>/                   what is being downloaded; the north side's own
 //! <data>/pods/<pod>/<container>/        made, upper/, work/: the writable layer
-//! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid: the bundle
+//! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid, stdin: the bundle
 //! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
 //! <run>/pod-volumes/<pod>/<volume>/     files, and folders in memory
 //! <run>/crun/                           crun's own records
@@ -110,6 +110,11 @@ impl Places {
     /// A container's root file system, once mounted.
     pub fn root(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
         self.bundle(pod, container).join("rootfs")
+    }
+
+    /// The pipe to a container's standard input.
+    pub fn input(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
+        self.bundle(pod, container).join("stdin")
     }
 
     /// crun's own records.

@@ -14,8 +14,8 @@ use skerry_containers::{
     RuntimeError, RuntimeEvent, RuntimeFault, VolumeContent, VolumeDesired,
 };
 use skerry_linux_host::systemd::Systemd;
-use skerry_model::{Id, Name, Pod};
-use tokio::sync::{Mutex, broadcast};
+use skerry_model::{Id, LogRate, Name, Pod};
+use tokio::sync::{Mutex, broadcast, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
@@ -29,7 +29,7 @@ use crate::programs::Programs;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
-use crate::{folders, logs, probe, user, volumes};
+use crate::{folders, input, logs, probe, user, volumes};
 
 /// Options of a mount that still fit into the one page that the kernel takes.
 const MAX_OPTIONS: usize = 4000;
@@ -46,15 +46,18 @@ struct Inner {
     places: Places,
     blobs: BlobStore,
     supervisor: Arc<dyn Supervisor>,
+    /// How fast logs may grow of containers that do not say.
+    log_rate: LogRate,
     library: OnceLock<ImageLibrary>,
     /// One import at a time: two of the same image would do the work twice, two of different ones share a disk.
     importing: Mutex<()>,
 }
 
 impl LinuxContainers {
-    /// Containers under the system's service manager. Must be called within a tokio runtime.
-    pub fn start(places: Places, blobs: BlobStore, systemd: Systemd) -> Self {
-        Self::with_supervisor(places, blobs, Arc::new(systemd))
+    /// Containers under the system's service manager, whose logs may grow so fast if they do not say. Must be called
+    /// within a tokio runtime.
+    pub fn start(places: Places, blobs: BlobStore, systemd: Systemd, log_rate: LogRate) -> Self {
+        Self::with_supervisor(places, blobs, Arc::new(systemd), log_rate)
     }
 
     /// Containers under another supervisor.
@@ -62,6 +65,7 @@ impl LinuxContainers {
         places: Places,
         blobs: BlobStore,
         supervisor: Arc<S>,
+        log_rate: LogRate,
     ) -> Self {
         let executor = Arc::new(Executor::new(places.clone(), supervisor.clone()));
         let sweeper = Arc::clone(&executor);
@@ -75,6 +79,7 @@ impl LinuxContainers {
             places,
             blobs,
             supervisor,
+            log_rate,
             library: OnceLock::new(),
             importing: Mutex::new(()),
         });
@@ -148,28 +153,38 @@ impl ContainerRuntime for LinuxContainers {
 #[async_trait]
 impl ContainerAccess for LinuxContainers {
     async fn exec(&self, request: ExecRequest) -> Result<ExecSession, RuntimeError> {
-        let (pod, name) = (request.pod, &request.container);
-        let observed = self.inner.observe(pod).await?;
-        match observed.container(name).run {
-            Run::Running { pid: Some(_), .. } => {
-                // In a task of its own, so that a caller who goes away meanwhile leaves no program behind: what comes
-                // of it then has no taker, which ends it.
-                let executor = Arc::clone(&self.executor);
-                let started = tokio::spawn(async move { executor.exec(request).await }).await;
-                started.unwrap_or_else(|error| {
-                    let message = "starting a program failed";
-                    Err(RuntimeError::new(RuntimeFault::Broken, message).because(error))
-                })
-            }
+        self.inner.is_running(request.pod, &request.container).await?;
+        // In a task of its own, so that a caller who goes away meanwhile leaves no program behind: what comes of it
+        // then has no taker, which ends it.
+        let executor = Arc::clone(&self.executor);
+        let started = tokio::spawn(async move { executor.exec(request).await }).await;
+        started.unwrap_or_else(|error| {
+            let message = "starting a program failed";
+            Err(RuntimeError::new(RuntimeFault::Broken, message).because(error))
+        })
+    }
+
+    async fn input(
+        &self,
+        pod: Id<Pod>,
+        container: &Name,
+    ) -> Result<mpsc::Sender<Vec<u8>>, RuntimeError> {
+        self.inner.is_running(pod, container).await?;
+        input::sender(&self.inner.places.input(pod, container))
+    }
+}
+
+impl Inner {
+    async fn is_running(&self, pod: Id<Pod>, name: &Name) -> Result<(), RuntimeError> {
+        match self.observe(pod).await?.container(name).run {
+            Run::Running { pid: Some(_), .. } => Ok(()),
             _ => {
                 let message = format!("container `{name}` does not run: start the pod first");
                 Err(RuntimeError::new(RuntimeFault::Refused, message))
             }
         }
     }
-}
 
-impl Inner {
     /// The image library, opened and swept on first use: the data partition may come late.
     fn library(&self) -> Result<&ImageLibrary, RuntimeError> {
         if let Some(library) = self.library.get() {
@@ -346,6 +361,7 @@ impl Inner {
             BundleError::NoCommand { .. }
             | BundleError::WorkingDirectory { .. }
             | BundleError::NoVolume { .. }
+            | BundleError::Device { .. }
             | BundleError::Capability { .. } => {
                 refused("the container cannot be described", error.into())
             }
@@ -414,7 +430,7 @@ impl Inner {
 
     async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
         let image = self.image(desired)?;
-        let unit = ContainerUnit::new(pod, desired, &image, &self.places);
+        let unit = ContainerUnit::new(pod, desired, &image, &self.places, self.log_rate);
         let there = self.supervisor.services(&unit_prefix(pod)).await?;
         if there.iter().any(|other| other.name == unit.name) {
             return Ok(());
@@ -423,6 +439,9 @@ impl Inner {
         folders::make_all(&self.places.crun_state())
             .and_then(|()| folders::remove(&self.places.crun_record(pod, &desired.name)))
             .map_err(io_failed("cannot clear crun's folder"))?;
+        if let Some(path) = &unit.input {
+            input::make(path).map_err(io_failed("cannot make a container's standard input"))?;
+        }
         self.supervisor.start(&unit).await
     }
 

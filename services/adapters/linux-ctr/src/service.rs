@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use skerry_containers::ContainerDesired;
 use skerry_linux_host::systemd::{Exec, Properties};
-use skerry_model::{Id, Pod};
+use skerry_model::{Id, LogRate, Pod};
 
 use crate::images::ImageRecord;
 use crate::places::{Places, crun_name, unit_name};
@@ -42,15 +42,22 @@ pub struct ContainerUnit {
     pub root: PathBuf,
     /// The signal that asks it to end.
     pub stop_signal: i32,
+    /// How fast its log may grow.
+    pub log_rate: LogRate,
+    /// The pipe that is its standard input, if it has one.
+    pub input: Option<PathBuf>,
+    /// A folder on the disk to which its limits of traffic apply.
+    pub disk: PathBuf,
 }
 
 impl ContainerUnit {
-    /// The unit of a container.
+    /// The unit of a container. `usual` is how fast its log may grow if it does not say.
     pub fn new(
         pod: Id<Pod>,
         desired: &ContainerDesired,
         image: &ImageRecord,
         places: &Places,
+        usual: LogRate,
     ) -> Self {
         let bundle = places.bundle(pod, &desired.name);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
@@ -71,6 +78,9 @@ impl ContainerUnit {
             start,
             root: places.root(pod, &desired.name),
             stop_signal: signal_number(&image.stop_signal),
+            log_rate: desired.log_rate.unwrap_or(usual),
+            input: desired.stdin.then(|| places.input(pod, &desired.name)),
+            disk: places.all_layers(),
         }
     }
 
@@ -101,9 +111,15 @@ impl ContainerUnit {
             // Thousandths of a CPU are milliseconds of it a second.
             properties = properties.number("CPUQuotaPerSecUSec", u64::from(limit) * 1000);
         }
-        properties
+        if let Some(kept) = self.memory_kept() {
+            properties = properties.number("MemoryLow", kept);
+        }
+        let usual = [("/dev/tty", "rwm"), ("/dev/ptmx", "rwm"), ("char-pts", "rwm")];
+        // `m`: crun makes them in the container's own folder of devices.
+        let own = desired.devices.iter().map(|path| (path.as_str(), "rwm"));
+        self.with_io_limits(properties)
             .text("DevicePolicy", "closed")
-            .pairs("DeviceAllow", [("/dev/tty", "rwm"), ("/dev/ptmx", "rwm"), ("char-pts", "rwm")])
+            .pairs("DeviceAllow", usual.into_iter().chain(own))
             .text("StandardOutput", "journal")
             .text("StandardError", "journal")
             .text("SyslogIdentifier", desired.name.as_str())
@@ -114,8 +130,31 @@ impl ContainerUnit {
                     format!("{CONTAINER_FIELD}={}", desired.name),
                 ],
             )
-            .number("LogRateLimitIntervalUSec", seconds(30))
-            .count("LogRateLimitBurst", 10_000)
+            .number("LogRateLimitIntervalUSec", seconds(self.log_rate.interval_s.into()))
+            .count("LogRateLimitBurst", self.log_rate.lines)
+    }
+}
+
+impl ContainerUnit {
+    /// Bytes of memory that are kept for it. It counts only as far as as much is kept for the slice.
+    pub fn memory_kept(&self) -> Option<u64> {
+        Some(self.desired.memory_reservation_mib?.saturating_mul(1 << 20))
+    }
+
+    /// Limits of its disk traffic. The manager finds the device that a path's file system lies on.
+    fn with_io_limits(&self, mut properties: Properties) -> Properties {
+        let io = self.desired.io.unwrap_or_default();
+        for (name, value) in [
+            ("IOReadBandwidthMax", io.read_bytes_per_s),
+            ("IOWriteBandwidthMax", io.write_bytes_per_s),
+            ("IOReadIOPSMax", io.read_iops),
+            ("IOWriteIOPSMax", io.write_iops),
+        ] {
+            if let Some(value) = value {
+                properties = properties.amounts(name, [(self.disk.to_string_lossy(), value)]);
+            }
+        }
+        properties
     }
 }
 
@@ -151,11 +190,13 @@ fn signal_number(text: &str) -> i32 {
 mod tests {
     use super::*;
     use crate::testing::{desired, pod, record};
+    use skerry_model::IoLimits;
     use std::path::Path;
 
     fn unit() -> ContainerUnit {
         let places = Places::below(Path::new("/var/lib/skerry/data"), Path::new("/run/skerry"));
-        ContainerUnit::new(pod(), &desired("web"), &record(), &places)
+        let usual = LogRate { lines: 500, interval_s: 10 };
+        ContainerUnit::new(pod(), &desired("web"), &record(), &places, usual)
     }
 
     #[test]
@@ -192,6 +233,47 @@ mod tests {
         assert_eq!(show("KillSignal"), "15");
         assert_eq!(show("RemainAfterExit"), "true");
         assert_eq!(show("KillMode"), "\"mixed\"");
+        assert_eq!(show("LogRateLimitIntervalUSec"), "uint64 10000000");
+        assert_eq!(show("LogRateLimitBurst"), "uint32 500");
+    }
+
+    #[test]
+    fn what_is_kept_and_disk_limits_are_on_the_unit_only_if_wanted() {
+        let mut unit = unit();
+        let plain = unit.properties();
+        let all = ["MemoryLow", "IOReadBandwidthMax", "IOWriteBandwidthMax", "IOReadIOPSMax"];
+        assert!(plain.names().all(|name| !all.contains(&name)));
+        unit.desired.memory_reservation_mib = Some(16);
+        unit.desired.io = Some(IoLimits {
+            read_bytes_per_s: Some(1 << 20),
+            write_iops: Some(50),
+            ..IoLimits::default()
+        });
+        let properties = unit.properties();
+        assert_eq!(properties.show("MemoryLow").unwrap(), format!("uint64 {}", 16 << 20));
+        let read = properties.show("IOReadBandwidthMax").unwrap();
+        assert!(read.contains("/var/lib/skerry/data/pods") && read.contains("1048576"), "{read}");
+        assert!(properties.show("IOWriteIOPSMax").unwrap().contains("50"));
+        assert_eq!(properties.show("IOReadIOPSMax"), None);
+    }
+
+    #[test]
+    fn devices_are_let_through_one_by_one() {
+        let mut unit = unit();
+        assert!(!unit.properties().show("DeviceAllow").unwrap().contains("tun"));
+        unit.desired.devices = vec!["/dev/net/tun".to_owned()];
+        let allowed = unit.properties().show("DeviceAllow").unwrap();
+        assert!(allowed.contains("(\"/dev/net/tun\", \"rwm\")"), "{allowed}");
+        assert_eq!(unit.properties().show("DevicePolicy").unwrap(), "\"closed\"");
+    }
+
+    #[test]
+    fn a_log_rate_of_its_own_goes_before_the_nodes() {
+        let mut desired = desired("web");
+        desired.log_rate = Some(LogRate { lines: 7, interval_s: 1 });
+        let places = Places::below(Path::new("/d"), Path::new("/r"));
+        let unit = ContainerUnit::new(pod(), &desired, &record(), &places, LogRate::default());
+        assert_eq!(unit.properties().show("LogRateLimitBurst").unwrap(), "uint32 7");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use skerry_linux_host::systemd::{
     mount_unit_name,
 };
 
+use crate::input;
+use crate::reserve::reserve;
+use crate::runtime::io_failed;
 use crate::service::{ContainerUnit, SLICE};
 
 /// How long a start or a mount may take.
@@ -113,7 +116,14 @@ impl Supervisor for Systemd {
 
     async fn start(&self, unit: &ContainerUnit) -> Result<(), RuntimeError> {
         let name = &unit.name;
-        match self.start_transient(name, &unit.properties(), DEADLINE).await {
+        reserve(self, unit).await.map_err(passing(format!("cannot keep memory for {name}")))?;
+        let mut properties = unit.properties();
+        if let Some(path) = &unit.input {
+            let input = input::end_of_container(path)
+                .map_err(io_failed("cannot open a container's standard input"))?;
+            properties = properties.file("StandardInputFileDescriptor", input);
+        }
+        match self.start_transient(name, &properties, DEADLINE).await {
             // It is there and says itself how it ended.
             Err(SystemdError::Job { .. }) => Ok(()),
             Err(error) if error.is_unit_exists() => {

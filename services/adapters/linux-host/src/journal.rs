@@ -75,6 +75,9 @@ fn arguments(query: &JournalQuery) -> Result<Vec<String>, HostError> {
     let mut words: Vec<String> =
         ["--no-pager", "--quiet", "--no-hostname", "--output=short-iso"].map(str::to_owned).into();
     words.push(format!("--lines={}", query.tail.min(MAX_TAIL)));
+    if let Some(since) = query.since {
+        words.push(format!("--since=@{}", since.as_second().max(0)));
+    }
     if query.follow {
         words.push("--follow".to_owned());
     }
@@ -126,7 +129,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn query(unit: Option<&str>, follow: bool) -> JournalQuery {
-        JournalQuery { unit: unit.map(str::to_owned), tail: 50_000, follow }
+        JournalQuery { unit: unit.map(str::to_owned), tail: 50_000, since: None, follow }
     }
 
     /// A program that stands for journalctl.
@@ -143,6 +146,9 @@ mod tests {
         assert!(words.contains(&"--lines=10000".to_owned()));
         assert!(words.contains(&"--unit=skerry-noded.service".to_owned()));
         assert!(words.contains(&"--follow".to_owned()));
+        let since = skerry_model::Timestamp::from_second(5).ok();
+        let words = arguments(&JournalQuery { since, ..query(None, false) }).unwrap();
+        assert!(words.contains(&"--since=@5".to_owned()));
         for bad in ["", "a b", "x;y", "a\n", "*", "a/../b"] {
             assert!(arguments(&query(Some(bad), false)).is_err(), "{bad:?}");
         }

@@ -9,6 +9,7 @@ use skerry_containers::{
     ContainerAccess, ExecInput, ExecOutput, ExecRequest, ExecSession, Run, RuntimeError,
     RuntimeFault, Size,
 };
+use skerry_model::{Id, Name, Pod, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::world::SimHost;
@@ -63,6 +64,29 @@ impl ContainerAccess for SimHost {
             received.recv().await.map(|item| (item, received))
         });
         Ok(ExecSession { input, output: output.boxed() })
+    }
+
+    /// A simulated container repeats what it hears in its log.
+    async fn input(
+        &self,
+        pod: Id<Pod>,
+        container: &Name,
+    ) -> Result<mpsc::Sender<Vec<u8>>, RuntimeError> {
+        let open = self.started(pod, container).is_some_and(|desired| desired.stdin);
+        if !open || !matches!(self.world().containers.run(pod, container), Run::Running { .. }) {
+            let message = format!("container `{container}` does not run with an open input");
+            return Err(RuntimeError::new(RuntimeFault::Refused, message));
+        }
+        let (input, mut inputs) = mpsc::channel::<Vec<u8>>(4);
+        let (host, container) = (self.clone(), container.clone());
+        tokio::spawn(async move {
+            while let Some(bytes) = inputs.recv().await {
+                let text = String::from_utf8_lossy(&bytes);
+                let text = format!("heard {}", text.trim_end());
+                host.write_line(pod, &container, Timestamp::now(), &text);
+            }
+        });
+        Ok(input)
     }
 }
 

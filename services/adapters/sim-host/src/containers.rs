@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream;
 use skerry_containers::{
-    Answer, ContainerObserved, ContainerRuntime, Exit, LogLines, LogRequest, Part, PodObserved,
-    PodStep, Question, Run, RuntimeError, RuntimeEvent, RuntimeFault,
+    Answer, ContainerDesired, ContainerObserved, ContainerRuntime, Exit, LogLines, LogRequest,
+    Part, PodObserved, PodStep, Question, Run, RuntimeError, RuntimeEvent, RuntimeFault,
 };
-use skerry_model::{Id, Name, Pod};
+use skerry_model::{Id, Name, Pod, Timestamp};
 use tokio::sync::broadcast;
 
+use crate::logs::SimLogs;
 use crate::world::{SimHost, World};
 
 /// Pods as the machine has them.
@@ -20,10 +19,12 @@ use crate::world::{SimHost, World};
 pub(crate) struct SimContainers {
     pods: BTreeMap<Id<Pod>, PodObserved>,
     images: BTreeSet<String>,
-    logs: BTreeMap<(Id<Pod>, Name), Vec<String>>,
+    pub(crate) logs: SimLogs,
     /// What probes are answered, where it is not as it should be.
     answers: BTreeMap<(Id<Pod>, Name), Answer>,
     runs: u32,
+    /// What the container that was started last under a name was to be.
+    started: BTreeMap<(Id<Pod>, Name), ContainerDesired>,
 }
 
 impl SimContainers {
@@ -71,6 +72,11 @@ impl SimHost {
         self.container_news(RuntimeEvent::Pod(pod));
     }
 
+    /// What the container that was started last under this name was to be.
+    pub fn started(&self, pod: Id<Pod>, container: &Name) -> Option<ContainerDesired> {
+        self.world().containers.started.get(&(pod, container.clone())).cloned()
+    }
+
     /// From now on the probes of a container are answered so.
     pub fn answer_probes(&self, pod: Id<Pod>, container: &Name, answer: Answer) {
         self.world().containers.answers.insert((pod, container.clone()), answer);
@@ -100,17 +106,7 @@ impl ContainerRuntime for SimHost {
     }
 
     async fn logs(&self, request: LogRequest) -> Result<LogLines, RuntimeError> {
-        let world = self.world();
-        let of_pod = world.containers.logs.iter().filter(|((pod, name), _)| {
-            *pod == request.pod && request.container.as_ref().is_none_or(|wanted| wanted == name)
-        });
-        let lines: Vec<_> = of_pod.flat_map(|(_, lines)| lines.clone()).collect();
-        let skip = lines.len().saturating_sub(usize::try_from(request.tail).unwrap_or(usize::MAX));
-        let present = stream::iter(lines.into_iter().skip(skip).map(Ok));
-        if request.follow {
-            return Ok(present.chain(stream::pending()).boxed());
-        }
-        Ok(present.boxed())
+        Ok(self.world().containers.logs.read(request))
     }
 
     async fn ask(&self, question: &Question) -> Answer {
@@ -145,7 +141,7 @@ fn take(world: &mut World, step: &PodStep) -> Result<(), String> {
             }
             found.mounted = true;
         }
-        PodStep::Start { pod, container } => start(state, *pod, &container.name, pid)?,
+        PodStep::Start { pod, container } => start(state, *pod, container, pid)?,
         PodStep::Stop { pod, container } => state.end(*pod, container, Exit::Code(0)),
         PodStep::Kill { pod, container } => state.end(*pod, container, Exit::Signal(9)),
         PodStep::Forget { pod, container } => {
@@ -173,13 +169,19 @@ fn take(world: &mut World, step: &PodStep) -> Result<(), String> {
         }
         PodStep::RemoveFolders { pod } => {
             state.pods.remove(pod);
-            state.logs.retain(|(of, _), _| of != pod);
+            state.logs.forget(*pod);
         }
     }
     Ok(())
 }
 
-fn start(state: &mut SimContainers, pod: Id<Pod>, name: &Name, pid: u32) -> Result<(), String> {
+fn start(
+    state: &mut SimContainers,
+    pod: Id<Pod>,
+    desired: &ContainerDesired,
+    pid: u32,
+) -> Result<(), String> {
+    let name = &desired.name;
     state.runs = state.runs.saturating_add(1);
     let run = format!("run-{}", state.runs);
     let found = state.container(pod, name);
@@ -188,8 +190,9 @@ fn start(state: &mut SimContainers, pod: Id<Pod>, name: &Name, pid: u32) -> Resu
     }
     if !found.run.is_live() {
         found.run = Run::Running { run, pid: Some(pid), started_at: None };
-        let line = "simulated container: up".to_owned();
-        state.logs.entry((pod, name.clone())).or_default().push(line);
+        state.started.insert((pod, name.clone()), desired.clone());
+        state.logs.limit(pod, name, desired.log_rate.unwrap_or_default());
+        state.logs.write(pod, name, Timestamp::now(), "simulated container: up");
     }
     Ok(())
 }

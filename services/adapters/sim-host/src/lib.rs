@@ -14,6 +14,7 @@ mod host;
 mod hypervisor;
 mod images;
 mod library;
+mod logs;
 mod network;
 mod screens;
 mod storage;

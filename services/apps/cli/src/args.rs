@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use skerry_model::{Kind, Name};
+use skerry_model::{Kind, Name, Since};
 
 pub use crate::image_words::{ImageVerb, NewImage, RegistryVerb};
 use crate::storage_words::{SnapshotVerb, VolumeVerb};
@@ -318,6 +318,8 @@ pub enum NodeVerb {
         unit: Option<String>,
         #[command(flatten)]
         tail: Tail,
+        #[command(flatten)]
+        since: From,
     },
     /// Restart the machine; workloads come back by themselves
     Restart {
@@ -336,13 +338,21 @@ pub enum NodeVerb {
 /// How much of a log.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Tail {
-    /// The last so many lines
-    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 100,
+    /// The last so many lines; 100 if not given, or 10000 where a time is
+    #[arg(long, short = 'n', value_name = "LINES",
           value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub tail: u32,
+    pub tail: Option<u32>,
     /// Go on as lines come; ends with Ctrl-C
     #[arg(long, short)]
     pub follow: bool,
+}
+
+/// From when on lines of a log are wanted.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct From {
+    /// Only lines since then: a time such as 2026-01-31T08:00:00Z, or 90s, 10m, 1h30m, 2d
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Since>,
 }
 
 /// `10.90.0.0/24`.
@@ -382,6 +392,11 @@ mod tests {
             "skerry vm stop m --force",
             "skerry vm console m",
             "skerry pod logs web --follow --tail 5",
+            "skerry pod create x -i tiny --cpu-limit 500 --memory-reservation 32 --disk-write 1048576",
+            "skerry pod create x -i tiny --stdin --device /dev/net/tun --device /dev/fuse",
+            "skerry pod attach x -c main",
+            "skerry pod logs web --since 10m --timestamps -f",
+            "skerry node log --since 2026-01-31T08:00:00Z",
             "skerry node power-off --yes",
             "skerry volume create d --size 20G --wait",
             "skerry volume create d --image debian --label a=b",

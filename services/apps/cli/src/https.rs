@@ -314,6 +314,7 @@ fn call(request: Request) -> Result<Call, CallError> {
         Request::Watch { .. }
         | Request::Log(_)
         | Request::Exec(_)
+        | Request::Attach { .. }
         | Request::Serial { .. }
         | Request::Screen { .. } => {
             return Err(unsupported("this is a stream"));
@@ -381,10 +382,12 @@ fn log_call(query: LogQuery) -> Call {
     let call = match query.kind {
         Kind::Vm => Call::get(&["vms", &query.key, "serial"], Shape::Nothing),
         Kind::Pod => Call::get(&["pods", &query.key, "logs"], Shape::Nothing)
-            .with("container", query.container),
+            .with("container", query.container)
+            .with("timestamps", query.timestamps.then(|| "true".to_owned())),
         _ => Call::get(&["node", "log"], Shape::Nothing).with("unit", given(query.key)),
     };
     call.with("tail", Some(query.tail.to_string()))
+        .with("since", query.since.map(|since| since.to_string()))
         .with("follow", query.follow.then(|| "true".to_owned()))
 }
 

@@ -6,6 +6,7 @@
 mod args;
 mod choose;
 mod columns;
+mod container_words;
 pub mod exit;
 mod files;
 mod fingerprint;

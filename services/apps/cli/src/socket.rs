@@ -60,6 +60,10 @@ pub(crate) fn place(request: Request) -> Option<Place> {
             }
             Some((path(["pods", &key, "exec"]), query, Says::Terminal))
         }
+        Request::Attach { key, container } => {
+            let query = container.map(|container| ("container", container)).into_iter().collect();
+            Some((path(["pods", &key, "attach"]), query, Says::Terminal))
+        }
         Request::Serial { key } => {
             Some((path(["vms", &key, "console"]), Vec::new(), Says::Terminal))
         }

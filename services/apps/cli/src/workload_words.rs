@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use skerry_model::{DependencyCondition, Name, PodDependency, Protocol, Publish};
 
-use crate::args::{Selection, Tail, Target, Wait};
+use crate::args::{From, Selection, Tail, Target, Wait};
+use crate::container_words::Holding;
 use crate::power_words::{Keeping, PowerVerb, Starting};
 use crate::storage_words::size;
 
@@ -125,9 +126,8 @@ pub enum PodVerb {
     Create {
         #[command(flatten)]
         new: NewWorkload,
-        /// Processor limit in thousandths of a CPU
-        #[arg(long, value_name = "MILLI")]
-        cpu_limit: Option<u32>,
+        #[command(flatten)]
+        holding: Box<Holding>,
         /// Variable in its environment; may be repeated
         #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
         env: Vec<(String, String)>,
@@ -169,6 +169,14 @@ pub enum PodVerb {
         /// Name or id
         name: String,
     },
+    /// Speak to a container's own program, whose input must be open (--stdin)
+    Attach {
+        /// Name or id
+        name: String,
+        /// Which container, if it has several
+        #[arg(long, short)]
+        container: Option<String>,
+    },
     /// Copy files into a container or out of it, by the container's own tar
     Cp {
         #[command(flatten)]
@@ -183,6 +191,11 @@ pub enum PodVerb {
         container: Option<String>,
         #[command(flatten)]
         tail: Tail,
+        #[command(flatten)]
+        since: From,
+        /// Begin each line with its moment, in UTC
+        #[arg(long)]
+        timestamps: bool,
     },
 }
 

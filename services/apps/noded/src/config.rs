@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use skerry_model::{
-    Invalid, Name, NetworkMode, NetworkSpec, Subnet, TomlTextError, Validate, read_toml,
+    Invalid, LogRate, Name, NetworkMode, NetworkSpec, Subnet, TomlTextError, Validate, read_toml,
 };
 
 /// Largest configuration file that is read: more is a mistake.
@@ -21,6 +21,8 @@ pub struct Config {
     pub default_network: NetworkSpec,
     /// Seconds until a login ends.
     pub session_lifetime_s: u64,
+    /// How fast logs may grow of containers that do not say.
+    pub log_rate: LogRate,
     /// Log filter.
     pub log_level: String,
 }
@@ -68,6 +70,8 @@ struct Raw {
     #[serde(default)]
     sessions: RawSessions,
     #[serde(default)]
+    pods: RawPods,
+    #[serde(default)]
     log: RawLog,
 }
 
@@ -98,6 +102,20 @@ struct RawSessions {
 impl Default for RawSessions {
     fn default() -> Self {
         Self { lifetime_s: 43_200 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPods {
+    log_lines: u32,
+    log_interval_s: u32,
+}
+
+impl Default for RawPods {
+    fn default() -> Self {
+        let usual = LogRate::default();
+        Self { log_lines: usual.lines, log_interval_s: usual.interval_s }
     }
 }
 
@@ -134,6 +152,13 @@ impl Config {
         if !(300..=31_536_000).contains(&raw.sessions.lifetime_s) {
             return Err(wrong("sessions.lifetime_s", "must be 300 to 31536000".to_owned()));
         }
+        let pods = &raw.pods;
+        if !(1..=1_000_000).contains(&pods.log_lines) {
+            return Err(wrong("pods.log_lines", "must be 1 to 1000000".to_owned()));
+        }
+        if !(1..=3600).contains(&pods.log_interval_s) {
+            return Err(wrong("pods.log_interval_s", "must be 1 to 3600".to_owned()));
+        }
         let default_network = network(&raw.network.default_subnet)
             .map_err(|reason| wrong("network.default_subnet", reason))?;
         if let Err(error) = raw.log.level.parse::<tracing_subscriber::filter::Targets>() {
@@ -143,6 +168,7 @@ impl Config {
             hostname: raw.node.hostname,
             default_network,
             session_lifetime_s: raw.sessions.lifetime_s,
+            log_rate: LogRate { lines: pods.log_lines, interval_s: pods.log_interval_s },
             log_level: raw.log.level,
         })
     }
@@ -190,6 +216,8 @@ mod tests {
             ("schema = 1\n[network]\ndefault_subnet = \"10.0.0.1/24\"", "network.default_subnet"),
             ("schema = 1\n[network]\ndefault_subnet = \"10.0.0.0\"", "network.default_subnet"),
             ("schema = 1\n[sessions]\nlifetime_s = 1", "sessions.lifetime_s"),
+            ("schema = 1\n[pods]\nlog_lines = 0", "pods.log_lines"),
+            ("schema = 1\n[pods]\nlog_interval_s = 3601", "pods.log_interval_s"),
             ("schema = 1\n[log]\nlevel = \"noded=loud\"", "log.level"),
         ] {
             let error = parse(text).unwrap_err();

@@ -42,6 +42,7 @@ use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
 use crate::pulls::{Keeper, PullDesk, PullImage};
 use crate::serial_hub::SerialHub;
+use crate::typists::Typists;
 use crate::{seed, version};
 
 /// Group of those who may connect to the socket.
@@ -201,6 +202,7 @@ impl Daemon {
         let engine = controllers.into_iter().fold(builder, |b, c| b.controller(c)).build()?;
         let node = Arc::new(Node {
             serial: Arc::new(SerialHub::new(Arc::clone(&machine.consoles))),
+            typists: Typists::default(),
             store,
             faults,
             engine: engine.handle(),

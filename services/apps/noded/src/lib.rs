@@ -23,7 +23,8 @@ mod pulls;
 mod seed;
 mod serial_hub;
 mod serial_lines;
-pub mod version;
+pub mod typists;
+mod version;
 mod watchdog;
 
 pub use config::{Config, ConfigError};

@@ -50,7 +50,7 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let north = User::from_name(NORTH).ok().flatten();
     let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
     let stored = LinuxBlobs::new(places.clone(), blobs.clone(), owner);
-    let containers = Arc::new(LinuxContainers::start(places, blobs, systemd));
+    let containers = Arc::new(LinuxContainers::start(places, blobs, systemd, config.log_rate));
     let machine = Machine {
         host: Arc::new(LinuxHost::default()),
         network: Arc::new(network),

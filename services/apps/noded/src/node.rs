@@ -22,6 +22,7 @@ use crate::images::FetchDesk;
 use crate::jobs::Jobs;
 use crate::pulls::PullDesk;
 use crate::serial_hub::SerialHub;
+use crate::typists::Typists;
 
 /// The machine, through the ports of the domains.
 #[derive(Clone)]
@@ -86,6 +87,8 @@ pub struct Node {
     pub images: Arc<ImageController>,
     /// Serial lines that somebody looks at.
     pub serial: Arc<SerialHub>,
+    /// Who types into which container.
+    pub typists: Typists,
     /// Guesses of codes and passwords.
     pub limiter: Arc<Mutex<Limiter>>,
     /// One password hash at a time: each takes 19 MiB.
@@ -133,6 +136,7 @@ impl Node {
             board: self.board.clone(),
             started: self.started,
             serial: Arc::clone(&self.serial),
+            typists: self.typists.clone(),
             ready: AtomicBool::new(self.is_ready()),
             store,
         }

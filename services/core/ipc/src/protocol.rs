@@ -4,7 +4,7 @@
 //! `skip_serializing_if`. A property test sends every message through the codec.
 
 use serde::{Deserialize, Serialize};
-use skerry_model::{Hidden, Kind, Role, Violation};
+use skerry_model::{Hidden, Kind, Role, Since, Violation};
 use uuid::Uuid;
 
 use crate::pull::{PullOrder, PullReport};
@@ -247,6 +247,14 @@ pub enum Request {
     Log(LogQuery),
     /// Runs a program in a container: a two-way stream that ends with [`StreamItem::Exit`].
     Exec(ExecQuery),
+    /// The input and the output of a container's own program: a two-way stream that begins with its last lines and
+    /// ends with the program, by [`StreamItem::Exit`] if its code is known. One types, the others only watch.
+    Attach {
+        /// Id or name of the pod.
+        key: String,
+        /// The container; may be left out for a pod of one.
+        container: Option<String>,
+    },
     /// The serial line of a running virtual machine: a two-way stream that begins with what was shown lately. One
     /// types, the others only watch.
     Serial {
@@ -345,7 +353,10 @@ pub enum FetchReport {
 impl Request {
     /// Whether a good answer to it is [`Answer::TwoWay`].
     pub const fn is_two_way(&self) -> bool {
-        matches!(self, Self::Exec(_) | Self::Serial { .. } | Self::Screen { .. })
+        matches!(
+            self,
+            Self::Exec(_) | Self::Attach { .. } | Self::Serial { .. } | Self::Screen { .. }
+        )
     }
 }
 
@@ -411,6 +422,10 @@ pub struct LogQuery {
     pub container: Option<String>,
     /// The last so many lines, at most 10000.
     pub tail: u32,
+    /// Of these only lines that are not older than this. Not for `Vm`, whose output has no times.
+    pub since: Option<Since>,
+    /// Each line of a `Pod` begins with its moment (RFC 3339, in UTC) and a space.
+    pub timestamps: bool,
     /// Go on as lines come.
     pub follow: bool,
 }

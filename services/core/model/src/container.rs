@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Name, Probe, Validate, VolumeMount};
+use crate::{Invalid, IoLimits, LogRate, Name, Probe, Validate, VolumeMount};
 
 /// What Linux lets a root user do, capability by capability, without the `CAP_` in front.
 const CAPABILITIES: [&str; 41] = [
@@ -125,6 +125,9 @@ pub struct Container {
     /// Arguments that replace the image's own.
     #[serde(default)]
     pub args: Vec<String>,
+    /// Its standard input stays open, and people may attach to it. Otherwise it reads the end at once.
+    #[serde(default)]
+    pub stdin: bool,
     /// Added to the image's environment.
     #[serde(default)]
     pub env: Vec<EnvVar>,
@@ -143,6 +146,11 @@ pub struct Container {
     /// Volumes of the pod that it sees, at most 32.
     #[serde(default)]
     pub mounts: Vec<VolumeMount>,
+    /// Devices of the machine that it may use, at most 16, each of a known class: `/dev/net/tun`, `/dev/fuse`,
+    /// `/dev/kvm`; and, only for an admin to ask for, `/dev/vfio/vfio`, `/dev/vfio/N`, `/dev/ttySN`, `/dev/ttyUSBN`
+    /// and `/dev/ttyACMN`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// Changes to what its root user may do.
     #[serde(default)]
     pub capabilities: Capabilities,
@@ -152,6 +160,11 @@ pub struct Container {
     /// Memory in MiB that the node counts as taken, up to the limit; the limit itself if not given.
     #[serde(default)]
     pub memory_request_mib: Option<u64>,
+    /// Memory in MiB that the kernel leaves to it while there is anything else to take, up to what is counted; none if
+    /// not given. It is `memory.low` of its control group: what is kept is not taken from it to spare others, but
+    /// nobody is killed to keep it.
+    #[serde(default)]
+    pub memory_reservation_mib: Option<u64>,
     /// Processor limit in thousandths of a CPU, 10 to 1024000; none if not given.
     #[serde(default)]
     pub cpu_limit_m: Option<u32>,
@@ -162,6 +175,12 @@ pub struct Container {
     /// Most processes at once, 1 to 32768.
     #[serde(default = "Container::default_pids")]
     pub pids: u32,
+    /// What it may do with the disk; no limits if not given.
+    #[serde(default)]
+    pub io: Option<IoLimits>,
+    /// How fast it may write to its log; as fast as the node's settings say if not given.
+    #[serde(default)]
+    pub log_rate: Option<LogRate>,
     /// Tells when it has started up; until then the other probes wait. A failure restarts it.
     #[serde(default)]
     pub startup: Option<Probe>,
@@ -200,7 +219,8 @@ impl Container {
     pub fn risks(&self) -> Vec<String> {
         let add = &self.capabilities.add;
         let name = &self.name;
-        add.iter().map(|word| format!("container `{name}` has the capability {word}")).collect()
+        let added = add.iter().map(|word| format!("container `{name}` has the capability {word}"));
+        added.chain(self.device_risks()).collect()
     }
 }
 
@@ -250,6 +270,7 @@ impl Validate for Container {
         found.require(user_good, "user", "must be `user` or `user:group`, by name or number");
         self.validate_folders(found);
         self.validate_capabilities(found);
+        self.validate_devices(found);
         for (name, probe) in self.probes() {
             probe.validate_as(name, name != "readiness", found);
         }
@@ -257,31 +278,6 @@ impl Validate for Container {
 }
 
 impl Container {
-    fn validate_limits(&self, found: &mut Invalid) {
-        found.require(
-            (4..=1_048_576).contains(&self.memory_mib),
-            "memory_mib",
-            "must be 4 to 1048576",
-        );
-        if let Some(request) = self.memory_request_mib {
-            found.require(
-                (1..=self.memory_mib).contains(&request),
-                "memory_request_mib",
-                "must be 1 to the limit, `memory_mib`",
-            );
-        }
-        let milli = 10..=1_024_000;
-        if let Some(limit) = self.cpu_limit_m {
-            found.require(milli.contains(&limit), "cpu_limit_m", "must be 10 to 1024000");
-        }
-        found.require(
-            milli.contains(&self.cpu_request_m),
-            "cpu_request_m",
-            "must be 10 to 1024000",
-        );
-        found.require((1..=32_768).contains(&self.pids), "pids", "must be 1 to 32768");
-    }
-
     fn validate_folders(&self, found: &mut Invalid) {
         found.require(self.tmpfs.len() <= 16, "tmpfs", "must be at most 16 folders");
         for folder in &self.tmpfs {

@@ -1,4 +1,4 @@
-//! The port to what people do inside a running container: programs of their own.
+//! The port to what people do inside a running container: programs of their own, and words to its own program.
 //!
 //! Apart from the runtime's port, because nothing here brings a pod nearer to what is wanted of it.
 
@@ -73,4 +73,11 @@ pub trait ContainerAccess: Send + Sync + 'static {
     /// Runs a program in a container, within the container's limits of what it may do. A container that does not
     /// run is refused; a program that cannot be started ends at once and says why on its error output.
     async fn exec(&self, request: ExecRequest) -> Result<ExecSession, RuntimeError>;
+
+    /// The way to the standard input of a container that has one open. Dropping it leaves the container as it is.
+    async fn input(
+        &self,
+        pod: Id<Pod>,
+        container: &Name,
+    ) -> Result<mpsc::Sender<Vec<u8>>, RuntimeError>;
 }

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
-use skerry_model::{Capabilities, Container, Hidden, Id, Name, Pod, Tmpfs, VolumeMount};
+use skerry_model::{
+    Capabilities, Container, Hidden, Id, IoLimits, LogRate, Name, Pod, Tmpfs, VolumeMount,
+};
 
 use crate::VolumeDesired;
 
@@ -60,6 +62,8 @@ pub struct ContainerDesired {
     pub command: Vec<String>,
     /// Arguments; the image's own if this and `command` are empty.
     pub args: Vec<String>,
+    /// Its standard input stays open for those who attach to it.
+    pub stdin: bool,
     /// Added to the image's environment: names and values, those of configs and secrets put in.
     pub env: Vec<(String, Hidden)>,
     /// Where the program starts; where the image says if empty.
@@ -74,16 +78,24 @@ pub struct ContainerDesired {
     pub mounts: Vec<VolumeMount>,
     /// Volumes of the node among these. They are there already and outlive the pod.
     pub outside: Vec<Outside>,
+    /// Devices of the machine that it may use.
+    pub devices: Vec<String>,
     /// Changes to the short list of capabilities.
     pub capabilities: Capabilities,
     /// Hard memory limit in MiB.
     pub memory_mib: u64,
+    /// Memory in MiB that is kept for it.
+    pub memory_reservation_mib: Option<u64>,
     /// Processor limit in thousandths of a CPU.
     pub cpu_limit_m: Option<u32>,
     /// Share of busy processors in thousandths of a CPU.
     pub cpu_request_m: u32,
     /// Most processes at once.
     pub pids: u32,
+    /// What it may do with the disk.
+    pub io: Option<IoLimits>,
+    /// How fast its log may grow, if not as usual.
+    pub log_rate: Option<LogRate>,
     /// Seconds between the stop signal and the kill.
     pub stop_timeout_s: u32,
     /// The network to join.
@@ -117,6 +129,7 @@ impl ContainerDesired {
             image,
             command: spec.command.clone(),
             args: spec.args.clone(),
+            stdin: spec.stdin,
             env,
             working_dir: spec.working_dir.clone(),
             user: spec.user.clone(),
@@ -124,11 +137,15 @@ impl ContainerDesired {
             tmpfs: spec.tmpfs.clone(),
             mounts: spec.mounts.clone(),
             outside: Vec::new(),
+            devices: spec.devices.clone(),
             capabilities: spec.capabilities.clone(),
             memory_mib: spec.memory_mib,
+            memory_reservation_mib: spec.memory_reservation_mib,
             cpu_limit_m: spec.cpu_limit_m,
             cpu_request_m: spec.cpu_request_m,
             pids: spec.pids,
+            io: spec.io,
+            log_rate: spec.log_rate,
             stop_timeout_s,
             network,
             layer,
@@ -192,6 +209,9 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
             print.add(key, text);
         }
     }
+    if spec.stdin {
+        print.add("stdin", "true");
+    }
     if spec.read_only_root {
         print.add("read_only_root", "true");
     }
@@ -201,10 +221,27 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     for mount in &spec.mounts {
         print.add("mount", &format!("{} {} {}", mount.volume, mount.read_only, mount.path));
     }
+    spec.devices.iter().for_each(|path| print.add("device", path));
     spec.capabilities.add.iter().for_each(|word| print.add("add", word));
     spec.capabilities.drop.iter().for_each(|word| print.add("drop", word));
     if spec.cpu_request_m != USUAL_CPU_REQUEST {
         print.add("cpu_request_m", &spec.cpu_request_m.to_string());
+    }
+    if let Some(kept) = spec.memory_reservation_mib {
+        print.add("memory_reservation_mib", &kept.to_string());
+    }
+    if let Some(io) = spec.io {
+        for (key, value) in [
+            ("read_bytes_per_s", io.read_bytes_per_s),
+            ("write_bytes_per_s", io.write_bytes_per_s),
+            ("read_iops", io.read_iops),
+            ("write_iops", io.write_iops),
+        ] {
+            value.iter().for_each(|value| print.add(key, &value.to_string()));
+        }
+    }
+    if let Some(rate) = spec.log_rate {
+        print.add("log_rate", &format!("{} {}", rate.lines, rate.interval_s));
     }
 }
 
@@ -301,6 +338,33 @@ mod tests {
             ContainerDesired::new(&changed, first.image.clone(), network(), 30, Vec::new());
         assert_ne!(changed.layer, first.layer);
     }
+
+    /// A node that is updated must find what runs as it is wanted: the name of a plain container is what it always
+    /// was.
+    #[test]
+    fn fields_that_came_later_do_not_rename_what_runs() {
+        let named = |text: &str| {
+            let spec: Container = serde_json::from_str(text).unwrap();
+            let desired =
+                ContainerDesired::new(&spec, desired("web").image, network(), 30, Vec::new());
+            (desired.layer, desired.bundle)
+        };
+        let plain = named(r#"{"name": "web", "image": "tiny"}"#);
+        assert_eq!(plain, (PLAIN_LAYER.to_owned(), PLAIN_BUNDLE.to_owned()));
+        for (later, text) in [
+            ("log_rate", r#"{"lines": 5}"#),
+            ("memory_reservation_mib", "5"),
+            ("io", r#"{"read_iops": 50}"#),
+        ] {
+            let plainly = format!(r#"{{"name": "web", "image": "tiny", "{later}": null}}"#);
+            assert_eq!(named(&plainly), plain, "{later}");
+            let other = format!(r#"{{"name": "web", "image": "tiny", "{later}": {text}}}"#);
+            assert_ne!(named(&other).0, plain.0, "{later}");
+        }
+    }
+
+    const PLAIN_LAYER: &str = "78821dbe58a0e418ebc5e425f7acda04";
+    const PLAIN_BUNDLE: &str = "3ee6ea50d0f69dba63e53735ad14f775";
 
     #[test]
     fn another_volume_of_the_node_is_another_bundle_with_the_same_layer() {

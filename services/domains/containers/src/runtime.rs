@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skerry_model::{Id, Name, Pod, ProbeCheck};
+use skerry_model::{Id, Name, Pod, ProbeCheck, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::{PodNetwork, PodObserved, PodStep};
@@ -80,6 +80,10 @@ pub struct LogRequest {
     pub container: Option<Name>,
     /// This many last lines.
     pub tail: u32,
+    /// Of these only lines that are not older than this.
+    pub since: Option<Timestamp>,
+    /// Each line begins with its moment (RFC 3339, in UTC) and a space.
+    pub timestamps: bool,
     /// Go on with new lines as they come.
     pub follow: bool,
 }

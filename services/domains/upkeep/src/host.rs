@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skerry_model::Name;
+use skerry_model::{Name, Timestamp};
 
 use crate::{Inventory, MemoryUse};
 
@@ -46,6 +46,8 @@ pub struct JournalQuery {
     pub unit: Option<String>,
     /// The last so many lines.
     pub tail: u32,
+    /// Of these only lines that are not older than this.
+    pub since: Option<Timestamp>,
     /// Go on as lines come.
     pub follow: bool,
 }

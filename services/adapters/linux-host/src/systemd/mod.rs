@@ -192,6 +192,15 @@ impl Systemd {
         wait.until_done(&job, deadline).await
     }
 
+    /// Changes properties of a unit, until the next boot.
+    pub async fn set_properties(
+        &self,
+        unit: &str,
+        properties: &Properties,
+    ) -> Result<(), SystemdError> {
+        self.manager("SetUnitProperties", unit, &(unit, true, properties.as_pairs())).await
+    }
+
     /// Mounts through a transient mount unit, which lies in the host's mount namespace and outlives us.
     pub async fn mount(
         &self,

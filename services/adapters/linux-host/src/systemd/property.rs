@@ -106,6 +106,18 @@ impl Properties {
         self.with(name, values)
     }
 
+    /// A list of texts with numbers, such as `IOReadBandwidthMax`.
+    #[must_use]
+    pub fn amounts<S: Into<String>>(
+        self,
+        name: &str,
+        values: impl IntoIterator<Item = (S, u64)>,
+    ) -> Self {
+        let values: Vec<(String, u64)> =
+            values.into_iter().map(|(key, value)| (key.into(), value)).collect();
+        self.with(name, values)
+    }
+
     /// Programs, such as `ExecStart` or `ExecStopPost`. Words are passed on as they are: the manager's own
     /// replacing of `$NAME` is switched off. A program without words is left out.
     #[must_use]
@@ -163,13 +175,14 @@ mod tests {
             .texts("After", ["a.mount"])
             .bytes("LogExtraFields", ["POD=x"])
             .pairs("DeviceAllow", [("/dev/null", "rwm")])
+            .amounts("IOReadBandwidthMax", [("/var", 1)])
             .exec("ExecStart", [Exec::new(["/bin/true", "x"]).may_fail()]);
         let signatures: Vec<String> = properties
             .as_pairs()
             .iter()
             .map(|(_, value)| value.value_signature().to_string())
             .collect();
-        assert_eq!(signatures, ["s", "b", "t", "i", "as", "aay", "a(ss)", "a(sasas)"]);
+        assert_eq!(signatures, ["s", "b", "t", "i", "as", "aay", "a(ss)", "a(st)", "a(sasas)"]);
     }
 
     #[test]

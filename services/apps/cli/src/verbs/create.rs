@@ -7,6 +7,7 @@ use skerry_ipc::{Json, Request};
 use skerry_model::{Kind, Name, Publish};
 
 use crate::args::{Mount, NewWorkload, Restart, Wait};
+use crate::container_words::Holding;
 use crate::power_words::Keeping;
 use crate::shell::{Done, Failure, Shell};
 use crate::text;
@@ -33,7 +34,7 @@ fn insert_some(map: &mut Map<String, Value>, key: &str, value: Option<impl Into<
 
 pub(super) fn pod(
     new: &NewWorkload,
-    cpu_limit: Option<u32>,
+    holding: &Holding,
     env: Vec<(String, String)>,
     mounts: &[Mount],
     restart: Restart,
@@ -43,7 +44,7 @@ pub(super) fn pod(
     container.insert("name".to_owned(), json!("main"));
     container.insert("image".to_owned(), json!(new.image));
     insert_some(&mut container, "memory_mib", new.memory);
-    insert_some(&mut container, "cpu_limit_m", cpu_limit);
+    holding.add_to(&mut container);
     if !command.is_empty() {
         container.insert("command".to_owned(), json!(command));
     }

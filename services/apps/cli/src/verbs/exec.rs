@@ -32,6 +32,22 @@ pub(super) async fn exec(shell: &mut Shell<'_, '_>, target: ExecTarget) -> Done 
     }
 }
 
+/// Speaks to a container's own program, until it ends. Whoever leaves ends nothing.
+pub(super) async fn attach(
+    shell: &mut Shell<'_, '_>,
+    key: String,
+    container: Option<String>,
+) -> Done {
+    let keyboard = keyboard(shell, false)?;
+    let talk = shell.transport.open_two_way(Request::Attach { key, container }).await?;
+    shell.progress("Attached. Ctrl-C leaves, and the container goes on.")?;
+    match converse(shell, talk, Some(keyboard)).await? {
+        Some(0) | None => Ok(()),
+        // Only the last eight bits of a code are a process's own.
+        Some(code) => Err(Failure::Ended(u8::try_from(code & 0xff).unwrap_or(1))),
+    }
+}
+
 /// Sits down at a serial line, until it ends or Ctrl-] is typed.
 pub(super) async fn console(shell: &mut Shell<'_, '_>, key: String) -> Done {
     let keyboard = match shell.io.asker.keyboard(true)? {

@@ -140,8 +140,9 @@ pub(super) async fn node(shell: &mut Shell<'_, '_>, verb: NodeVerb) -> Done {
                 other => Err(shell.odd("a list", &other)),
             }
         }
-        NodeVerb::Log { unit, tail } => {
-            logs(shell, log_query(Kind::Node, unit.unwrap_or_default(), None, tail)).await
+        NodeVerb::Log { unit, tail, since } => {
+            let unit = unit.unwrap_or_default();
+            logs(shell, log_query(Kind::Node, unit, tail, since.since)).await
         }
         NodeVerb::Restart { yes } => power(shell, PowerAction::Restart, yes).await,
         NodeVerb::PowerOff { yes } => power(shell, PowerAction::PowerOff, yes).await,

@@ -20,7 +20,7 @@ mod workload;
 
 use serde_json::{Value, json};
 use skerry_ipc::{Action, LogQuery, Request};
-use skerry_model::Kind;
+use skerry_model::{Kind, Since};
 
 use crate::args::{NetworkVerb, PodVerb, ReadVerb, Tail, Verb, VmVerb};
 use crate::shell::{Done, Shell};
@@ -61,8 +61,8 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
 async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
     match verb {
         PodVerb::Common(verb) => workload::run(shell, Kind::Pod, verb).await,
-        PodVerb::Create { new, cpu_limit, env, volume, after, starting, restart, command } => {
-            let mut spec = create::pod(&new, cpu_limit, env, &volume, restart, command);
+        PodVerb::Create { new, holding, env, volume, after, starting, restart, command } => {
+            let mut spec = create::pod(&new, &holding, env, &volume, restart, command);
             if let Value::Object(spec) = &mut spec {
                 starting.add_to(spec);
                 if !after.is_empty() {
@@ -75,9 +75,11 @@ async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
         PodVerb::Rollback { name, to } => revision::rollback(shell, name, to).await,
         PodVerb::Hold { name } => revision::pause(shell, name, true).await,
         PodVerb::Release { name } => revision::pause(shell, name, false).await,
+        PodVerb::Attach { name, container } => exec::attach(shell, name, container).await,
         PodVerb::Cp { copy } => copy::copy(shell, copy).await,
-        PodVerb::Logs { name, container, tail } => {
-            logs(shell, log_query(Kind::Pod, name, container, tail)).await
+        PodVerb::Logs { name, container, tail, since, timestamps } => {
+            let query = log_query(Kind::Pod, name, tail, since.since);
+            logs(shell, LogQuery { container, timestamps, ..query }).await
         }
     }
 }
@@ -101,7 +103,7 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
         }
         VmVerb::Rebuild { name, image } => create::rebuild(shell, name, &image).await,
         VmVerb::Screen { name, listen, once } => screen::screen(shell, name, listen, once).await,
-        VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, None, tail)).await,
+        VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, tail, None)).await,
     }
 }
 
@@ -123,8 +125,11 @@ async fn read(shell: &mut Shell<'_, '_>, kind: Kind, verb: ReadVerb) -> Done {
     }
 }
 
-fn log_query(kind: Kind, key: String, container: Option<String>, tail: Tail) -> LogQuery {
-    LogQuery { kind, key, container, tail: tail.tail, follow: tail.follow }
+fn log_query(kind: Kind, key: String, tail: Tail, since: Option<Since>) -> LogQuery {
+    // Whoever names a moment wants all that came after it.
+    let lines = tail.tail.unwrap_or(if since.is_some() { 10_000 } else { 100 });
+    let follow = tail.follow;
+    LogQuery { kind, key, container: None, tail: lines, since, timestamps: false, follow }
 }
 
 /// Prints a log as it comes.

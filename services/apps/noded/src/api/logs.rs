@@ -4,7 +4,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use skerry_compute::LogPosition;
 use skerry_containers::LogRequest;
 use skerry_ipc::{LogQuery, Refusal, RefusalClass, StreamItem};
-use skerry_model::{Id, Kind, Pod, Vm};
+use skerry_model::{Id, Kind, Pod, Timestamp, Vm};
 use skerry_trust::Permission;
 use skerry_upkeep::JournalQuery;
 
@@ -12,6 +12,7 @@ use super::caller::Caller;
 use super::read::find;
 use super::refuse::wrong_field;
 use super::write::resource;
+use crate::clock::now;
 use crate::node::Node;
 use crate::serial_lines::SerialLines;
 
@@ -37,8 +38,12 @@ pub async fn log(node: &Node, caller: &Caller, query: LogQuery) -> Result<Lines,
 }
 
 async fn node_log(node: &Node, query: LogQuery) -> Result<Lines, Refusal> {
+    let since = since(&query);
     let unit = Some(query.key).filter(|unit| !unit.is_empty());
-    let query = JournalQuery { unit, tail: query.tail, follow: query.follow };
+    if query.timestamps {
+        return Err(wrong_field("timestamps", "is for pods; the node's log always has times"));
+    }
+    let query = JournalQuery { unit, tail: query.tail, since, follow: query.follow };
     let lines = node.machine.host.journal(query).await.map_err(unavailable)?;
     Ok(lines.map(|line| line.map(StreamItem::Line).map_err(unavailable)).boxed())
 }
@@ -49,20 +54,37 @@ async fn pod_log(node: &Node, query: LogQuery) -> Result<Lines, Refusal> {
     let container = match &query.container {
         None => None,
         Some(wanted) => {
-            let known = pod.spec.containers.iter().map(|c| &c.name);
-            let found = known.clone().find(|name| name.as_str() == wanted).cloned();
+            let known = || pod.spec.all_containers().map(|c| &c.name);
+            let found = known().find(|name| name.as_str() == wanted).cloned();
             Some(found.ok_or_else(|| {
-                let names: Vec<_> = known.map(ToString::to_string).collect();
+                let names: Vec<_> = known().map(ToString::to_string).collect();
                 wrong_field("container", format!("is none of {}", names.join(", ")))
             })?)
         }
     };
-    let request = LogRequest { pod: pod.id(), container, tail: query.tail, follow: query.follow };
+    let request = LogRequest {
+        pod: pod.id(),
+        container,
+        tail: query.tail,
+        since: since(&query),
+        timestamps: query.timestamps,
+        follow: query.follow,
+    };
     let lines = node.machine.containers.logs(request).await.map_err(unavailable)?;
     Ok(lines.map(|line| line.map(StreamItem::Line).map_err(unavailable)).boxed())
 }
 
+/// The moment from which on lines are wanted, by this machine's clock.
+fn since(query: &LogQuery) -> Option<Timestamp> {
+    query.since.map(|since| since.moment(now()))
+}
+
 async fn vm_log(node: &Node, vm: Id<Vm>, query: LogQuery) -> Result<Lines, Refusal> {
+    for (field, given) in [("since", query.since.is_some()), ("timestamps", query.timestamps)] {
+        if given {
+            return Err(wrong_field(field, "is for pods: a serial line's output has no times"));
+        }
+    }
     let hypervisor = node.machine.hypervisor.clone();
     let mut reader = SerialLines::new(hypervisor, vm, LogPosition::default());
     let first = reader.read_to_end(usize::try_from(query.tail).unwrap_or(0)).await;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apply;
+mod attach;
 mod caller;
 mod consoles;
 mod copies;
@@ -208,6 +209,9 @@ impl Handler for Api {
             Request::Serial { key } => consoles::serial(&self.node, &caller, &key).await,
             Request::Screen { key } => consoles::screen(&self.node, &caller, &key).await,
             Request::Exec(query) => exec::exec(&self.node, &caller, query).await,
+            Request::Attach { key, container } => {
+                attach::attach(&self.node, &caller, &key, container.as_deref()).await
+            }
             Request::Log(query) => logs::log(&self.node, &caller, query).await.map(Reply::Stream),
             request => match self.read(&caller, &request).await {
                 Some(answer) => answer.map(Reply::Answer),

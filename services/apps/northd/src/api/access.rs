@@ -79,6 +79,20 @@ pub(super) async fn exec(
     open(app, caller, upgrade, Request::Exec(query), Wire::Terminal)
 }
 
+/// A container's own program.
+pub(super) async fn attach(
+    State(app): State<App>,
+    segments: Segments,
+    params: Params,
+    caller: SocketCaller,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    params.only(&["ticket", "container"])?;
+    let container = params.one("container")?.map(str::to_owned);
+    let request = Request::Attach { key: segments.get("key").to_owned(), container };
+    open(app, caller, upgrade, request, Wire::Terminal)
+}
+
 /// The serial line of a virtual machine.
 pub(super) async fn console(
     State(app): State<App>,

@@ -73,6 +73,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/vms/{key}/serial", get(streams::vm_serial))
         .route("/api/v1/pods/{key}/logs", get(streams::pod_logs))
         .route("/api/v1/pods/{key}/exec", get(access::exec))
+        .route("/api/v1/pods/{key}/attach", get(access::attach))
         .route("/api/v1/vms/{key}/console", get(access::console))
         .route("/api/v1/vms/{key}/vnc", get(access::screen))
         .route("/api/v1/vms/{key}/guest", get(guests::report))

@@ -13,7 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
 use skerry_ipc::{Auth, LogQuery, Refusal, RefusalClass, Request, StreamItem};
-use skerry_model::Kind;
+use skerry_model::{Kind, Since};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::app::{App, Segments};
@@ -112,7 +112,7 @@ pub(super) async fn node_log(
     caller: Caller,
     params: Params,
 ) -> Result<Response, Problem> {
-    params.only(&["unit", "tail", "follow"])?;
+    params.only(&["unit", "tail", "since", "follow"])?;
     let key = params.one("unit")?.unwrap_or("").to_owned();
     log(app, caller, &params, Kind::Node, key, None).await
 }
@@ -133,7 +133,7 @@ pub(super) async fn pod_logs(
     segments: Segments,
     params: Params,
 ) -> Result<Response, Problem> {
-    params.only(&["container", "tail", "follow"])?;
+    params.only(&["container", "tail", "since", "timestamps", "follow"])?;
     let container = params.one("container")?.map(str::to_owned);
     log(app, caller, &params, Kind::Pod, segments.get("key").to_owned(), container).await
 }
@@ -147,12 +147,22 @@ async fn log(
     container: Option<String>,
 ) -> Result<Response, Problem> {
     let what = "a number from 1 to 10000";
-    let tail = params.parsed::<u32>("tail", what)?.unwrap_or(100);
+    let since = match params.one("since")? {
+        None => None,
+        Some(text) => {
+            let since = text.parse::<Since>();
+            Some(since.map_err(|error| Problem::bad_request(format!("since {error}")))?)
+        }
+    };
+    // Whoever names a moment wants all that came after it.
+    let usual = if since.is_some() { MAX_TAIL } else { 100 };
+    let tail = params.parsed::<u32>("tail", what)?.unwrap_or(usual);
     if !(1..=MAX_TAIL).contains(&tail) {
         return Err(Problem::bad_request(format!("tail must be {what}")));
     }
     let follow = params.flag("follow")?;
-    let query = LogQuery { kind, key, container, tail, follow };
+    let timestamps = params.flag("timestamps")?;
+    let query = LogQuery { kind, key, container, tail, since, timestamps, follow };
     let items = app.node.open(caller.auth(), Request::Log(query)).await?;
     let lines = guarded(app, caller.auth(), items).filter_map(|item| async {
         match item {

@@ -5,10 +5,14 @@ use skerry_model::Kind;
 use super::operation::{Content, Operation};
 use crate::api::{KINDS, WORKLOADS};
 
-const LOG: &[(&str, &str)] = &[
-    ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
-    ("follow", "`true` to go on as lines come."),
-];
+const LOG: &[(&str, &str)] =
+    &[("tail", "The last so many lines, 1 to 10000; 100 if absent."), ("follow", FOLLOW)];
+
+const TAIL: &str =
+    "The last so many lines, 1 to 10000; 100 if absent, or 10000 where `since` is given.";
+const SINCE: &str = "Of these only lines that are not older than this: a time such as `2026-01-31T08:00:00Z` (RFC \
+    3339), or a length of time before now, by the node's clock, such as `90s`, `10m`, `1h30m` or `2d`.";
+const FOLLOW: &str = "`true` to go on as lines come.";
 
 const DELETE: &[(&str, &str)] = &[(
     "delete_volumes",
@@ -36,6 +40,14 @@ const TERMINAL: &str = "Sub-protocol `skerry.terminal`. To the node: binary mess
     1002 for a message that is none of these, 4000 and the status for a refusal or an ended session (4401), 4408 after \
     two hours in which nothing moved.";
 
+const ATTACH: &[(&str, &str)] =
+    &[("ticket", TICKET), ("container", "The container, for a pod with several.")];
+
+const ATTACHED: &str = "The last 20 lines come first, then what the program writes, by the line and out of its log. One \
+    types and any number watch; whoever may only watch is told so in the output. Leaving, or the end of what is typed, \
+    ends nothing. Sub-protocol `skerry.terminal` as for programs in containers; when the program has ended its exit \
+    comes if it is known, and the socket closes with 1000.";
+
 const CONSOLE: &str = "The last 64 KiB come first. One types and any number watch; whoever may only watch is told so in \
     the output. Sub-protocol `skerry.terminal` as for programs in containers; there is no exit, and the socket closes \
     with 1000 when the machine goes off.";
@@ -59,13 +71,16 @@ pub(super) fn operations() -> Vec<Operation> {
 fn fixed() -> Vec<Operation> {
     let node_log = &[
         ("unit", "A unit; the whole journal if absent."),
-        ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
-        ("follow", "`true` to go on as lines come."),
+        ("tail", TAIL),
+        ("since", SINCE),
+        ("follow", FOLLOW),
     ];
     let pod_logs = &[
-        ("container", "The container, for a pod with several."),
-        ("tail", "The last so many lines, 1 to 10000; 100 if absent."),
-        ("follow", "`true` to go on as lines come."),
+        ("container", "The container, for a pod with several; all of them if absent."),
+        ("tail", TAIL),
+        ("since", SINCE),
+        ("timestamps", "`true` to begin each line with its moment (RFC 3339, in UTC) and a space."),
+        ("follow", FOLLOW),
     ];
     let watch = &[
         (
@@ -162,6 +177,15 @@ fn fixed() -> Vec<Operation> {
         )
         .query(EXEC)
         .says(TERMINAL)
+        .gives(101, Content::Nothing),
+        Operation::new(
+            "get",
+            "pods/{key}/attach",
+            "attachToPod",
+            "A WebSocket to a container's own program, whose `stdin` must be true.",
+        )
+        .query(ATTACH)
+        .says(ATTACHED)
         .gives(101, Content::Nothing),
         Operation::new(
             "get",

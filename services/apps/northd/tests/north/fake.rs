@@ -317,6 +317,10 @@ impl Handler for Fake {
                 self.find(Kind::Pod, &query.key)?;
                 Ok(self.echo())
             }
+            Request::Attach { key, .. } => {
+                self.find(Kind::Pod, &key)?;
+                Ok(self.echo())
+            }
             Request::Screen { key } => {
                 self.find(Kind::Vm, &key)?;
                 Ok(self.echo())

@@ -115,6 +115,16 @@ async fn north() -> North {
 }
 
 #[tokio::test]
+async fn a_containers_own_program_is_spoken_to() {
+    let north = north().await;
+    let mut socket = open(&north, "api/v1/pods/web/attach?container=main").await;
+    socket.send(Message::Binary(b"hi".to_vec().into())).await.unwrap();
+    assert_eq!(next(&mut socket).await, Some(Message::Binary(b"\x01hi".to_vec().into())));
+    let request = Request::Attach { key: "web".into(), container: Some("main".into()) };
+    assert!(north.fake.asked().contains(&request));
+}
+
+#[tokio::test]
 async fn a_terminal_talks_and_ends() {
     let north = north().await;
     let path = format!("{EXEC}?command=echo&command=a%20b&env=A=b=c&tty=true&cols=100&rows=30");

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use skerry_ipc::{LogQuery, Request};
-use skerry_model::Kind;
+use skerry_model::{Kind, Since};
 use tokio::time::timeout;
 
 use crate::start::{North, refused};
@@ -96,9 +96,24 @@ async fn logs_are_plain_text() {
         key: "web".into(),
         container: Some("main".into()),
         tail: 2,
+        since: None,
+        timestamps: false,
         follow: false,
     };
     assert_eq!(north.fake.asked().pop(), Some(Request::Log(wanted)));
+    let query = "since=10m&timestamps=true&follow=true&tail=3";
+    north.get(&format!("api/v1/pods/web/logs?{query}")).await;
+    let Some(Request::Log(query)) = north.fake.asked().pop() else { panic!() };
+    assert_eq!((query.since, query.tail), (Some(Since::Ago(600)), 3));
+    assert!(query.timestamps && query.follow);
+    north.get("api/v1/node/log?since=2026-01-31T08:00:00Z").await;
+    let Some(Request::Log(query)) = north.fake.asked().pop() else { panic!() };
+    assert_eq!(
+        (query.since.unwrap().to_string().as_str(), query.tail),
+        ("2026-01-31T08:00:00Z", 10_000)
+    );
+    refused(north.get("api/v1/pods/web/logs?since=soon").await, 400).await;
+    refused(north.get("api/v1/vms/web/serial?since=10m").await, 400).await;
     let serial = north.get("api/v1/vms/web/serial?tail=1").await;
     assert_eq!(serial.text().await.unwrap(), "line 1\n");
     let node = north.get("api/v1/node/log?unit=skerry-noded.service&tail=10000").await;

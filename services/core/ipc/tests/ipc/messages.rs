@@ -7,7 +7,7 @@ use skerry_ipc::{
     Json, ListQuery, LogQuery, PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal,
     RefusalClass, Request, ServerFrame, StreamItem, TerminalSize, decode, encode,
 };
-use skerry_model::{Hidden, Kind, Role, Violation};
+use skerry_model::{Hidden, Kind, Role, Since, Violation};
 use uuid::Uuid;
 
 fn text() -> impl Strategy<Value = String> {
@@ -43,8 +43,18 @@ fn list_query() -> impl Strategy<Value = ListQuery> {
 }
 
 fn log_query() -> impl Strategy<Value = LogQuery> {
-    (kind(), text(), option::of(text()), any::<u32>(), any::<bool>()).prop_map(
-        |(kind, key, container, tail, follow)| LogQuery { kind, key, container, tail, follow },
+    let since = any::<u32>().prop_map(Since::Ago);
+    let flags = (any::<bool>(), any::<bool>());
+    (kind(), text(), option::of(text()), any::<u32>(), option::of(since), flags).prop_map(
+        |(kind, key, container, tail, since, (timestamps, follow))| LogQuery {
+            kind,
+            key,
+            container,
+            tail,
+            since,
+            timestamps,
+            follow,
+        },
     )
 }
 
@@ -131,6 +141,8 @@ fn others() -> impl Strategy<Value = Request> {
         log_query().prop_map(Request::Log),
         exec_query().prop_map(Request::Exec),
         text().prop_map(|key| Request::Serial { key }),
+        (text(), option::of(text()))
+            .prop_map(|(key, container)| Request::Attach { key, container }),
         text().prop_map(|key| Request::Screen { key }),
         text().prop_map(|key| Request::GuestReport { key }),
         (text(), text(), text()).prop_map(|(key, user, password)| {

@@ -1,0 +1,80 @@
+//! Words for what the container of a new pod may take and do.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+/// How a container is held.
+#[derive(Debug, Default, Args)]
+pub struct Holding {
+    /// Keep its standard input open, for pod attach
+    #[arg(long)]
+    pub stdin: bool,
+    /// A device of the machine that it may use, such as /dev/net/tun; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub device: Vec<String>,
+    /// Processor limit in thousandths of a CPU
+    #[arg(long, value_name = "MILLI")]
+    pub cpu_limit: Option<u32>,
+    /// Memory in MiB that the kernel leaves to it as long as there is anything else to take
+    #[arg(long, value_name = "MIB")]
+    pub memory_reservation: Option<u64>,
+    /// Most bytes it may read from disk per second
+    #[arg(long, value_name = "BYTES")]
+    pub disk_read: Option<u64>,
+    /// Most bytes it may write to disk per second
+    #[arg(long, value_name = "BYTES")]
+    pub disk_write: Option<u64>,
+    /// Most read operations on the disk per second
+    #[arg(long, value_name = "COUNT")]
+    pub disk_read_iops: Option<u64>,
+    /// Most write operations on the disk per second
+    #[arg(long, value_name = "COUNT")]
+    pub disk_write_iops: Option<u64>,
+}
+
+impl Holding {
+    /// Puts what was said into a container's description.
+    pub fn add_to(&self, container: &mut Map<String, Value>) {
+        let io = [
+            ("read_bytes_per_s", self.disk_read),
+            ("write_bytes_per_s", self.disk_write),
+            ("read_iops", self.disk_read_iops),
+            ("write_iops", self.disk_write_iops),
+        ];
+        let io: Map<String, Value> = io
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?.into())))
+            .collect();
+        for (key, value) in [
+            ("devices", Some(json!(self.device)).filter(|_| !self.device.is_empty())),
+            ("stdin", self.stdin.then_some(Value::Bool(true))),
+            ("cpu_limit_m", self.cpu_limit.map(Value::from)),
+            ("memory_reservation_mib", self.memory_reservation.map(Value::from)),
+            ("io", Some(io).filter(|io| !io.is_empty()).map(|io| json!(io))),
+        ] {
+            if let Some(value) = value {
+                container.insert(key.to_owned(), value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_said_is_asked_for() {
+        let mut container = Map::new();
+        Holding::default().add_to(&mut container);
+        assert_eq!(Value::Object(container.clone()), json!({}));
+        let said = Holding {
+            memory_reservation: Some(32),
+            disk_write: Some(1 << 20),
+            ..Holding::default()
+        };
+        said.add_to(&mut container);
+        let wanted = json!({"memory_reservation_mib": 32, "io": {"write_bytes_per_s": 1 << 20}});
+        assert_eq!(Value::Object(container), wanted);
+    }
+}
