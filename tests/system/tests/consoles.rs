@@ -1,4 +1,5 @@
-//! People inside workloads: programs in containers, the serial line of a virtual machine.
+//! People inside workloads: programs in containers, a container's own input, the serial line and screen of a virtual
+//! machine.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
@@ -72,6 +73,9 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
     .await?;
     let mut node = node.into_inner();
 
+    println!("== a container's own input, within what it was granted");
+    own_input(&mut node).await?;
+
     println!("== the serial line of a virtual machine");
     node.wait_state("/api/v1/vms/guest", "running", SOON).await?;
     let console = "/api/v1/vms/guest/console";
@@ -102,5 +106,38 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
     first.until("it got k", GUEST).await?;
     let listening = node.shell("ss -Hltn 'sport >= 5900 and sport <= 6000'")?;
     ensure!(listening.is_empty(), "a screen listens to the network: {listening}");
+    Ok(())
+}
+
+/// Attached to a container, which has a device, memory that is kept for it, and a limit of what it writes.
+async fn own_input(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let script = "ls -l /dev/net/tun; while read line; do echo it heard $line; done";
+    let container = json!({"name": "main", "image": "tiny", "command": ["/bin/sh", "-c", script],
+        "stdin": true, "devices": ["/dev/net/tun"], "memory_reservation_mib": 16,
+        "io": {"write_bytes_per_s": 20_000_000}});
+    let pod = json!({"metadata": {"name": "open"}, "spec": {"containers": [container]}});
+    node.post("/api/v1/pods", pod).await?;
+    node.wait_state("/api/v1/pods/open", "running", SOON).await?;
+    let attach = "/api/v1/pods/open/attach";
+    let mut first = node.terminal(attach, "").await?;
+    first.types("the first\n").await?;
+    first.until("it heard the first", SOON).await?;
+    // Whoever leaves ends nothing, and neither does a daemon that dies.
+    drop(first);
+    node.shell("systemctl kill --signal=KILL skerry-noded.service")?;
+    node.wait_api().await?;
+    let mut second = node.terminal(attach, "").await?;
+    second.types("the second\n").await?;
+    second.until("it heard the second", SOON).await?;
+    let log = node.skerry(&["pod", "logs", "open", "--since", "1h", "--timestamps"])?;
+    for part in ["crw-", "/dev/net/tun", "it heard the first", "it heard the second"] {
+        ensure!(log.contains(part), "no `{part}` in {log}");
+    }
+    let pod = node.get("/api/v1/pods/open").await?;
+    ensure!(pod["status"]["containers"][0]["restarts"] == 0, "{}", pod["status"]);
+    for (file, value) in [("memory.low", "16777216"), ("io.max", "wbps=20000000")] {
+        node.shell(&format!("grep -rq --include={file} {value} /sys/fs/cgroup"))
+            .with_context(|| format!("{value} in no {file}"))?;
+    }
     Ok(())
 }

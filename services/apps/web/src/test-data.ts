@@ -103,6 +103,11 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
     startup: null,
     liveness: null,
     readiness: null,
+    stdin: false,
+    devices: [],
+    memory_reservation_mib: null,
+    io: null,
+    log_rate: null,
   };
   return {
     kind: "Pod",

@@ -248,7 +248,7 @@ mod tests {
         let refused = admit(&SMALL, &held, &request).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "does not fit on this node: memory: 710 MiB needed (of which 198 MiB are overhead), \
+            "does not fit on this node: memory: 678 MiB needed (of which 166 MiB are overhead), \
              148 of 448 MiB free, at most 0 MiB would fit; processors: 4 needed, 1 of 4 free, at \
              most 1 would fit; processors of one machine: 4 needed, 2 of 2 free, at most 1 would \
              fit; ask for less, or stop another workload"
