@@ -186,7 +186,10 @@ async fn a_terminal_has_a_size_that_changes_and_takes_keys() {
     // What is typed is shown too, so the word is not typed in one piece.
     talk.say("/bin/busybox sh -c 'echo rea\"\"dy; /bin/busybox sleep 1000'\r").await;
     talk.until("ready").await;
+    // Whatever is typed before the shell is back may go with what was interrupted.
+    talk.out.clear();
     talk.say("\u{3}").await;
+    talk.until("# ").await;
     talk.say("echo still $((20 + 3))\r").await;
     talk.until("still 23").await;
     talk.send(ExecInput::End).await;
