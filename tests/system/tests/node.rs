@@ -283,7 +283,8 @@ async fn full_data_partition(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let body = json!({"spec": {"stop_timeout_s": 31}});
     let (status, answer) = node.request(Method::PATCH, "/api/v1/pods/web", Some(body)).await?;
     ensure!(status.is_success(), "a change while data is full: {status} {answer}");
-    node.shell(&format!("rm {file} {file}.rest"))?;
+    // On disk too, since the plug is pulled soon after.
+    node.shell(&format!("rm {file} {file}.rest; sync"))?;
     let pod = node.get("/api/v1/pods/web").await?;
     ensure!(pod["spec"]["stop_timeout_s"] == 31, "{pod}");
     Ok(())
