@@ -84,7 +84,8 @@ fn up(summary: &Summary) -> Vec<String> {
     lines.push(field("Workloads", &workloads(summary)));
     lines.push(field("Alarms", &alarms(summary)));
     if !summary.store_healthy {
-        lines.push(field("Store", "changes, or second copies of them, cannot be kept: see the log"));
+        lines
+            .push(field("Store", "changes, or second copies of them, cannot be kept: see the log"));
     }
     if let Some(code) = summary.claim_code.as_ref().filter(|_| !summary.claimed) {
         lines.push(String::new());
