@@ -45,10 +45,8 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     node.wait_state(VM, "stopped", SOON).await?;
     node.post("/api/v1/snapshots/before/actions/revert", json!({})).await?;
     eventually(SOON, || async {
-        let found = node.get("/api/v1/volumes/data").await?;
-        let done =
-            found["status"]["operation"] == "none" && found["status"]["snapshot"].is_string();
-        if done { Ok(()) } else { bail!("{}", found["status"]) }
+        let status = node.get("/api/v1/snapshots/before").await?["status"].clone();
+        if status["reverts"] == 1 { Ok(()) } else { bail!("{status}") }
     })
     .await
     .context("the volume is to be set back")?;
