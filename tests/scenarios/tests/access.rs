@@ -87,9 +87,16 @@ async fn one_types_into_a_container_others_watch_and_leaving_ends_nothing() {
         let first = items.next().await.unwrap().unwrap();
         if first == line(told) { Err("the keys are not free yet") } else { Ok((input, items)) }
     };
-    let (input, _items) = eventually(LIMIT, typed).await.unwrap();
-    input.send(Input::Bytes(b"go south".to_vec())).await.unwrap();
-    assert_eq!(watched.next().await.unwrap().unwrap(), line("heard go south\n"));
+    let (input, items) = eventually(LIMIT, typed).await.unwrap();
+    for text in ["go south", "sleep"] {
+        input.send(Input::Bytes(text.into())).await.unwrap();
+        assert_eq!(watched.next().await.unwrap().unwrap(), line(&format!("heard {text}\n")));
+    }
+    // Nobody takes what is typed now, until no more can be sent; the turn is free again all the same.
+    let more = || input.send(Input::Bytes(b"hello".to_vec()));
+    while tokio::time::timeout(Duration::from_millis(200), more()).await.is_ok() {}
+    drop((input, items));
+    let _third = eventually(LIMIT, typed).await.unwrap();
     let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
     host.end_container(id, &"main".parse().unwrap(), skerry_containers::Exit::Code(3));
     assert_eq!(watched.next().await.unwrap().unwrap(), StreamItem::Exit(3));

@@ -82,8 +82,12 @@ impl ContainerAccess for SimHost {
         tokio::spawn(async move {
             while let Some(bytes) = inputs.recv().await {
                 let text = String::from_utf8_lossy(&bytes);
-                let text = format!("heard {}", text.trim_end());
-                host.write_line(pod, &container, Timestamp::now(), &text);
+                let text = text.trim_end();
+                host.write_line(pod, &container, Timestamp::now(), &format!("heard {text}"));
+                if text == "sleep" {
+                    // Its program does something else, and reads no more.
+                    std::future::pending::<()>().await;
+                }
             }
         });
         Ok(input)

@@ -13,13 +13,13 @@ use skerry_trust::Permission;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::caller::Caller;
 use super::exec::container;
 use super::read::find;
 use super::write::resource;
 use crate::node::{Machine, Node};
-use crate::typists::Typist;
 
 /// Lines of the past that are shown at first.
 const PAST: u32 = 20;
@@ -47,13 +47,16 @@ pub async fn attach(
     let typist = node.typists.sit_down(id, &name);
     let (input, inputs) = mpsc::channel(1);
     let mut first = Vec::new();
-    match typist {
+    let typing = match typist {
         Some(typist) => {
             let target = node.machine.access.input(id, &name).await.map_err(refused)?;
-            tokio::spawn(pass_on(inputs, target, typist));
+            Some((AbortOnDropHandle::new(tokio::spawn(pass_on(inputs, target))), typist))
         }
-        None => first.push(line("-- somebody else types here; you only watch --".to_owned())),
-    }
+        None => {
+            first.push(line("-- somebody else types here; you only watch --".to_owned()));
+            None
+        }
+    };
     let request = LogRequest {
         pod: id,
         container: Some(name.clone()),
@@ -73,6 +76,8 @@ pub async fn attach(
             () = gone.closed() => {}
             () = show(watched, lines, items) => {}
         }
+        // With whoever leaves goes the turn to type, also if the container has not taken what was typed.
+        drop(typing);
     });
     let coming = stream::unfold(received, |mut received| async move {
         received.recv().await.map(|item| (item, received))
@@ -170,11 +175,7 @@ async fn show(mut watched: Watched, mut lines: LogLines, items: Items) {
 }
 
 /// Passes on what is typed. An end of what is typed is not one of the container's input.
-async fn pass_on(
-    mut inputs: mpsc::Receiver<Input>,
-    container: mpsc::Sender<Vec<u8>>,
-    typist: Typist,
-) {
+async fn pass_on(mut inputs: mpsc::Receiver<Input>, container: mpsc::Sender<Vec<u8>>) {
     while let Some(input) = inputs.recv().await {
         if let Input::Bytes(bytes) = input
             && container.send(bytes).await.is_err()
@@ -182,7 +183,6 @@ async fn pass_on(
             break;
         }
     }
-    drop(typist);
 }
 
 fn refused(error: RuntimeError) -> Refusal {
