@@ -1,22 +1,29 @@
 //! Memory that is kept for containers.
 //!
 //! The kernel keeps no more for a control group than is kept for the one above it, so what is kept for the slice of
-//! all containers must be at least the sum. It is raised before a container starts; what is left of one that ended
-//! does no harm, and is gone with the next start.
+//! all containers must be at least the sum. It is raised before a container starts, and set again once it has started,
+//! since those that start at the same time do not see each other before; what is left of one that ended does no harm,
+//! and is gone with the next start.
 
 use std::fs;
 use std::path::Path;
 
 use skerry_linux_host::systemd::{Properties, Systemd, SystemdError};
 
+use tokio::sync::Mutex;
+
 use crate::service::{ContainerUnit, SLICE};
 
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
 
+/// One at a time adds up and sets, so that the last to set has seen all that have started.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Sees to it that what is kept for a container counts.
 pub async fn reserve(systemd: &Systemd, unit: &ContainerUnit) -> Result<(), SystemdError> {
     let Some(own) = unit.memory_kept() else { return Ok(()) };
+    let _turn = TURN.lock().await;
     let others = kept(&Path::new(GROUPS).join(SLICE), &unit.name);
     let properties = Properties::new().number("MemoryLow", own.saturating_add(others));
     systemd.set_properties(SLICE, &properties).await

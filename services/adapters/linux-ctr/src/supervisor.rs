@@ -123,7 +123,7 @@ impl Supervisor for Systemd {
                 .map_err(io_failed("cannot open a container's standard input"))?;
             properties = properties.file("StandardInputFileDescriptor", input);
         }
-        match self.start_transient(name, &properties, DEADLINE).await {
+        let started = match self.start_transient(name, &properties, DEADLINE).await {
             // It is there and says itself how it ended.
             Err(SystemdError::Job { .. }) => Ok(()),
             Err(error) if error.is_unit_exists() => {
@@ -135,7 +135,13 @@ impl Supervisor for Systemd {
                 }
             }
             other => other.map_err(passing(format!("cannot start {name}"))),
+        };
+        started?;
+        if let Err(error) = reserve(self, unit).await {
+            // It runs, and what is kept for it counts as far as it did before; the next start sets it right.
+            tracing::warn!(unit = name, %error, "memory kept for containers could not be added up again");
         }
+        Ok(())
     }
 
     async fn stop(&self, unit: &str) -> Result<(), RuntimeError> {
