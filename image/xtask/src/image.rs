@@ -32,8 +32,8 @@ pub struct Options {
     pub board: String,
     /// Compression inside the root file system.
     pub compression: Compression,
-    /// Whether to also make the compressed image, checksums and the list of parts.
-    pub publish: bool,
+    /// Whether to also make the compressed image, checksums and the list of parts, and how small.
+    pub publish: Option<outputs::Effort>,
     /// Whether to build the programs first; without it, those of the last build are taken.
     pub programs: bool,
 }
@@ -73,8 +73,8 @@ pub fn build(paths: &Paths, options: &Options) -> Result<PathBuf> {
         Disk { paths, builder: &builder, layout: &layout, epoch, compression: options.compression };
     let raw = disk.assemble(&board, &tree, &work.join("initrd.cpio.zst"))?;
     println!("{} ready after {} s", raw.display(), started.elapsed().as_secs());
-    if options.publish {
-        outputs::publish(paths, &builder, &options.board, &tree.manifest)?;
+    if let Some(effort) = options.publish {
+        outputs::publish(paths, &builder, &options.board, &tree.manifest, effort)?;
     }
     Ok(raw)
 }

@@ -117,7 +117,12 @@ fn perform() -> Result<()> {
         Task::Builder => xtask::builder::Builder::ensure(&paths).map(drop),
         Task::Image { board, compression, publish, no_programs } => xtask::image::build(
             &paths,
-            &Options { board, compression, publish, programs: !no_programs },
+            &Options {
+                board,
+                compression,
+                publish: publish.then_some(xtask::outputs::Effort::Small),
+                programs: !no_programs,
+            },
         )
         .map(drop),
         Task::Run { memory, fresh, cut_off } => {

@@ -8,21 +8,40 @@ use crate::builder::Builder;
 use crate::paths::Paths;
 use crate::{command, sbom};
 
+/// How hard the image is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// For a check that it can be made: seconds, and half as large again.
+    Quick,
+    /// For users: minutes.
+    Small,
+}
+
 /// Makes everything that is published for the raw image of a board.
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn publish(paths: &Paths, builder: &Builder, board: &str, packages: &Path) -> Result<()> {
+pub fn publish(
+    paths: &Paths,
+    builder: &Builder,
+    board: &str,
+    packages: &Path,
+    effort: Effort,
+) -> Result<()> {
     let folder = paths.image();
     let raw = paths.raw_image(board);
     let compressed = folder.join(format!("skerry-{board}.raw.zst"));
     println!("Compressing the image");
+    let level = match effort {
+        Effort::Quick => "-3",
+        Effort::Small => "-19",
+    };
     // Long-distance matching pays because the empty slots and the unpacked kernel repeat; 27 bits is what every
     // zstd unpacks without being asked.
     command::run(
         builder
             .user_command("zstd")
-            .args(["-q", "-f", "-19", "--long=27", "-T0"])
+            .args(["-q", "-f", level, "--long=27", "-T0"])
             .arg(&raw)
             .arg("-o")
             .arg(&compressed),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::builder::Builder;
 use crate::image::{self, Compression};
+use crate::outputs::Effort;
 use crate::paths::Paths;
 use crate::{check, command, under_systemd, web};
 
@@ -127,7 +128,7 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: &Options) -> Resul
             let options = image::Options {
                 board: "qemu-q35".into(),
                 compression: Compression::None,
-                publish: true,
+                publish: Some(Effort::Quick),
                 programs: true,
             };
             image::build(paths, &options).map(|raw| raw.display().to_string())

@@ -28,7 +28,7 @@ impl Figure {
     /// A figure that should be at most `aim`; both in the unit that is printed.
     pub fn at_most(what: &str, value: f64, aim: f64, unit: &str) -> Self {
         Self {
-            aim: format!("≤ {aim} {unit}"),
+            aim: format!("≤ {} {unit}", (aim * 100.0).round() / 100.0),
             verdict: if value <= aim { "met" } else { "missed" },
             ..Self::new(what, format!("{value:.1} {unit}"))
         }

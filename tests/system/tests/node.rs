@@ -59,7 +59,7 @@ async fn a_node_lives() -> anyhow::Result<()> {
 
     step("the page shows both workloads, stops and starts them");
     page(&node, &[("SKERRY_VM", "guest"), ("SKERRY_POD", "web")])?;
-    node.wait_answer(guest, "skerry tiny vm", GUEST).await?;
+    // The guest that the page started boots while the next steps run, and answers after the power cut.
 
     step("bad input is refused");
     bad_input(&node).await?;
