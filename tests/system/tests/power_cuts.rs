@@ -1,0 +1,340 @@
+//! The plug is pulled twenty times at random points while volumes are copied, snapshots taken, images brought in, and
+//! others of them deleted. After each boot nothing that was acknowledged is lost, nothing that was deleted is back, no file
+//! lies about that belongs to nothing, and what is there holds what it held.
+//!
+//! The seed is printed; `SKERRY_SEED` gives one again.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use futures::future::{BoxFuture, join_all};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use skerry_system_tests::{NodeUnderTest, SOON, eventually};
+
+const CUTS: u32 = 20;
+/// Work on some MiB under emulation, right after a boot too.
+const WORK: Duration = Duration::from_secs(180);
+const KINDS: [&str; 4] = ["volumes", "snapshots", "images", "vms"];
+const POOL: &str = "/var/lib/skerry/data/pools/default";
+const MIB: usize = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_power_cuts_lose_nothing() -> anyhow::Result<()> {
+    let seed = match std::env::var("SKERRY_SEED") {
+        Ok(given) => given.parse()?,
+        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+    };
+    println!("SKERRY_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut node, _) = NodeUnderTest::claimed("power-cuts", &[]).await?;
+    let mut book = Book::of(&node).await?;
+    prepare(&node, &book, &mut random).await?;
+
+    // One round without a cut says how long the work takes.
+    let started = Instant::now();
+    round(&node, &book, 0, &mut random).await?;
+    let whole = started.elapsed();
+    book.holds(&mut node).await.context("before the first cut")?;
+
+    for number in 1..=CUTS {
+        let after = whole.mul_f64(random.random());
+        println!("== cut {number}: {after:?} of {whole:?} after the beginning");
+        let done = tokio::time::timeout(after, round(&node, &book, number, &mut random)).await;
+        node = node.power_cycle()?;
+        // Asked only now: whatever it was, the next boot must be good.
+        done.unwrap_or(Ok(())).with_context(|| format!("before cut {number}"))?;
+        node.wait_api().await?;
+        node.login().await?;
+        book.holds(&mut node).await.with_context(|| format!("after cut {number}"))?;
+    }
+    Ok(())
+}
+
+/// An image, a volume and a machine with a volume of its own, all with content.
+async fn prepare(node: &NodeUnderTest, book: &Book, random: &mut StdRng) -> anyhow::Result<()> {
+    import(node, book, "base", noise(random, 8)).await?;
+    node.wait_state("/api/v1/images/base", "available", WORK).await?;
+    book.create(node, "volumes", "kept", json!({"source": {"image": "base"}})).await?;
+    let machine =
+        json!({"image": "base", "memory_mib": 64, "graphics": "none", "power": "stopped"});
+    book.create(node, "vms", "guest", machine).await?;
+    book.expect("volumes", "guest-root");
+    node.wait_state("/api/v1/vms/guest", "stopped", WORK).await?;
+    settled(node).await
+}
+
+/// Everything at once, in any order, until all of it is done.
+async fn round(
+    node: &NodeUnderTest,
+    book: &Book,
+    number: u32,
+    random: &mut StdRng,
+) -> anyhow::Result<()> {
+    let [snapshot, copy, image] =
+        ["snapshot", "copy", "image"].map(|what| format!("{what}-{number}"));
+    let content = noise(random, 3);
+    let mut work: Vec<BoxFuture<'_, anyhow::Result<()>>> = vec![
+        Box::pin(
+            async move { book.create(node, "snapshots", &snapshot, json!({"vm": "guest"})).await },
+        ),
+        Box::pin(async move {
+            book.create(node, "volumes", &copy, json!({"source": {"volume": "kept"}})).await
+        }),
+        Box::pin(async move { import(node, book, &image, content).await }),
+    ];
+    for (kind, name) in book.of_rounds() {
+        work.push(Box::pin(async move { book.delete(node, kind, &name).await }));
+    }
+    work.shuffle(random);
+    join_all(work).await.into_iter().collect::<anyhow::Result<()>>()?;
+    settled(node).await
+}
+
+/// Bytes that do not compress.
+fn noise(random: &mut StdRng, mib: usize) -> Vec<u8> {
+    let mut bytes = vec![0; mib * MIB];
+    random.fill(&mut bytes[..]);
+    bytes
+}
+
+async fn import(
+    node: &NodeUnderTest,
+    book: &Book,
+    name: &str,
+    bytes: Vec<u8>,
+) -> anyhow::Result<()> {
+    let announced = json!({"name": format!("{name}.raw"), "size": bytes.len()});
+    let upload = node.post("/api/v1/uploads", announced).await?;
+    let id = upload["id"].as_str().context("an upload has an id")?.to_owned();
+    let (status, answer) = node.send_part(&id, 0, vec![Ok(bytes)]).await?;
+    ensure!(status == StatusCode::OK, "{status} {answer}");
+    let spec = json!({"format": "raw", "source": {"upload": id}, "architecture": "x86_64"});
+    book.create(node, "images", name, spec).await
+}
+
+/// Waits until nothing is on its way.
+async fn settled(node: &NodeUnderTest) -> anyhow::Result<()> {
+    eventually(WORK, || async {
+        for (kind, calm) in [
+            ("volumes", &["available", "in_use"][..]),
+            ("snapshots", &["ready", "failed"]),
+            ("images", &["available", "failed"]),
+            ("vms", &["stopped"]),
+            ("jobs", &["completed", "failed", "aborted"]),
+        ] {
+            for found in list(node, kind).await? {
+                let state = found["status"]["state"].as_str().unwrap_or_default();
+                let leaving = found["metadata"]["phase"] != "present";
+                if leaving || !calm.contains(&state) {
+                    bail!("{kind} {}: {}", found["metadata"], found["status"]);
+                }
+            }
+        }
+        Ok(())
+    })
+    .await
+    .context("everything is to come to rest")
+}
+
+async fn list(node: &NodeUnderTest, kind: &str) -> anyhow::Result<Vec<Value>> {
+    let all = node.get(&format!("/api/v1/{kind}")).await?;
+    Ok(all["items"].as_array().context("a list")?.clone())
+}
+
+fn name(resource: &Value) -> String {
+    resource["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn id(resource: &Value) -> &str {
+    resource["metadata"]["id"].as_str().unwrap_or_default()
+}
+
+/// What was told about a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Asked for; no answer yet.
+    Asked,
+    /// Acknowledged.
+    There,
+    /// To be deleted; no answer yet.
+    Leaving,
+    /// The deletion was acknowledged.
+    Gone,
+}
+
+/// What the node has acknowledged.
+struct Book {
+    fates: Mutex<BTreeMap<(&'static str, String), Fate>>,
+    /// Images that are a part of the node.
+    own_images: BTreeSet<String>,
+}
+
+impl Book {
+    async fn of(node: &NodeUnderTest) -> anyhow::Result<Self> {
+        let own_images = list(node, "images").await?.iter().map(name).collect();
+        Ok(Self { fates: Mutex::default(), own_images })
+    }
+
+    fn set(&self, kind: &'static str, name: &str, fate: Fate) {
+        self.fates.lock().unwrap().insert((kind, name.to_owned()), fate);
+    }
+
+    fn expect(&self, kind: &'static str, name: &str) {
+        self.set(kind, name, Fate::There);
+    }
+
+    /// What rounds have made and nobody has deleted.
+    fn of_rounds(&self) -> Vec<(&'static str, String)> {
+        let fates = self.fates.lock().unwrap();
+        fates
+            .keys()
+            .filter(|(_, name)| name.contains('-') && name != "guest-root")
+            .cloned()
+            .collect()
+    }
+
+    async fn create(
+        &self,
+        node: &NodeUnderTest,
+        kind: &'static str,
+        name: &str,
+        spec: Value,
+    ) -> anyhow::Result<()> {
+        self.set(kind, name, Fate::Asked);
+        let body = json!({"metadata": {"name": name}, "spec": spec});
+        node.post(&format!("/api/v1/{kind}"), body).await?;
+        self.expect(kind, name);
+        Ok(())
+    }
+
+    async fn delete(
+        &self,
+        node: &NodeUnderTest,
+        kind: &'static str,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        self.set(kind, name, Fate::Leaving);
+        let path = format!("/api/v1/{kind}/{name}");
+        let (status, answer) = node.request(Method::DELETE, &path, None).await?;
+        ensure!(status.is_success(), "DELETE {path}: {status} {answer}");
+        self.set(kind, name, Fate::Gone);
+        Ok(())
+    }
+
+    /// Checks that the node is as was acknowledged, and takes what was left open as it has come out.
+    async fn holds(&mut self, node: &mut NodeUnderTest) -> anyhow::Result<()> {
+        settled(node).await?;
+        let alarms = list(node, "alarms").await?;
+        let recovered = alarms.iter().any(|alarm| alarm["spec"]["definition"] == "STORE_RECOVERED");
+        ensure!(!recovered, "{alarms:?}");
+        let mut fates = std::mem::take(&mut self.fates).into_inner()?;
+        for kind in KINDS {
+            let mut there: BTreeSet<String> = list(node, kind).await?.iter().map(name).collect();
+            if kind == "images" {
+                there.retain(|image| !self.own_images.contains(image));
+            }
+            for ((_, name), fate) in fates.iter().filter(|((of, _), _)| *of == kind) {
+                let found = there.remove(name);
+                let right = match fate {
+                    Fate::There => found,
+                    Fate::Gone => !found,
+                    Fate::Asked | Fate::Leaving => true,
+                };
+                ensure!(right, "{kind} {name} was {fate:?}, found: {found}");
+            }
+            ensure!(there.is_empty(), "{kind} that nobody made: {there:?}");
+        }
+        let mut left = BTreeMap::new();
+        for kind in KINDS {
+            for found in list(node, kind).await?.iter().map(name) {
+                if let Some((key, _)) = fates.remove_entry(&(kind, found)) {
+                    left.insert(key, Fate::There);
+                }
+            }
+        }
+        self.fates = Mutex::new(left);
+        uploads_can_be_given_up(node).await?;
+        files_belong_to_something(node).await?;
+        contents_are_what_they_were(node).await
+    }
+}
+
+/// What was sent and not used yet is there for its sender to go on with; here nobody does.
+async fn uploads_can_be_given_up(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let uploads = node.get("/api/v1/uploads").await?;
+    for upload in uploads["items"].as_array().context("a list")? {
+        let path = format!("/api/v1/uploads/{}", upload["id"].as_str().context("an id")?);
+        let (status, answer) = node.request(Method::DELETE, &path, None).await?;
+        ensure!(status.is_success(), "{status} {answer}");
+    }
+    Ok(())
+}
+
+async fn files_belong_to_something(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let mut expected = BTreeSet::new();
+    for volume in list(node, "volumes").await? {
+        expected.insert(format!("volumes/{}.qcow2", id(&volume)));
+        expected.insert(format!("volumes/{}.json", id(&volume)));
+    }
+    for snapshot in list(node, "snapshots").await? {
+        if snapshot["status"]["state"] == "ready" {
+            expected.insert(format!("snapshots/{}", id(&snapshot)));
+        }
+    }
+    let base = digest(&node.get("/api/v1/images/base").await?);
+    expected.insert(format!("bases/{base}.raw"));
+    let look = format!("cd {POOL} && find . -mindepth 2 -maxdepth 2 -printf '%P\\n'");
+    let spool = "find /var/lib/skerry/data/spool -type f";
+    let node = tokio::sync::Mutex::new(node);
+    eventually(SOON, || async {
+        let mut node = node.lock().await;
+        let found: BTreeSet<String> = node.shell(&look)?.lines().map(ToOwned::to_owned).collect();
+        if found != expected {
+            let more: Vec<_> = found.difference(&expected).collect();
+            let less: Vec<_> = expected.difference(&found).collect();
+            bail!("files that belong to nothing: {more:?}; missing: {less:?}");
+        }
+        let sent = node.shell(spool)?;
+        if sent.is_empty() { Ok(()) } else { bail!("left of uploads: {sent}") }
+    })
+    .await
+}
+
+/// The digest of an image with one file.
+fn digest(image: &Value) -> String {
+    image["spec"]["files"][0]["sha256"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn contents_are_what_they_were(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let base = digest(&node.get("/api/v1/images/base").await?);
+    let files = "find volumes snapshots -name '*.qcow2'";
+    node.shell(&format!(
+        "cd {POOL} && for f in $({files}); do qemu-img check -q -f qcow2 $f && \
+         qemu-img compare -q -f qcow2 -F raw $f bases/{base}.raw || exit 1; done"
+    ))
+    .or_else(|error| bail!("a disk does not hold what it held: {error:#}"))?;
+    let mut expected = BTreeSet::new();
+    for image in list(node, "images").await? {
+        if image["status"]["state"] == "available" && image["metadata"]["owner"] != "system" {
+            expected.insert(digest(&image));
+        }
+    }
+    let sums = "find /var/lib/skerry/data/images -type f -exec sha256sum {} +";
+    let sums = node.shell(sums)?;
+    let found: BTreeSet<String> = sums
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(ToOwned::to_owned)
+        .collect();
+    ensure!(found == expected, "the library holds {found:?}, should hold {expected:?}");
+    Ok(())
+}
