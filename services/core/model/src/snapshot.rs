@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conditions, Id, Invalid, Kind, Name, ResourceKind, Timestamp, Validate, Vm, Volume};
+use crate::{
+    Conditions, Id, Invalid, Kind, Name, Phase, Resource, ResourceKind, Timestamp, Validate, Vm,
+    Volume,
+};
 
 /// Marks [`crate::Resource`]s that are snapshots.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +107,16 @@ pub struct SnapshotStatus {
     /// Details: `Ready`; `Consistent`, whether the file systems in it are whole without a repair; `Frozen`, while a
     /// guest has not let its file systems go on.
     pub conditions: Conditions,
+}
+
+impl Resource<Snapshot> {
+    /// Whether a volume is still to be set back to it. From the moment that this is asked for, no virtual machine
+    /// may start with the volume.
+    pub fn sets_back(&self, volume: &Name) -> bool {
+        let can = matches!(self.status.state, SnapshotState::Ready | SnapshotState::Reverting);
+        let waits = can && self.meta.phase == Phase::Present;
+        waits && self.status.reverts < self.spec.reverts && self.spec.volumes.contains(volume)
+    }
 }
 
 impl Validate for SnapshotSpec {

@@ -11,13 +11,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_model::{
-    Accelerator, Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Timestamp, Vm, VmSpec, VmStatus,
+    Accelerator, Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Snapshot, Timestamp, Vm, VmSpec,
+    VmStatus,
 };
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::disks::vms_of_volume;
+use crate::disks::{vms_of_snapshot, vms_of_volume};
 use crate::ledger::{Holding, charges};
 use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
@@ -227,7 +228,7 @@ impl Controller for VmController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Vm, Kind::Port, Kind::Image, Kind::Volume]
+        &[Kind::Vm, Kind::Port, Kind::Image, Kind::Volume, Kind::Snapshot]
     }
 
     fn writes(&self) -> &'static [Kind] {
@@ -252,6 +253,11 @@ impl Controller for VmController {
                 .collect(),
             Kind::Volume => document
                 .map(|volume| vms_of_volume(&self.store, volume.metadata.name.as_str()))
+                .unwrap_or_default(),
+            // One that its volumes need not be set back to any more lets machines start.
+            Kind::Snapshot => document
+                .and_then(|d| d.to_resource::<Snapshot>().ok())
+                .map(|snapshot| vms_of_snapshot(&self.store, &snapshot))
                 .unwrap_or_default(),
             Kind::Image => document
                 .and_then(|d| d.to_resource::<Image>().ok())

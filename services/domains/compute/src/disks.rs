@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use skerry_model::{
-    DiskBus, Kind, LocalRef, Name, Pool, PoolState, Resource, Vm, Volume, VolumeOperation,
-    VolumeState,
+    DiskBus, Kind, LocalRef, Name, Pool, PoolState, Resource, Snapshot, Vm, VmDisk, Volume,
+    VolumeOperation, VolumeState,
 };
 use skerry_store::{Store, StoreError};
 
@@ -109,10 +109,13 @@ fn usable(volume: &Resource<Volume>) -> Result<(), Missing> {
     Err(Missing { reason: "WaitingForVolume", message, on: Some(volume.local_ref()) })
 }
 
-/// A volume of the machine whose data is being worked on, so that the machine must not start.
+/// A volume of the machine whose data is being worked on, or is to be set back to a snapshot, so that
+/// the machine must not start.
 ///
 /// Whoever works on a volume notes that first and looks whether the machine starts; whoever starts a
-/// machine notes that first and looks here. At most one of them goes on.
+/// machine notes that first and looks here. At most one of them goes on. A volume that is to be set back
+/// comes before a start: the wish was accepted while the machine was off, and a guest that wrote in between
+/// would lose it.
 pub(crate) fn at_work(store: &Store, vm: &Resource<Vm>) -> Result<Option<Missing>, StoreError> {
     for disk in &vm.spec.disks {
         let Some(volume) = store.find::<Volume>(&disk.volume)? else { continue };
@@ -122,7 +125,22 @@ pub(crate) fn at_work(store: &Store, vm: &Resource<Vm>) -> Result<Option<Missing
             return Ok(Some(Missing { reason: "VolumeAtWork", message, on }));
         }
     }
-    Ok(None)
+    to_be_set_back(store, vm)
+}
+
+fn to_be_set_back(store: &Store, vm: &Resource<Vm>) -> Result<Option<Missing>, StoreError> {
+    let snapshots = store.list::<Snapshot>()?;
+    let of = |disk: &VmDisk| {
+        let snapshot = snapshots.iter().find(|snapshot| snapshot.sets_back(&disk.volume))?;
+        let (volume, name) = (&disk.volume, &snapshot.meta.name);
+        let message = format!(
+            "waits until the volume `{volume}` is set back to the snapshot `{name}`; deleting that \
+             snapshot calls it off"
+        );
+        let on = Some(snapshot.local_ref());
+        Some(Missing { reason: "VolumeSetBack", message, on })
+    };
+    Ok(vm.spec.disks.iter().find_map(of))
 }
 
 /// Whether a snapshot of one of the machine's volumes is being taken, for which its guest is held.
@@ -154,6 +172,15 @@ pub(crate) fn pools_of(store: &Store, vm: &Resource<Vm>) -> Result<Vec<(Name, bo
         pools.push((name, room));
     }
     Ok(pools)
+}
+
+/// The machines that have a volume of a snapshot.
+pub(crate) fn vms_of_snapshot(store: &Store, snapshot: &Resource<Snapshot>) -> Vec<LocalRef> {
+    let named = |vm: &Resource<Vm>| {
+        vm.spec.disks.iter().any(|disk| snapshot.spec.volumes.contains(&disk.volume))
+    };
+    let vms = store.list::<Vm>().unwrap_or_default();
+    vms.iter().filter(|vm| named(vm)).map(Resource::local_ref).collect()
 }
 
 /// The machines that have a volume.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skerry_engine::Failure;
 use skerry_model::{
-    Allocation, Id, ImageState, Resource, Snapshot, SnapshotState, Volume, VolumeForm,
+    Allocation, Id, ImageState, Name, Resource, Snapshot, SnapshotState, Volume, VolumeForm,
     VolumeOperation, VolumeStatus,
 };
 
@@ -21,6 +21,19 @@ pub(crate) struct Source {
     pub content: Content,
     /// The volume that is read for it, which nobody may write to meanwhile.
     pub reads: Option<Resource<Volume>>,
+}
+
+/// A virtual machine that a volume has to wait for.
+pub(crate) struct Runner {
+    name: Name,
+    /// Its start has been written down, but there is no process yet.
+    pub only_starts: bool,
+}
+
+impl Runner {
+    pub(crate) fn stop(&self) -> Stop {
+        wait("InUse", format!("waits until `{}` is stopped", self.name))
+    }
 }
 
 fn wait(reason: &'static str, message: impl Into<String>) -> Stop {
@@ -110,13 +123,25 @@ impl StorageController {
     /// Whether nobody runs with a volume. A start that has been written down counts, though its process
     /// may not be there yet.
     pub(crate) async fn nobody_runs(&self, volume: &Resource<Volume>) -> Result<(), Stop> {
+        match self.runner(volume).await? {
+            None => Ok(()),
+            Some(runner) => Err(runner.stop()),
+        }
+    }
+
+    /// The virtual machine that runs with a volume, or may any moment.
+    pub(crate) async fn runner(
+        &self,
+        volume: &Resource<Volume>,
+    ) -> Result<Option<Runner>, Failure> {
         for holder in holders(&self.store, &volume.meta.name).map_err(store_failure)? {
             let power = self.guests.power(holder.id).await.map_err(failure)?;
-            if holder.is_starting() || holder.is_suspended() || power != GuestPower::Off {
-                let message = format!("waits until `{}` is stopped", holder.name);
-                return Err(wait("InUse", message));
+            let off = power == GuestPower::Off;
+            if holder.is_starting() || holder.is_suspended() || !off {
+                let only_starts = off && holder.is_starting();
+                return Ok(Some(Runner { name: holder.name, only_starts }));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -212,6 +212,29 @@ async fn a_running_guest_is_held_for_a_snapshot_and_a_revert_waits_for_none() {
     assert!(!world.host.disk().torn);
 }
 
+#[tokio::test]
+async fn a_revert_outlasts_a_start_that_is_only_written_down() {
+    let world = World::new().await;
+    world.volume(2, "data", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    world.write(2, "first");
+    world.snapshot(5, "one", &["data"]).await;
+    world.settle().await;
+    world.write(2, "second");
+    world.vm(9, "data", VmState::Starting).await;
+    revert(&world, 5).await;
+    assert_eq!(world.data(2), "second");
+    assert!(world.taken(5).sets_back(&name("data")), "it was given up");
+    assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
+    let off = VmStatus { state: VmState::Stopped, ..VmStatus::default() };
+    let mut tx = Transaction::new();
+    tx.put_status(id::<Vm>(9), off);
+    world.store.commit(tx).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.data(2), "first");
+    assert!(!world.taken(5).sets_back(&name("data")));
+}
+
 fn consistent(world: &World, n: u128) -> String {
     world.taken(n).status.conditions.get("Consistent").unwrap().reason.clone()
 }

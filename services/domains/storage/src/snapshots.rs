@@ -17,6 +17,7 @@ use skerry_model::{
 };
 use skerry_store::Transaction;
 
+use crate::content::Runner;
 use crate::controller::{FINALIZER, StorageController, failure, pool_ref, store_failure};
 use crate::volumes::{Note, Stop, busy};
 use crate::{
@@ -105,6 +106,8 @@ impl Pass<'_> {
             (SnapshotState::Creating, _) => self.take().await,
             (_, None) => {
                 self.status.state = SnapshotState::Lost;
+                // Machines do not wait for that; should its files come back, nothing is set back unasked.
+                self.status.reverts = self.snapshot.spec.reverts;
                 let note = Note::new("Lost", "its files are gone; bring them back, or delete it");
                 Err(Stop::Wait(note, LATER))
             }
@@ -312,7 +315,15 @@ impl Pass<'_> {
         let volumes = self.volumes()?;
         self.status.state = SnapshotState::Reverting;
         self.note_operation(&volumes, VolumeOperation::Reverting).await?;
-        let done = self.set_back(&volumes).await;
+        let runner = self.runner(&volumes).await;
+        // It sees this wish and gives its start up; see `Snapshot::sets_back`.
+        let only_starts = matches!(&runner, Ok(Some(runner)) if runner.only_starts);
+        let done = match runner {
+            Ok(None) => self.set_back(&volumes).await,
+            Ok(Some(_)) if only_starts => Err(busy()),
+            Ok(Some(runner)) => Err(runner.stop()),
+            Err(failure) => Err(failure.into()),
+        };
         let mut tx = Transaction::new();
         for volume in &volumes {
             let mut status = volume.status.clone();
@@ -324,9 +335,9 @@ impl Pass<'_> {
         }
         self.status.state = SnapshotState::Ready;
         // What cannot be done now is given up: set back hours later, when the guest happens to be off,
-        // it would be a surprise.
-        let may_heal =
-            matches!(&done, Err(Stop::Fail(failure)) if failure.class == ErrorClass::Retry);
+        // it would be a surprise. What may be done soon is kept, and no machine starts until then.
+        let may_heal = only_starts
+            || matches!(&done, Err(Stop::Fail(failure)) if failure.class == ErrorClass::Retry);
         if !may_heal {
             self.status.reverts = self.snapshot.spec.reverts;
         }
@@ -335,10 +346,16 @@ impl Pass<'_> {
         done
     }
 
-    async fn set_back(&self, volumes: &[Resource<Volume>]) -> Result<(), Stop> {
+    async fn runner(&self, volumes: &[Resource<Volume>]) -> Result<Option<Runner>, Failure> {
         for volume in volumes {
-            self.controller.nobody_runs(volume).await?;
+            if let Some(runner) = self.controller.runner(volume).await? {
+                return Ok(Some(runner));
+            }
         }
+        Ok(None)
+    }
+
+    async fn set_back(&self, volumes: &[Resource<Volume>]) -> Result<(), Stop> {
         let wanted = SnapshotWanted { revert: true, ..self.wanted(volumes) };
         for step in plan_snapshot(&wanted, self.seen.as_ref()) {
             planned(step.name());

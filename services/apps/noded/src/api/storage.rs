@@ -143,9 +143,19 @@ pub fn check_disks(
             return Err(conflict(detail));
         }
     }
+    let snapshots = node.store.list::<Snapshot>().map_err(store)?;
     for (index, disk) in after.iter().enumerate() {
         let field = format!("spec.disks[{index}].volume");
         let volume = named_disk(node, &field, &disk.volume)?;
+        let comes = vm.is_some() && before.iter().all(|d| d.volume != disk.volume);
+        if let Some(snapshot) = snapshots.iter().find(|s| comes && s.sets_back(&disk.volume)) {
+            let (name, snapshot) = (&disk.volume, &snapshot.meta.name);
+            let detail = format!(
+                "`{name}` is still to be set back to the snapshot `{snapshot}`; attach it when that is \
+                 done, or delete the snapshot to call it off"
+            );
+            return Err(conflict(detail));
+        }
         let others = holders(&node.store, &volume.meta.name).map_err(store)?;
         let mut others = others.into_iter().filter(|other| Some(other.id) != vm);
         if let Some(other) = others.find(|other| !(other.read_only && disk.read_only)) {

@@ -298,7 +298,10 @@ fn uniform(kind: Kind) -> Vec<Operation> {
             "`start`, `stop`, `force_stop`, `restart`, `pause`, `resume`, `reset`, `reboot` or \
              `suspend`. `status.actions` tells which are possible.",
         ),
-        Kind::Snapshot => Some("`revert`: its volumes are set back to it."),
+        Kind::Snapshot => Some(
+            "`revert`: its volumes are set back to it. Machines that are started meanwhile wait for \
+             that; deleting the snapshot calls it off.",
+        ),
         kind if WORKLOADS.contains(&kind) => Some("`start`, `stop`, `force_stop` or `restart`."),
         _ => None,
     };

@@ -106,6 +106,10 @@ impl Pass<'_> {
     }
 
     pub(super) async fn start(&mut self) -> Result<Flow, Failure> {
+        // Again, now that the start is written down: see `at_work`.
+        if at_work(&self.controller.store, &self.vm).map_err(store_failure)?.is_some() {
+            return self.take(Event::Withdrawn).await;
+        }
         if let Some(error) = &self.define_error {
             let event = failed_start(error);
             self.note = Some(Note::of("StartFailed", error));
@@ -118,10 +122,6 @@ impl Pass<'_> {
                 return Ok(Flow::Wait);
             }
         };
-        // Again, now that the start is written down: see `at_work`.
-        if at_work(&self.controller.store, &self.vm).map_err(store_failure)?.is_some() {
-            return self.take(Event::Withdrawn).await;
-        }
         let steps = plan(Target::On, Some(definition), self.observed.as_ref());
         match self.apply(steps).await {
             Ok(()) => {
