@@ -23,6 +23,8 @@ use sha2::{Digest, Sha256};
 use skerry_containers::oci::{Blob, MAX_JSON, is_sha256};
 use tokio::sync::broadcast;
 
+use crate::folders;
+
 /// Damaged blobs that are kept.
 const MAX_QUARANTINED: usize = 4;
 
@@ -83,9 +85,7 @@ impl BlobStore {
             return Ok(());
         }
         let temporary = self.root.join("tmp");
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary).map_err(|e| failed("sweep", &temporary, e))?;
-        }
+        folders::sweep(&temporary).map_err(|e| failed("sweep", &temporary, e))?;
         for folder in ["sha256", "quarantine", "tmp"] {
             let path = self.root.join(folder);
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);

@@ -58,6 +58,24 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_dir_all(folder))
 }
 
+/// Removes all that is in a folder, if there is one, and leaves the folder: on a disk that is full there may be no block
+/// for another.
+pub fn sweep(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a folder if it is empty.
 pub fn remove_empty(folder: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_dir(folder))

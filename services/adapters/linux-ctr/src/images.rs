@@ -130,8 +130,7 @@ impl ImageLibrary {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         let temporary = library.temporary();
-        // Emptied, not made anew: on a disk that is full there may be no block for a folder.
-        sweep(&temporary).map_err(|e| failed("sweep", &temporary, e))?;
+        folders::sweep(&temporary).map_err(|e| failed("sweep", &temporary, e))?;
         for folder in [library.root.join("images"), temporary] {
             builder.create(&folder).map_err(|e| failed("make", &folder, e))?;
         }
@@ -307,23 +306,6 @@ fn sync_folder(path: &Path) -> Result<(), ImageError> {
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> ImageError {
     ImageError::Library { action, path: path.display().to_string(), source }
-}
-
-/// Removes all that is in a folder, if there is one.
-fn sweep(folder: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
