@@ -17,6 +17,12 @@ use crate::{GUEST, NodeUnderTest, PASSWORD, USER, machine};
 /// Port of the node, forwarded, at which the guest of [`NodeUnderTest::with_guest`] answers.
 pub const GUEST_PORT: u16 = 8081;
 
+/// What the guest of [`NodeUnderTest::with_guest`] is given to set itself up with.
+pub const USER_DATA: &str = "#cloud-config\nruncmd:\n  - echo as the test said\n";
+/// A key for whoever comes to it.
+pub const SSH_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0cDHdKsrOkZ9Ob1cjM3qpk2JzWkqJFn7Q5B5bKq7xF ada@desk";
+
 impl NodeUnderTest {
     /// A claimed node in a folder of its own, with a debug shell and these ports of it forwarded. Gives the ports here.
     ///
@@ -119,7 +125,8 @@ async fn guest_base() -> anyhow::Result<Base> {
     }
     let (mut node, ports) = NodeUnderTest::claimed(name, &[GUEST_PORT]).await?;
     let spec = json!({"image": "tiny-vm", "memory_mib": 96,
-        "publish": [{"host_port": GUEST_PORT, "workload_port": 8080}]});
+        "publish": [{"host_port": GUEST_PORT, "workload_port": 8080}],
+        "init": {"user_data": USER_DATA, "ssh_keys": [SSH_KEY], "hostname": "told"}});
     node.post("/api/v1/vms", json!({"metadata": {"name": "guest"}, "spec": spec})).await?;
     for port in ports {
         node.wait_answer(port, "skerry tiny vm", GUEST).await?;

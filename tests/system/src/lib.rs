@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+pub use claimed::{SSH_KEY, USER_DATA};
 use reqwest::{Client, Method, StatusCode};
 pub use screen::Screen;
 use serde_json::{Value, json};

@@ -4,10 +4,10 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use skerry_system_tests::{GUEST, NodeUnderTest, SOON, eventually};
+use skerry_system_tests::{GUEST, NodeUnderTest, SOON, SSH_KEY, USER_DATA, eventually};
 
 const VM: &str = "/api/v1/vms/guest";
 
@@ -15,28 +15,35 @@ const VM: &str = "/api/v1/vms/guest";
 async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     let (mut node, port) = NodeUnderTest::with_guest("volumes").await?;
     let guest = Guest { port };
+    println!("== the guest finds what it is given to set itself up with");
+    let told = node.fetch(port, "/cgi-bin/disk?init").await?;
+    let id = node.get(VM).await?["metadata"]["id"].as_str().context("an id")?.to_owned();
+    for part in [USER_DATA, SSH_KEY, "told", id.as_str()] {
+        ensure!(told.contains(part), "no `{part}` in {told}");
+    }
+
     println!("== a volume comes to a running guest, which writes to it");
     volume(&node, "data", json!({"size_mib": 64})).await?;
     patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
-    guest.shows(&node, "", "vda 131072").await?;
-    guest.says(&node, "vda=first", "written").await?;
+    guest.shows(&node, "data", 64).await?;
+    guest.writes(&node, "data", "first").await?;
 
     println!("== a snapshot of the running machine keeps what was there");
     let snapshot = json!({"metadata": {"name": "before"}, "spec": {"vm": "guest"}});
     node.post("/api/v1/snapshots", snapshot).await?;
     node.wait_state("/api/v1/snapshots/before", "ready", SOON).await?;
-    guest.says(&node, "vda=second", "written").await?;
-    guest.says(&node, "vda", "second").await?;
+    guest.writes(&node, "data", "second").await?;
+    guest.reads(&node, "data", "second").await?;
 
     println!("== it grows under the running guest");
     patch(&node, "/api/v1/volumes/data", json!({"spec": {"size_mib": 96}})).await?;
-    guest.shows(&node, "", "vda 196608").await?;
+    guest.shows(&node, "data", 96).await?;
 
     println!("== a second volume comes and goes while the guest runs");
     volume(&node, "extra", json!({"size_mib": 16})).await?;
     let two = json!({"spec": {"disks": [{"volume": "data"}, {"volume": "extra"}]}});
     patch(&node, VM, two).await?;
-    guest.shows(&node, "", "vdb 32768").await?;
+    guest.shows(&node, "extra", 16).await?;
     patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
     node.wait_state("/api/v1/volumes/extra", "available", SOON).await?;
 
@@ -49,7 +56,7 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     node.wait_answer(guest.port, "skerry tiny vm", GUEST).await?;
     let status = node.get("/api/v1/snapshots/before").await?["status"].clone();
     ensure!(status["reverts"] == 1, "the volume is to be set back: {status}");
-    guest.says(&node, "vda", "first").await?;
+    guest.reads(&node, "data", "first").await?;
 
     println!("== a machine is deleted, its volume stays");
     let (status, answer) = node.request(Method::DELETE, VM, None).await?;
@@ -82,15 +89,38 @@ struct Guest {
 }
 
 impl Guest {
-    /// Asks once; the answer must hold this.
-    async fn says(&self, node: &NodeUnderTest, ask: &str, expected: &str) -> anyhow::Result<()> {
-        let text = node.fetch(self.port, &format!("/cgi-bin/disk?{ask}")).await?;
-        ensure!(text.contains(expected), "disk?{ask} says `{text}` instead of `{expected}`");
+    /// The name that the guest gives a volume, and its size there in MiB.
+    async fn finds(&self, node: &NodeUnderTest, volume: &str) -> anyhow::Result<(String, u64)> {
+        let told = node.get(&format!("/api/v1/volumes/{volume}")).await?;
+        let serial = told["status"]["serial"].as_str().context("a serial number")?;
+        let disks = node.fetch(self.port, "/cgi-bin/disk").await?;
+        let line = disks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut found = line.filter(|words| words.get(2) == Some(&serial));
+        let words = found.next().with_context(|| format!("no {serial} in {disks}"))?;
+        Ok((words[0].to_owned(), words[1].parse::<u64>()? / 2048))
+    }
+
+    /// Asks until the volume is there with this size.
+    async fn shows(&self, node: &NodeUnderTest, volume: &str, mib: u64) -> anyhow::Result<()> {
+        eventually(SOON, || async {
+            let (_, size) = self.finds(node, volume).await?;
+            ensure!(size == mib, "{volume} has {size} MiB");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn reads(&self, node: &NodeUnderTest, volume: &str, word: &str) -> anyhow::Result<()> {
+        let (disk, _) = self.finds(node, volume).await?;
+        let text = node.fetch(self.port, &format!("/cgi-bin/disk?{disk}")).await?;
+        ensure!(text.contains(word), "{volume} holds `{text}` instead of `{word}`");
         Ok(())
     }
 
-    /// Asks until the answer holds this.
-    async fn shows(&self, node: &NodeUnderTest, ask: &str, expected: &str) -> anyhow::Result<()> {
-        eventually(SOON, || self.says(node, ask, expected)).await
+    async fn writes(&self, node: &NodeUnderTest, volume: &str, word: &str) -> anyhow::Result<()> {
+        let (disk, _) = self.finds(node, volume).await?;
+        let text = node.fetch(self.port, &format!("/cgi-bin/disk?{disk}={word}")).await?;
+        ensure!(text.contains("written"), "{volume}: {text}");
+        Ok(())
     }
 }
