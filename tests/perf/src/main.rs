@@ -2,7 +2,7 @@
 //!
 //! Nothing is asserted: a missed aim is printed as missed, and a figure that could not be taken is printed with the
 //! reason. What is measured where: [`builds`] sizes and build times, [`memory`] the idle node, [`boot`] times from
-//! kernel start, [`work`] workloads and the API.
+//! kernel start, [`work`] workloads and the API, [`scale`] many and large ones.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for the terminal")]
 
 mod boot;
@@ -10,6 +10,7 @@ mod builds;
 mod figures;
 mod host;
 mod memory;
+mod scale;
 mod work;
 
 use std::process::ExitCode;
@@ -88,6 +89,8 @@ async fn node(figures: &mut Figures) -> Result<()> {
     work::create(&mut node, ports, figures).await?;
     step("API");
     work::latencies(&node, figures).await?;
+    step("many and large");
+    scale::add(&mut node, figures).await;
 
     step("second boot, after the plug was pulled");
     node.shell("sync")?;
