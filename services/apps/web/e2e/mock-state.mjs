@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 
-const kinds = { vms: "Vm", pods: "Pod", images: "Image", alarms: "Alarm" };
+const kinds = { vms: "Vm", pods: "Pod", images: "Image", alarms: "Alarm", jobs: "Job" };
 const nameRule = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 export class Problem extends Error {
@@ -16,7 +16,7 @@ export class NodeState {
   constructor({ step_ms = 400 } = {}) {
     this.step_ms = step_ms;
     this.revision = 100;
-    this.documents = { vms: new Map(), pods: new Map(), images: new Map(), alarms: new Map() };
+    this.documents = { vms: new Map(), pods: new Map(), images: new Map(), alarms: new Map(), jobs: new Map() };
     this.listeners = new Set();
     this.started = Date.now();
     this.users = new Map();

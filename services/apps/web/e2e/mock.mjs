@@ -109,6 +109,7 @@ export class MockNode {
       return send(201, { ticket, expires_in_s: 30 });
     }
     if (route === "GET session") return send(200, principal);
+    if (route === "GET uploads") return send(200, { items: [] });
     if (route === "GET summary") return send(200, this.state.summary());
     if (route === "GET watch") return this.watch(request, response, url);
     if (method === "POST" && path[0] === "node" && path[1] === "actions") return send(202, {});

@@ -6,6 +6,7 @@ import { NodeProvider } from "./node";
 import { Alarms } from "./pages/Alarms";
 import { Claim } from "./pages/Claim";
 import { Images } from "./pages/Images";
+import { Jobs } from "./pages/Jobs";
 import { Login } from "./pages/Login";
 import { Overview } from "./pages/Overview";
 import { Pods } from "./pages/Pods";
@@ -19,6 +20,7 @@ const pages: Record<Place, () => React.ReactNode> = {
   vms: Vms,
   pods: Pods,
   images: Images,
+  jobs: Jobs,
   alarms: Alarms,
 };
 

@@ -3,7 +3,7 @@
 
 import { useSyncExternalStore } from "react";
 
-export const places = ["overview", "vms", "pods", "images", "alarms"] as const;
+export const places = ["overview", "vms", "pods", "images", "jobs", "alarms"] as const;
 export type Place = (typeof places)[number];
 export const tabs = ["details", "output", "terminal", "screen"] as const;
 export type DetailTab = (typeof tabs)[number];

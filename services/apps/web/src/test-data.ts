@@ -1,6 +1,18 @@
 // Documents for tests, as a node sends them. They hold what the page reads; a node sends more.
 
-import type { Alarm, Image, ImageStatus, Meta, Pod, PodStatus, Severity, Vm, VmStatus } from "./api/types";
+import type {
+  Alarm,
+  Image,
+  ImageStatus,
+  Job,
+  JobStatus,
+  Meta,
+  Pod,
+  PodStatus,
+  Severity,
+  Vm,
+  VmStatus,
+} from "./api/types";
 
 const moment = "2026-01-02T03:04:05Z";
 let revision = 10;
@@ -153,6 +165,29 @@ export function image(name: string, format: Image["spec"]["format"], state: Imag
       pinned: false,
     },
     status: { observed_generation: 1, state, conditions: [], job: null, used_by: [], verified: null },
+  };
+}
+
+export function job(name: string, status: Partial<JobStatus> = {}, subject: Job["spec"]["subject"] = null): Job {
+  const full: JobStatus = {
+    state: "running",
+    stage: "fetch",
+    message: "",
+    reason: "",
+    percent: null,
+    bytes_done: null,
+    bytes_total: null,
+    rate: null,
+    attempts: 1,
+    retryable: false,
+    started: moment,
+    finished: null,
+  };
+  return {
+    kind: "Job",
+    metadata: meta(name),
+    spec: { operation: "image.import", deadline_s: 600, abort: false, params: {}, subject },
+    status: { ...full, ...status },
   };
 }
 

@@ -2,7 +2,22 @@
 // sites cannot send (the node refuses a write by cookie without it).
 
 import { Refused, Unreachable, refusalFrom } from "./problem";
-import type { Health, List, Pod, PodInput, Principal, Summary, Ticket, Vm, VmAction, VmInput } from "./types";
+import type {
+  Health,
+  Image,
+  ImageInput,
+  List,
+  Pod,
+  PodInput,
+  Principal,
+  Summary,
+  Ticket,
+  Upload,
+  UploadInput,
+  Vm,
+  VmAction,
+  VmInput,
+} from "./types";
 
 const base = "/api/v1";
 /** Longer than a busy node under emulation takes for its slowest answer. */
@@ -10,10 +25,14 @@ const patience_ms = 15_000;
 
 export type WorkloadKind = "vms" | "pods";
 export type Action = VmAction;
+/** Whatever the page can delete or change by name. */
+export type Collection = WorkloadKind | "images" | "jobs";
 
 interface Call {
-  method?: "GET" | "POST" | "DELETE";
+  method?: "GET" | "POST" | "PATCH" | "DELETE";
+  /** Sent as JSON, or as it is if it is bytes. */
   body?: unknown;
+  headers?: Record<string, string>;
   signal?: AbortSignal;
   query?: Record<string, string | number | boolean | undefined>;
 }
@@ -29,13 +48,15 @@ export async function send(path: string, call: Call = {}): Promise<Response> {
   const method = call.method ?? "GET";
   const headers: Record<string, string> = { accept: "application/json" };
   if (method !== "GET") headers["x-skerry-request"] = "1";
-  if (call.body !== undefined) headers["content-type"] = "application/json";
+  const { body } = call;
+  if (body !== undefined) headers["content-type"] = "application/json";
+  Object.assign(headers, call.headers);
   let response: Response;
   try {
     response = await fetch(pathOf(path, call.query), {
       method,
       headers,
-      body: call.body === undefined ? undefined : JSON.stringify(call.body),
+      body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
       credentials: "same-origin",
       cache: "no-store",
       redirect: "error",
@@ -73,7 +94,7 @@ export async function listAll<R>(kind: string): Promise<List<R>> {
   return { items, revision };
 }
 
-const at = (kind: WorkloadKind, name: string) => `/${kind}/${encodeURIComponent(name)}`;
+const at = (kind: Collection, name: string) => `/${kind}/${encodeURIComponent(name)}`;
 
 export const api = {
   health: () => read<Health>("/health"),
@@ -89,7 +110,32 @@ export const api = {
   createPod: (pod: PodInput) => read<Pod>("/pods", { method: "POST", body: pod }),
   act: (kind: WorkloadKind, name: string, action: Action) =>
     send(`${at(kind, name)}/actions/${action}`, { method: "POST" }),
-  remove: (kind: WorkloadKind, name: string) => send(at(kind, name), { method: "DELETE" }),
+  remove: (kind: Collection, name: string) => send(at(kind, name), { method: "DELETE" }),
+  /** Changes parts; with a revision only if nobody has changed it since. */
+  patch: (kind: Collection, name: string, spec: object, revision?: number) =>
+    send(at(kind, name), {
+      method: "PATCH",
+      body: { spec },
+      headers: {
+        "content-type": "application/merge-patch+json",
+        ...(revision === undefined ? {} : { "if-match": `"${revision}"` }),
+      },
+    }),
+  createImage: (image: ImageInput) => read<Image>("/images", { method: "POST", body: image }),
+  actOnJob: (name: string, action: "abort" | "retry") =>
+    send(`${at("jobs", name)}/actions/${action}`, { method: "POST" }),
+  uploads: () => read<{ items: Upload[] }>("/uploads"),
+  upload: (id: string, signal?: AbortSignal) => read<Upload>(`/uploads/${id}`, signal ? { signal } : {}),
+  createUpload: (upload: UploadInput) => read<Upload>("/uploads", { method: "POST", body: upload }),
+  /** Adds bytes to a file where it ends. */
+  appendUpload: (id: string, offset: number, bytes: Blob, signal: AbortSignal) =>
+    read<Upload>(`/uploads/${id}`, {
+      method: "PATCH",
+      body: bytes,
+      headers: { "content-type": "application/partial-upload", "upload-offset": String(offset) },
+      signal,
+    }),
+  removeUpload: (id: string) => send(`/uploads/${id}`, { method: "DELETE" }),
   /** For one WebSocket at this full path. */
   ticket: (path: string) => read<Ticket>("/tickets", { method: "POST", body: { path } }),
   power: (action: "restart" | "power_off") => send(`/node/actions/${action}`, { method: "POST" }),

@@ -4,7 +4,7 @@
 
 import { type Api, isUnauthenticated } from "./client";
 import { Refused } from "./problem";
-import type { Alarm, AnyResource, Change, Image, Pod, Summary, Vm } from "./types";
+import type { Alarm, AnyResource, Change, Image, Job, List, Pod, Summary, Vm } from "./types";
 import type { OpenWatch, Watch } from "./watch";
 
 export type Connection =
@@ -22,10 +22,20 @@ export interface LiveState {
   pods: Pod[];
   images: Image[];
   alarms: Alarm[];
+  jobs: Job[];
 }
 
-const kinds = ["vms", "pods", "images", "alarms"] as const;
-const listOf: Record<string, (typeof kinds)[number]> = { Vm: "vms", Pod: "pods", Image: "images", Alarm: "alarms" };
+const kinds = ["vms", "pods", "images", "alarms", "jobs"] as const;
+type Listed = (typeof kinds)[number];
+const listOf: Record<string, Listed> = {
+  Vm: "vms",
+  Pod: "pods",
+  Image: "images",
+  Alarm: "alarms",
+  Job: "jobs",
+};
+/** What the summary counts. */
+const counted: Listed[] = ["vms", "pods", "alarms"];
 
 const poll_ms = 5_000;
 /** Several changes in a row cause one poll. */
@@ -43,6 +53,7 @@ export const nothing: LiveState = {
   pods: [],
   images: [],
   alarms: [],
+  jobs: [],
 };
 
 /** A list with one change applied: ordered by name, an older change never undoes a newer one. */
@@ -121,25 +132,15 @@ export class Live {
     this.watch?.close();
     this.watch = null;
     try {
-      const [vms, pods, images, alarms, summary] = await Promise.all([
-        this.api.list<Vm>("vms"),
-        this.api.list<Pod>("pods"),
-        this.api.list<Image>("images"),
-        this.api.list<Alarm>("alarms"),
+      const [summary, ...lists] = await Promise.all([
         this.api.summary(),
+        ...kinds.map((kind): Promise<List<AnyResource>> => this.api.list(kind)),
       ]);
       if (this.stopped()) return;
-      this.set({
-        connection: { state: "online" },
-        loaded: true,
-        summary,
-        vms: vms.items,
-        pods: pods.items,
-        images: images.items,
-        alarms: alarms.items,
-      });
-      // The oldest of the four: a change told twice does no harm, a missed one does.
-      this.open(Math.min(vms.revision, pods.revision, images.revision, alarms.revision));
+      const items = Object.fromEntries(kinds.map((kind, place) => [kind, lists[place]?.items ?? []]));
+      this.set({ connection: { state: "online" }, loaded: true, summary, ...(items as Pick<LiveState, Listed>) });
+      // The oldest of them: a change told twice does no harm, a missed one does.
+      this.open(Math.min(...lists.map((list) => list.revision)));
     } catch (error) {
       this.failed(error);
     } finally {
@@ -168,7 +169,7 @@ export class Live {
     const next = applied(this.state[list] as AnyResource[], change.document, change.removed);
     this.set({ [list]: next });
     // Counts in the summary follow workloads and alarms; do not let them disagree with the lists for long.
-    if (list !== "images") this.pollSoon();
+    if (counted.includes(list)) this.pollSoon();
   }
 
   private pollSoon() {

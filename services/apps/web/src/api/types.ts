@@ -40,6 +40,12 @@ export type PodStatus = Schemas["PodStatus"];
 
 export type ImageSpec = Full<Schemas["ImageSpec"]>;
 export type ImageStatus = Schemas["ImageStatus"];
+export type ImageInput = Schemas["ImageInput"];
+export type LocalRef = Schemas["LocalRef"];
+export type Upload = Schemas["Upload"];
+export type UploadInput = Schemas["UploadInput"];
+export type JobSpec = Full<Schemas["JobSpec"]>;
+export type JobStatus = Full<Schemas["JobStatus"]>;
 export type AlarmSpec = Full<Schemas["AlarmSpec"]>;
 export type AlarmStatus = Schemas["AlarmStatus"];
 
@@ -55,7 +61,8 @@ export type Vm = Resource<"Vm", VmSpec, VmStatus>;
 export type Pod = Resource<"Pod", PodSpec, PodStatus>;
 export type Image = Resource<"Image", ImageSpec, ImageStatus>;
 export type Alarm = Resource<"Alarm", AlarmSpec, AlarmStatus>;
-export type AnyResource = Vm | Pod | Image | Alarm;
+export type Job = Resource<"Job", JobSpec, JobStatus>;
+export type AnyResource = Vm | Pod | Image | Alarm | Job;
 
 export interface List<R> {
   items: R[];

@@ -8,6 +8,8 @@ import { endedNotice, useSession } from "../session";
 
 interface Props {
   title: string;
+  /** What the button says. */
+  action?: string;
   /** Checks what was typed, before anything is sent. */
   check: () => Faults;
   send: () => Promise<unknown>;
@@ -16,7 +18,7 @@ interface Props {
   children: (faults: Faults) => ReactNode;
 }
 
-export function CreateDialog({ title, check, send, shows, onClose, children }: Props) {
+export function CreateDialog({ title, action = "Create", check, send, shows, onClose, children }: Props) {
   const [faults, setFaults] = useState<Faults>({});
   const [general, setGeneral] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
@@ -50,7 +52,7 @@ export function CreateDialog({ title, check, send, shows, onClose, children }: P
       </ModalBody>
       <ModalFooter>
         <Button type="submit" form="create-form" isLoading={busy} isDisabled={busy}>
-          Create
+          {action}
         </Button>
         <Button variant="link" onClick={onClose}>
           Cancel

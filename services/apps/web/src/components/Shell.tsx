@@ -35,6 +35,7 @@ export const titles: Record<Place, string> = {
   vms: "Virtual machines",
   pods: "Containers",
   images: "Images",
+  jobs: "Jobs",
   alarms: "Alarms",
 };
 

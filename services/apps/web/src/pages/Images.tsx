@@ -1,11 +1,23 @@
-// Images that workloads can start from.
+// Images that workloads can start from, and ways to bring in more.
 
-import { EmptyState, EmptyStateBody, PageSection, Table, Tbody, Td, Th, Thead, Title, Tr } from "../patternfly";
-import type { Image } from "../api/types";
+import { Button, EmptyState, EmptyStateBody, PageSection, Table, Tbody, Td, Th, Thead, Title, Tr } from "../patternfly";
+import { useCallback, useEffect, useState } from "react";
+import { api } from "../api/client";
+import type { Image, Upload } from "../api/types";
+import { ConfirmDialog } from "../components/ConfirmDialog";
+import { ImageDialog } from "../components/ImageDialog";
+import { JobProgress } from "../components/JobProgress";
 import { Loading } from "../components/Loading";
+import { useNotices } from "../components/Notices";
+import { RowMenu } from "../components/RowMenu";
 import { StateLabel } from "../components/StateLabel";
+import { Uploads } from "../components/Uploads";
+import { Lines } from "../components/WorkloadTable";
+import type { Way } from "../forms/image";
 import { bytesText } from "../format";
-import { useNode } from "../node";
+import { useLive, useNode } from "../node";
+import { nameOf } from "../refs";
+import { mayChangeWorkloads, usePrincipal } from "../session";
 import type { Tone } from "../workload";
 
 const states: Record<string, [string, Tone]> = {
@@ -26,14 +38,61 @@ const formats: Record<string, string> = {
   iso: "CD for virtual machines",
 };
 
+/** Unfinished uploads; they are no resources, so that nothing tells of their changes. */
+function useUploads(wanted: boolean): [Upload[], () => void] {
+  const [uploads, setUploads] = useState<Upload[]>([]);
+  const [asked, setAsked] = useState(0);
+  useEffect(() => {
+    if (!wanted) return;
+    let stale = false;
+    api.uploads().then(
+      ({ items }) => {
+        if (!stale) setUploads(items.filter(({ complete }) => !complete));
+      },
+      // Only a help: the list of images says it when the node is away.
+      () => undefined,
+    );
+    return () => {
+      stale = true;
+    };
+  }, [wanted, asked]);
+  return [uploads, useCallback(() => setAsked((number) => number + 1), [])];
+}
+
 export function Images() {
   const { images, loaded } = useNode();
+  const { role } = usePrincipal();
+  const live = useLive();
+  const mayChange = mayChangeWorkloads(role);
+  const [way, setWay] = useState<Way | null>(null);
+  const [removing, setRemoving] = useState<Image | null>(null);
+  const [uploads, lookAgain] = useUploads(mayChange);
+  const close = () => {
+    setWay(null);
+    lookAgain();
+  };
+  const remove = async (name: string) => {
+    await api.remove("images", name);
+    live.refresh();
+  };
   return (
     <>
       <PageSection>
         <Title headingLevel="h1">Images</Title>
       </PageSection>
       <PageSection isFilled>
+        {mayChange ? (
+          <div className="sk-bar sk-bar-start">
+            <Button onClick={() => setWay("upload")}>Upload</Button>
+            <Button variant="secondary" onClick={() => setWay("url")}>
+              Import from a URL
+            </Button>
+            <Button variant="secondary" onClick={() => setWay("registry")}>
+              Pull from a registry
+            </Button>
+          </div>
+        ) : null}
+        <Uploads uploads={uploads} onChanged={lookAgain} />
         {!loaded ? (
           <Loading />
         ) : images.length === 0 ? (
@@ -49,27 +108,50 @@ export function Images() {
                 <Th>Name</Th>
                 <Th>State</Th>
                 <Th>For</Th>
-                <Th>Size</Th>
-                <Th>Architecture</Th>
+                <Th modifier="nowrap">Version</Th>
+                <Th modifier="nowrap">Size</Th>
+                <Th modifier="nowrap">Used by</Th>
                 <Th>SHA-256</Th>
+                {mayChange ? <Th screenReaderText="Actions" /> : null}
               </Tr>
             </Thead>
             <Tbody>
               {images.map((image) => (
-                <ImageRow key={image.metadata.id} image={image} />
+                <ImageRow
+                  key={image.metadata.id}
+                  image={image}
+                  mayChange={mayChange}
+                  onRemove={() => setRemoving(image)}
+                />
               ))}
             </Tbody>
           </Table>
         )}
       </PageSection>
+      {way ? <ImageDialog way={way} begun={uploads} onClose={close} /> : null}
+      {removing ? (
+        <ConfirmDialog
+          title={`Delete ${removing.metadata.name}?`}
+          action="Delete"
+          onConfirm={() => remove(removing.metadata.name)}
+          onClose={() => setRemoving(null)}
+        >
+          The image <strong>{removing.metadata.name}</strong> is deleted from this node. This cannot be undone.
+        </ConfirmDialog>
+      ) : null}
     </>
   );
 }
 
-function ImageRow({ image: { metadata, spec, status } }: { image: Image }) {
-  const state = status?.state ?? "pending";
-  const [label, tone] = states[state] ?? [state, "warning" as const];
-  const broken = status?.conditions.find((condition) => condition.state === "false");
+interface RowProps {
+  image: Image;
+  mayChange: boolean;
+  onRemove: () => void;
+}
+
+function ImageRow({ image, mayChange, onRemove }: RowProps) {
+  const { metadata, spec, status } = image;
+  const node = useNode();
   return (
     <Tr>
       <Td dataLabel="Name">
@@ -79,27 +161,78 @@ function ImageRow({ image: { metadata, spec, status } }: { image: Image }) {
         </div>
       </Td>
       <Td dataLabel="State">
-        <div className="sk-state">
-          <StateLabel tone={tone} label={label} />
-          {tone === "bad" && broken ? <span className="sk-reason">{broken.message}</span> : null}
-        </div>
+        <State image={image} />
       </Td>
       <Td dataLabel="For">{formats[spec.format] ?? spec.format}</Td>
+      <Td dataLabel="Version">{spec.version || "–"}</Td>
       <Td dataLabel="Size">{bytesText(spec.files.reduce((sum, file) => sum + file.size, 0))}</Td>
-      <Td dataLabel="Architecture">{spec.architecture}</Td>
-      <Td dataLabel="SHA-256">
-        <ul className="sk-lines">
-          {spec.files.map((file, place) => (
-            // An image from a registry has many layers, even the same one twice, so the place tells them apart.
-            <li key={place}>
-              {file.role}{" "}
-              <span className="sk-mono" title={file.sha256}>
-                {file.sha256.slice(0, 12)}…
-              </span>
-            </li>
-          ))}
-        </ul>
+      <Td dataLabel="Used by">
+        <Lines lines={[...new Set((status?.used_by ?? []).map((ref) => nameOf(node, ref)))]} />
       </Td>
+      <Td dataLabel="SHA-256">
+        <Digests image={image} />
+      </Td>
+      {mayChange ? (
+        <Td isActionCell>
+          <Actions image={image} onRemove={onRemove} />
+        </Td>
+      ) : null}
     </Tr>
   );
+}
+
+function State({ image: { metadata, spec, status } }: { image: Image }) {
+  const { jobs } = useNode();
+  const state = status?.state ?? "pending";
+  const [label, tone] = metadata.phase === "removing" ? (["Deleting", "busy"] as const) : shown(state);
+  const broken = status?.conditions.find((condition) => condition.state === "false");
+  const job = jobs.find(({ metadata: { id, name } }) => [id, name].includes(status?.job ?? ""));
+  return (
+    <div className="sk-state">
+      <StateLabel tone={tone} label={label} />
+      {spec.pinned ? <StateLabel tone="off" label="Pinned" /> : null}
+      {job && state === "receiving" ? <JobProgress job={job} name={metadata.name} /> : null}
+      {tone === "bad" && broken ? <span className="sk-reason">{broken.message}</span> : null}
+    </div>
+  );
+}
+
+function shown(state: string): [string, Tone] {
+  return states[state] ?? [state, "warning"];
+}
+
+/** More than these say nothing more to people: an image from a registry may have many layers. */
+const digests_shown = 3;
+
+function Digests({ image: { spec } }: { image: Image }) {
+  const more = spec.files.length - digests_shown;
+  return (
+    <ul className="sk-lines">
+      {spec.files.slice(0, digests_shown).map((file, place) => (
+        // An image from a registry may have the same layer twice, so the place tells them apart.
+        <li key={place}>
+          {file.role}{" "}
+          <span className="sk-mono" title={file.sha256}>
+            {file.sha256.slice(0, 12)}…
+          </span>
+        </li>
+      ))}
+      {more > 0 ? <li className="sk-none">and {more} more</li> : null}
+    </ul>
+  );
+}
+
+function Actions({ image: { metadata, spec }, onRemove }: { image: Image; onRemove: () => void }) {
+  const notices = useNotices();
+  const builtIn = spec.source === "built_in";
+  const pin = () =>
+    api.patch("images", metadata.name, { pinned: !spec.pinned }, metadata.revision).catch((error: unknown) => {
+      notices.failed(`${metadata.name} was not changed`, error);
+    });
+  const whyKept = builtIn ? "It is part of the node's system." : spec.pinned ? "It is pinned." : "";
+  const actions = [
+    { word: spec.pinned ? "Unpin" : "Pin", why: builtIn ? whyKept : "", onDo: () => void pin() },
+    { word: "Delete", why: whyKept, danger: true, onDo: onRemove },
+  ];
+  return <RowMenu name={metadata.name} actions={actions} />;
 }
