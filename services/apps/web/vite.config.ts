@@ -23,6 +23,8 @@ export default defineConfig({
     include: ["src/**/*.test.{ts,tsx}"],
     setupFiles: ["./src/test-setup.ts"],
     css: false,
+    // A whole screen is drawn and typed into; beside other work that takes longer than the usual five seconds.
+    testTimeout: 30_000,
     // PatternFly's modules import style sheets, which only Vite can load.
     server: { deps: { inline: [/@patternfly/] } },
   },

@@ -3,13 +3,14 @@
 //   SKERRY_CLAIM_CODE   claims the node first; without it the node must be claimed
 //   SKERRY_USER, SKERRY_PASSWORD   the account (default admin, a fixed test password)
 //   SKERRY_VM, SKERRY_POD          names of running workloads; either may be absent
+//   SKERRY_UPLOAD       a disk image to bring in, named after the file
 //   SKERRY_SHOTS        folder for screenshots; none are taken without it
 //   SKERRY_PATIENCE_S   longest wait for anything (default 60)
 //   CHROMIUM            the browser (default /usr/bin/chromium)
 // Ends with 0 only if every step was seen.
 
 import { Visitor } from "./browser.mjs";
-import { claim, details, goTo, overview, signIn, signOut, stopAndStart } from "./walk.mjs";
+import { claim, details, goTo, overview, signIn, signOut, stopAndStart, upload } from "./walk.mjs";
 
 const { SKERRY_URL: url, SKERRY_CLAIM_CODE: code, SKERRY_VM: vm, SKERRY_POD: pod, SKERRY_SHOTS: shots } = process.env;
 if (!url) {
@@ -45,7 +46,9 @@ try {
     await step("container: stop and start", () => stopAndStart(visitor, "Containers", pod));
     await step("container: details and log", () => details(visitor, pod, "Log"));
   }
-  for (const title of ["Images", "Alarms"]) {
+  const image = process.env.SKERRY_UPLOAD;
+  if (image) await step("image: upload", () => upload(visitor, image));
+  for (const title of ["Images", "Jobs", "Alarms"]) {
     await step(title.toLowerCase(), async () => {
       await goTo(visitor, title);
       await visitor.shot(title.toLowerCase());

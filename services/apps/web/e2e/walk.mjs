@@ -1,6 +1,7 @@
 // The way of an operator through the page, on a real node or the mock: claim, sign out, sign in, overview,
 // both lists, stop and start.
 
+import { basename } from "node:path";
 import { expect } from "./browser.mjs";
 
 export async function claim(visitor, { code, user, password }) {
@@ -68,6 +69,20 @@ export async function goTo({ page }, title) {
     }
   }
   await page.getByRole("heading", { level: 1, name: title }).waitFor();
+}
+
+/** Brings in a disk image from this machine. */
+export async function upload(visitor, file) {
+  const { page } = visitor;
+  const name = basename(file).replace(/\.[^.]*$/, "");
+  await goTo(visitor, "Images");
+  await page.getByRole("button", { name: "Upload", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel(/^File/).setInputFiles(file);
+  await visitor.shot("image-upload");
+  await dialog.getByRole("button", { name: "Upload", exact: true }).click();
+  await dialog.waitFor({ state: "detached" });
+  await visitor.waitForState(name, "Available");
 }
 
 /** Sees the workload run, stops it, starts it again. */

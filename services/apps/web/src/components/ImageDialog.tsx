@@ -59,7 +59,11 @@ export function ImageDialog({ way, begun, onClose }: Props) {
       onClose={onClose}
     >
       {(faults) => {
-        const from = faults["spec.source"] ?? faults["spec.source.url"] ?? faults["spec.source.registry.reference"];
+        const from =
+          faults["spec.source"] ??
+          faults["spec.source.upload"] ??
+          faults["spec.source.url"] ??
+          faults["spec.source.registry.reference"];
         return (
           <>
             {way === "upload" ? (
@@ -165,7 +169,8 @@ interface Sending {
 function useSending(begun: Upload[]): Sending {
   const [file, setFile] = useState<File | null>(null);
   const [upload, setUpload] = useState<Upload | null>(null);
-  const [goOn, setGoOn] = useState(true);
+  // Another file may have the same name and size: a person says that it is the same.
+  const [goOn, setGoOn] = useState(false);
   const [busy, setBusy] = useState(false);
   const stop = useRef<AbortController | null>(null);
   const earlier = file ? begunWith(begun, file) : undefined;

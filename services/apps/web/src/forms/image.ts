@@ -42,6 +42,7 @@ export const imageFields = [
   "spec.version",
   "spec.sha256",
   "spec.source",
+  "spec.source.upload",
   "spec.source.url",
   "spec.source.registry",
   "spec.source.registry.reference",
