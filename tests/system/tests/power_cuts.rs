@@ -1,8 +1,9 @@
-//! The plug is pulled twenty times at random points while volumes are copied, snapshots taken, images brought in, and
-//! others of them deleted. After each boot nothing that was acknowledged is lost, nothing that was deleted is back, no file
-//! lies about that belongs to nothing, and what is there holds what it held.
+//! The plug is pulled at random points while volumes are copied, snapshots taken, images brought in, and others of them
+//! deleted. After each boot nothing that was acknowledged is lost, nothing that was deleted is back, no file lies about
+//! that belongs to nothing, and what is there holds what it held.
 //!
-//! The seed is printed; `SKERRY_SEED` gives one again.
+//! Each cut takes a boot, so a run among all other tests has few; `SKERRY_CUTS=20` asks for more. The seed is printed;
+//! `SKERRY_SEED` gives one again.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
@@ -20,7 +21,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use skerry_system_tests::{NodeUnderTest, SOON, eventually};
 
-const CUTS: u32 = 20;
+/// Cuts of a run that does not ask for another number.
+const CUTS: u64 = 4;
 /// Work on some MiB under emulation, right after a boot too.
 const WORK: Duration = Duration::from_secs(180);
 const KINDS: [&str; 4] = ["volumes", "snapshots", "images", "vms"];
@@ -28,11 +30,10 @@ const POOL: &str = "/var/lib/skerry/data/pools/default";
 const MIB: usize = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_power_cuts_lose_nothing() -> anyhow::Result<()> {
-    let seed = match std::env::var("SKERRY_SEED") {
-        Ok(given) => given.parse()?,
-        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-    };
+async fn power_cuts_lose_nothing() -> anyhow::Result<()> {
+    let cuts = given("SKERRY_CUTS")?.unwrap_or(CUTS);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let seed = given("SKERRY_SEED")?.unwrap_or(now);
     println!("SKERRY_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let (mut node, _) = NodeUnderTest::claimed("power-cuts", &[]).await?;
@@ -45,7 +46,7 @@ async fn twenty_power_cuts_lose_nothing() -> anyhow::Result<()> {
     let whole = started.elapsed();
     book.holds(&mut node).await.context("before the first cut")?;
 
-    for number in 1..=CUTS {
+    for number in 1..=cuts {
         let after = whole.mul_f64(random.random());
         println!("== cut {number}: {after:?} of {whole:?} after the beginning");
         let done = tokio::time::timeout(after, round(&node, &book, number, &mut random)).await;
@@ -57,6 +58,12 @@ async fn twenty_power_cuts_lose_nothing() -> anyhow::Result<()> {
         book.holds(&mut node).await.with_context(|| format!("after cut {number}"))?;
     }
     Ok(())
+}
+
+/// A number from the environment.
+fn given(variable: &str) -> anyhow::Result<Option<u64>> {
+    let Ok(text) = std::env::var(variable) else { return Ok(None) };
+    text.parse().map(Some).with_context(|| format!("{variable} is {text:?}, not a number"))
 }
 
 /// An image, a volume and a machine with a volume of its own, all with content.
@@ -76,7 +83,7 @@ async fn prepare(node: &NodeUnderTest, book: &Book, random: &mut StdRng) -> anyh
 async fn round(
     node: &NodeUnderTest,
     book: &Book,
-    number: u32,
+    number: u64,
     random: &mut StdRng,
 ) -> anyhow::Result<()> {
     let [snapshot, copy, image] =
