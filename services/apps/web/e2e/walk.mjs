@@ -82,7 +82,7 @@ export async function upload(visitor, file) {
   await visitor.shot("image-upload");
   await dialog.getByRole("button", { name: "Upload", exact: true }).click();
   await dialog.waitFor({ state: "detached" });
-  await visitor.waitForState(name, "Available");
+  await page.locator("tr", { hasText: name }).locator('[data-state="Available"]').waitFor();
 }
 
 /** Sees the workload run, stops it, starts it again. */
