@@ -22,11 +22,11 @@ use xtask::paths::Paths;
 use xtask::qemu::{Machine, Vm};
 
 /// A boot under emulation on a busy machine.
-pub const BOOT: Duration = Duration::from_secs(600);
+pub const BOOT: Duration = Duration::from_secs(420);
 /// A virtual machine inside the virtual machine.
-pub const GUEST: Duration = Duration::from_secs(1200);
+pub const GUEST: Duration = Duration::from_secs(600);
 /// Anything that the node does by itself within moments.
-pub const SOON: Duration = Duration::from_secs(180);
+pub const SOON: Duration = Duration::from_secs(90);
 
 /// Account that the tests make.
 pub const USER: &str = "ada";
