@@ -3,6 +3,7 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -66,16 +67,22 @@ async fn start_waits_for_snapshot(node: &RunningNode) {
     .unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_machine_starts_once_its_volume_is_set_back_also_over_a_power_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let host = SimHost::new();
-    let node = RunningNode::start(folder.path(), &host).await.unwrap();
-    let data = stopped_guest(&node, &host).await;
+/// The same, told to go back to the snapshot, which fails again and again, and then to start.
+async fn waiting_guest(folder: &Path, host: &SimHost) -> (RunningNode, Id<Volume>) {
+    let node = RunningNode::start(folder, host).await.unwrap();
+    let data = stopped_guest(&node, host).await;
     host.order_faults(|faults| faults.fail("revert volume", 1000));
     act(&node, Kind::Snapshot, "one", Action::Revert).await.unwrap();
     act(&node, Kind::Vm, "guest", Action::Start).await.unwrap();
     start_waits_for_snapshot(&node).await;
+    (node, data)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_starts_once_its_volume_is_set_back_also_over_a_power_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let (node, data) = waiting_guest(folder.path(), &host).await;
     node.kill().await.unwrap();
     host.power_cut();
     host.order_faults(|faults| faults.fail("revert volume", 2));
@@ -94,14 +101,9 @@ async fn a_machine_starts_once_its_volume_is_set_back_also_over_a_power_cut() {
 async fn a_volume_that_is_to_be_set_back_is_not_attached_until_that_is_called_off() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();
-    let node = RunningNode::start(folder.path(), &host).await.unwrap();
-    let data = stopped_guest(&node, &host).await;
+    let (node, data) = waiting_guest(folder.path(), &host).await;
     node.create(Kind::Vm, vm("runs", "other", "running")).await.unwrap();
     node.wait_state(Kind::Vm, "runs", "running").await.unwrap();
-    host.order_faults(|faults| faults.fail("revert volume", 1000));
-    act(&node, Kind::Snapshot, "one", Action::Revert).await.unwrap();
-    act(&node, Kind::Vm, "guest", Action::Start).await.unwrap();
-    start_waits_for_snapshot(&node).await;
     act(&node, Kind::Vm, "guest", Action::Stop).await.unwrap();
     patch_vm(&node, "guest", json!({"disks": []})).await.unwrap();
     let disks = json!([{"volume": "other"}, {"volume": "data"}]);
@@ -122,12 +124,7 @@ async fn a_volume_that_is_to_be_set_back_is_not_attached_until_that_is_called_of
 async fn a_machine_that_waits_for_a_snapshot_starts_when_that_is_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();
-    let node = RunningNode::start(folder.path(), &host).await.unwrap();
-    let data = stopped_guest(&node, &host).await;
-    host.order_faults(|faults| faults.fail("revert volume", 1000));
-    act(&node, Kind::Snapshot, "one", Action::Revert).await.unwrap();
-    act(&node, Kind::Vm, "guest", Action::Start).await.unwrap();
-    start_waits_for_snapshot(&node).await;
+    let (node, data) = waiting_guest(folder.path(), &host).await;
     delete_snapshot(&node).await;
     node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
     assert_eq!(host.read_volume(data).unwrap(), "second", "it was called off");
