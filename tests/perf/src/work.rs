@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use skerry_system_tests::{BOOT, GUEST, NodeUnderTest, PASSWORD, USER};
+use skerry_system_tests::{BOOT, GUEST, NodeUnderTest, PASSWORD, USER, eventually};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -40,6 +40,11 @@ pub async fn create(node: &mut NodeUnderTest, ports: Ports, figures: &mut Figure
     figures.add(taken("container: create → running, image unpacked for it", unpacked));
     let (status, answer) = node.request(Method::DELETE, "/api/v1/pods/first", None).await?;
     ensure!(status.is_success(), "{status} {answer}");
+    eventually(BOOT, || async {
+        let (status, answer) = node.request(Method::GET, "/api/v1/pods/first", None).await?;
+        if status == StatusCode::NOT_FOUND { Ok(()) } else { bail!("{answer}") }
+    })
+    .await?;
     let started = Instant::now();
     let running = running(node, "web", pod("web", 8080)).await?;
     let at = answers(&client, ports.pod, "skerry tiny container", BOOT).await?;
