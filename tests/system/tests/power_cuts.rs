@@ -32,6 +32,7 @@ const MIB: usize = 1 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn power_cuts_lose_nothing() -> anyhow::Result<()> {
     let cuts = given("SKERRY_CUTS")?.unwrap_or(CUTS);
+    ensure!(cuts > 0, "SKERRY_CUTS is 0: nothing would be tried");
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let seed = given("SKERRY_SEED")?.unwrap_or(now);
     println!("SKERRY_SEED={seed}");
@@ -40,22 +41,24 @@ async fn power_cuts_lose_nothing() -> anyhow::Result<()> {
     let mut book = Book::of(&node).await?;
     prepare(&node, &book, &mut random).await?;
 
-    // One round without a cut says how long the work takes.
-    let started = Instant::now();
+    // Two rounds without a cut: all of it succeeds, and the second, which also deletes, says how long the work takes.
     round(&node, &book, 0, &mut random).await?;
+    let started = Instant::now();
+    round(&node, &book, 1, &mut random).await?;
     let whole = started.elapsed();
+    nothing_failed(&node).await?;
     book.holds(&mut node).await.context("before the first cut")?;
 
-    for number in 1..=cuts {
+    for number in 2..cuts + 2 {
         let after = whole.mul_f64(random.random());
-        println!("== cut {number}: {after:?} of {whole:?} after the beginning");
+        println!("== round {number} is cut {after:?} of {whole:?} after its beginning");
         let done = tokio::time::timeout(after, round(&node, &book, number, &mut random)).await;
         node = node.power_cycle()?;
         // Asked only now: whatever it was, the next boot must be good.
-        done.unwrap_or(Ok(())).with_context(|| format!("before cut {number}"))?;
+        done.unwrap_or(Ok(())).with_context(|| format!("round {number}, before its cut"))?;
         node.wait_api().await?;
         node.login().await?;
-        book.holds(&mut node).await.with_context(|| format!("after cut {number}"))?;
+        book.holds(&mut node).await.with_context(|| format!("after the cut of round {number}"))?;
     }
     Ok(())
 }
@@ -150,6 +153,16 @@ async fn settled(node: &NodeUnderTest) -> anyhow::Result<()> {
     })
     .await
     .context("everything is to come to rest")
+}
+
+/// A cut may leave something that has cleanly failed; without one nothing may.
+async fn nothing_failed(node: &NodeUnderTest) -> anyhow::Result<()> {
+    for kind in ["snapshots", "images", "jobs"] {
+        for found in list(node, kind).await? {
+            ensure!(found["status"]["state"] != "failed", "{kind} {}: {found}", name(&found));
+        }
+    }
+    Ok(())
 }
 
 async fn list(node: &NodeUnderTest, kind: &str) -> anyhow::Result<Vec<Value>> {
