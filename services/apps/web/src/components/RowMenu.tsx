@@ -2,7 +2,7 @@
 
 import { Dropdown, DropdownItem, DropdownList, MenuToggle } from "../patternfly";
 import EllipsisVIcon from "@patternfly/react-icons/dist/esm/icons/ellipsis-v-icon";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 
 export interface RowAction {
   word: string;
@@ -12,7 +12,8 @@ export interface RowAction {
   onDo: () => void;
 }
 
-export function RowMenu({ name, actions }: { name: string; actions: RowAction[] }) {
+/** The button at the end of a row, and what opens below it. */
+export function MoreActions({ name, children }: { name: string; children: ReactNode }) {
   const [open, setOpen] = useState(false);
   return (
     <Dropdown
@@ -32,19 +33,25 @@ export function RowMenu({ name, actions }: { name: string; actions: RowAction[] 
         />
       )}
     >
-      <DropdownList>
-        {actions.map(({ word, why, danger, onDo }) => (
-          <DropdownItem
-            key={word}
-            isDanger={danger ?? false}
-            isDisabled={Boolean(why)}
-            description={why || undefined}
-            onClick={onDo}
-          >
-            {word}
-          </DropdownItem>
-        ))}
-      </DropdownList>
+      <DropdownList>{children}</DropdownList>
     </Dropdown>
+  );
+}
+
+export function RowMenu({ name, actions }: { name: string; actions: RowAction[] }) {
+  return (
+    <MoreActions name={name}>
+      {actions.map(({ word, why, danger, onDo }) => (
+        <DropdownItem
+          key={word}
+          isDanger={danger ?? false}
+          isDisabled={Boolean(why)}
+          description={why || undefined}
+          onClick={onDo}
+        >
+          {word}
+        </DropdownItem>
+      ))}
+    </MoreActions>
   );
 }

@@ -1,11 +1,10 @@
 // The less usual actions on a workload, behind one button.
 
-import { Divider, Dropdown, DropdownItem, DropdownList, MenuToggle } from "../patternfly";
-import EllipsisVIcon from "@patternfly/react-icons/dist/esm/icons/ellipsis-v-icon";
-import { useState } from "react";
+import { Divider, DropdownItem } from "../patternfly";
 import type { Action } from "../api/client";
 import { go } from "../route";
 import type { Workload } from "../workload";
+import { MoreActions } from "./RowMenu";
 
 interface Props {
   workload: Workload;
@@ -18,58 +17,39 @@ interface Props {
 export type Question = "force_stop" | "reset" | "remove";
 
 export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
-  const [open, setOpen] = useState(false);
   const { kind, name, allowed, more } = workload;
   return (
-    <Dropdown
-      isOpen={open}
-      onOpenChange={setOpen}
-      onSelect={() => setOpen(false)}
-      popperProps={{ position: "right" }}
-      shouldFocusToggleOnSelect
-      toggle={(ref) => (
-        <MenuToggle
-          ref={ref}
-          variant="plain"
-          aria-label={`More actions on ${name}`}
-          isExpanded={open}
-          onClick={() => setOpen(!open)}
-          icon={<EllipsisVIcon />}
-        />
-      )}
-    >
-      <DropdownList>
-        <DropdownItem onClick={() => go(kind, name)}>Details</DropdownItem>
-        <DropdownItem onClick={() => go(kind, name, "output")}>{kind === "vms" ? "Serial output" : "Log"}</DropdownItem>
-        {mayChange ? (
-          <>
-            <DropdownItem onClick={() => go(kind, name, "terminal")}>
-              {kind === "vms" ? "Console" : "Terminal"}
+    <MoreActions name={name}>
+      <DropdownItem onClick={() => go(kind, name)}>Details</DropdownItem>
+      <DropdownItem onClick={() => go(kind, name, "output")}>{kind === "vms" ? "Serial output" : "Log"}</DropdownItem>
+      {mayChange ? (
+        <>
+          <DropdownItem onClick={() => go(kind, name, "terminal")}>
+            {kind === "vms" ? "Console" : "Terminal"}
+          </DropdownItem>
+          {workload.hasScreen ? <DropdownItem onClick={() => go(kind, name, "screen")}>Screen</DropdownItem> : null}
+          <Divider component="li" />
+          <DropdownItem isDisabled={!allowed.restart} onClick={() => onAct("restart")}>
+            Restart
+          </DropdownItem>
+          {more.map(({ action, word, why }) => (
+            <DropdownItem
+              key={action}
+              isDisabled={why !== ""}
+              description={why || undefined}
+              onClick={() => (action === "reset" ? onAsk(action) : onAct(action))}
+            >
+              {word}
             </DropdownItem>
-            {workload.hasScreen ? <DropdownItem onClick={() => go(kind, name, "screen")}>Screen</DropdownItem> : null}
-            <Divider component="li" />
-            <DropdownItem isDisabled={!allowed.restart} onClick={() => onAct("restart")}>
-              Restart
-            </DropdownItem>
-            {more.map(({ action, word, why }) => (
-              <DropdownItem
-                key={action}
-                isDisabled={why !== ""}
-                description={why || undefined}
-                onClick={() => (action === "reset" ? onAsk(action) : onAct(action))}
-              >
-                {word}
-              </DropdownItem>
-            ))}
-            <DropdownItem isDisabled={!allowed.forceStop} onClick={() => onAsk("force_stop")}>
-              Force off
-            </DropdownItem>
-            <DropdownItem isDanger isDisabled={!allowed.remove} onClick={() => onAsk("remove")}>
-              Delete
-            </DropdownItem>
-          </>
-        ) : null}
-      </DropdownList>
-    </Dropdown>
+          ))}
+          <DropdownItem isDisabled={!allowed.forceStop} onClick={() => onAsk("force_stop")}>
+            Force off
+          </DropdownItem>
+          <DropdownItem isDanger isDisabled={!allowed.remove} onClick={() => onAsk("remove")}>
+            Delete
+          </DropdownItem>
+        </>
+      ) : null}
+    </MoreActions>
   );
 }
