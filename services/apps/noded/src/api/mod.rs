@@ -26,6 +26,7 @@ mod refuse;
 mod registries;
 mod rename;
 mod roots;
+mod snapshots;
 mod storage;
 mod summary;
 mod watch;
@@ -153,7 +154,7 @@ impl Api {
         caller.permit(Permission::ChangeWorkloads)?;
         let document = match kind {
             Kind::Job => jobs::act(&self.node, key, action).await?,
-            Kind::Snapshot => storage::act(&self.node, key, action).await?,
+            Kind::Snapshot => snapshots::act(&self.node, key, action).await?,
             _ => workloads::act(&self.node, kind, key, action).await?,
         };
         tracing::info!(by = caller.name(), %kind, key, ?action, "action");

@@ -16,7 +16,7 @@ use super::draft::{Draft, DraftMeta, merge, read_json, typed};
 use super::images;
 use super::read::{find, hide_init, shown};
 use super::refuse::{found, store};
-use super::{registries, rename, storage, workloads};
+use super::{registries, rename, snapshots, storage, workloads};
 use crate::node::Node;
 
 /// What changing a kind takes, or why nobody may.
@@ -56,7 +56,7 @@ pub async fn plan_create(
         Kind::Registry => registries::create(node, draft)?,
         Kind::User => create_user(node, draft).await?,
         Kind::Volume => storage::create_volume(node, draft)?,
-        Kind::Snapshot => storage::create_snapshot(node, draft)?,
+        Kind::Snapshot => snapshots::create(node, draft)?,
         Kind::Config => create_plain::<ConfigKind>(draft)?,
         Kind::Secret => create_plain::<Secret>(draft)?,
         _ => {
@@ -178,7 +178,7 @@ pub async fn plan_change(
             workloads::change_pod(node, caller, &mut tx, present, spec, if_revision).await?;
         }
         Kind::Volume => storage::change_volume(node, &mut tx, present, spec, if_revision)?,
-        Kind::Snapshot => storage::change_snapshot(&mut tx, present, spec, if_revision)?,
+        Kind::Snapshot => snapshots::change(&mut tx, present, spec, if_revision)?,
         Kind::Pool => storage::change_pool(&mut tx, present, spec, if_revision)?,
         Kind::Image => images::change(&mut tx, present, spec, if_revision)?,
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
@@ -241,7 +241,7 @@ pub async fn delete(
             tx.begin_removal(Id::<skerry_model::Pod>::new(present.metadata.id), if_revision);
         }
         Kind::Volume => storage::delete_volume(node, &mut tx, &present, if_revision)?,
-        Kind::Snapshot => storage::delete_snapshot(node, &mut tx, &present, if_revision)?,
+        Kind::Snapshot => snapshots::delete(node, &mut tx, &present, if_revision)?,
         Kind::Config | Kind::Secret => delete_values(node, &mut tx, &present)?,
         Kind::Network => delete_network(node, &mut tx, &present, if_revision)?,
         Kind::Image => images::delete(node, &mut tx, &present, if_revision)?,
