@@ -101,8 +101,7 @@ impl Builder {
             command::run(command::as_root("rm").args(["-rf", "--one-file-system"]).arg(path))
         };
         remove(&part)?;
-        let sources = sources(&mirrors()?);
-        command::run_logged(mmdebstrap(&part).args(sources), &dir.join("mmdebstrap.log"))?;
+        debian(&part, PACKAGES, &dir.join("mmdebstrap.log"))?;
         builder.mount_points(&part)?;
         remove(&old)?;
         if root.exists() {
@@ -268,7 +267,11 @@ impl Builder {
     }
 }
 
-fn mmdebstrap(root: &Path) -> Command {
+/// Makes a Debian with these packages and what they need; `root` must not exist.
+///
+/// # Errors
+/// When a package cannot be fetched or installed; the log tells more.
+pub fn debian(root: &Path, packages: &[&str], log: &Path) -> Result<()> {
     let mut command = command::as_root("mmdebstrap");
     command.args([
         "--mode=root",
@@ -276,9 +279,9 @@ fn mmdebstrap(root: &Path) -> Command {
         "--aptopt=APT::Install-Recommends \"false\"",
     ]);
     command.arg("--keyring=/usr/share/keyrings/debian-archive-keyring.gpg");
-    command.arg(format!("--include={}", PACKAGES.join(",")));
-    command.arg(RELEASE).arg(root);
-    command
+    command.arg(format!("--include={}", packages.join(",")));
+    command.arg(RELEASE).arg(root).args(sources(&mirrors()?));
+    command::run_logged(&mut command, log)
 }
 
 fn sources(mirrors: &Mirrors) -> [String; 3] {

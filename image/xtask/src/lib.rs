@@ -8,6 +8,7 @@ pub mod builder;
 pub mod check;
 pub mod command;
 pub mod cpio;
+pub mod guest_disk;
 pub mod host;
 pub mod image;
 pub mod initrd;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -41,10 +41,9 @@ pub fn build(paths: &Paths, builder: &Builder, epoch: u64) -> Result<PathBuf> {
     tree::put(&folder, "tiny-oci.tar", &container, 0o644)?;
 
     let cloud = cloud_kernel(paths, builder)?;
-    let kernel =
-        std::fs::read(cloud.join("kernel")).context("the cloud kernel package holds no kernel")?;
+    let kernel = plain_kernel(builder, &cloud, &paths.work().join("tiny-vm.kernel.zst"))?;
     tree::put(&folder, "tiny-vm/kernel", &kernel, 0o644)?;
-    let initrd = vm_initrd(builder, &busybox, &files, &cloud)?;
+    let initrd = tiny_vm(paths, builder, &cloud)?.finish()?;
     let plain = paths.work().join("tiny-vm.cpio");
     std::fs::write(&plain, initrd)?;
     let initrd =
@@ -58,7 +57,8 @@ pub fn build(paths: &Paths, builder: &Builder, epoch: u64) -> Result<PathBuf> {
 /// What the kernel of the VM is told: where to talk, to start anew by itself, and to leave out what it would need if more
 /// than one party were in it. Under emulation its tests of its own ciphers take half of the boot, and the guards between
 /// programs a tenth.
-const VM_ARGUMENTS: &str = "console=ttyS0 quiet panic=10 mitigations=off cryptomgr.notests";
+pub(crate) const VM_ARGUMENTS: &str =
+    "console=ttyS0 quiet panic=10 mitigations=off cryptomgr.notests";
 
 /// The list of the images, in the form that `skerry_upkeep::builtin_images` reads.
 fn list(container: &[u8], kernel: &[u8], initrd: &[u8]) -> String {
@@ -143,7 +143,7 @@ fn container_archive(busybox: &Path, files: &Path, epoch: u64) -> Result<Vec<u8>
 }
 
 /// Unpacks Debian's kernel for virtual machines once; the folder holds `kernel` and `usr/lib/modules`.
-fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> {
+pub(crate) fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> {
     let folder = paths.work().join("cloud-kernel");
     if folder.join("kernel").exists() {
         return Ok(folder);
@@ -194,17 +194,42 @@ fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn vm_initrd(builder: &Builder, busybox: &Path, files: &Path, cloud: &Path) -> Result<Vec<u8>> {
+/// The kernel without its wrapping, as QEMU takes it too (PVH): unwrapping itself is a third of the boot under emulation.
+/// Where what is wrapped lies: <https://docs.kernel.org/arch/x86/boot.html>, fields `setup_sects`, `payload_offset` and
+/// `payload_length`. Behind it stands its length, unwrapped, in four bytes.
+fn plain_kernel(builder: &Builder, cloud: &Path, scratch: &Path) -> Result<Vec<u8>> {
+    let file = read(&cloud.join("kernel"))?;
+    let number = |at: usize| -> Result<usize> {
+        let bytes = file.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        Ok(usize::try_from(u32::from_le_bytes(bytes.context("the kernel is cut off")?))?)
+    };
+    let sectors = usize::from(*file.get(0x1f1).context("the kernel is cut off")?);
+    let start = (sectors + 1) * 512 + number(0x248)?;
+    let end = start + number(0x24c)?;
+    let payload = file.get(start..end - 4).context("the kernel's payload lies outside it")?;
+    std::fs::write(scratch, payload)?;
+    let plain = command::output_bytes(builder.user_command("zstd").arg("-dcq").arg(scratch))?;
+    ensure!(plain.starts_with(b"\x7fELF"), "the kernel holds no ELF file");
+    ensure!(plain.len() == number(end - 4)?, "the kernel has another length than it says");
+    Ok(plain)
+}
+
+/// What the tiny machine is made of.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn tiny_vm(paths: &Paths, builder: &Builder, cloud: &Path) -> Result<Cpio> {
+    let files = paths.repo.join("image/workloads/tiny-vm");
     let mut cpio = Cpio::default();
     for folder in ["dev", "etc", "proc", "root", "run", "sys", "tmp"] {
         cpio.folder(folder)?;
     }
-    cpio.copy("bin/busybox", 0o755, busybox)?;
-    cpio.copy("init", 0o755, &files.join("tiny-vm/init"))?;
-    cpio.copy("bin/dhcp-event", 0o755, &files.join("tiny-vm/dhcp-event"))?;
+    cpio.copy("bin/busybox", 0o755, &builder.root().join("usr/bin/busybox"))?;
+    cpio.copy("init", 0o755, &files.join("init"))?;
+    cpio.copy("bin/dhcp-event", 0o755, &files.join("dhcp-event"))?;
     cpio.file("www/index.html", 0o644, b"skerry tiny vm\n")?;
     cpio.folder("www/cgi-bin")?;
-    cpio.copy("www/cgi-bin/disk", 0o755, &files.join("tiny-vm/disk"))?;
+    cpio.copy("www/cgi-bin/disk", 0o755, &files.join("disk"))?;
     let modules = Modules::read(cloud)?;
     let wanted: Vec<String> = VM_MODULES.iter().map(|m| (*m).to_owned()).collect();
     let mut order = String::new();
@@ -215,7 +240,7 @@ fn vm_initrd(builder: &Builder, busybox: &Path, files: &Path, cloud: &Path) -> R
         order.push('\n');
     }
     cpio.file("modules/order", 0o644, order.as_bytes())?;
-    cpio.finish()
+    Ok(cpio)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

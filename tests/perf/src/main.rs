@@ -2,14 +2,36 @@
 //!
 //! Nothing is asserted: a missed aim is printed as missed, and a figure that could not be taken is printed with the
 //! reason. What is measured where: [`builds`] sizes and build times, [`memory`] the idle node, [`boot`] times from
-//! kernel start, [`work`] workloads and the API, [`scale`] many and large ones.
+//! kernel start, [`work`] workloads and the API, [`peers`] the same beside others' tools, [`scale`] many and large ones.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for the terminal")]
 
 mod boot;
 mod builds;
+mod clock;
 mod figures;
 mod host;
+#[path = "../../../services/apps/registry/tests/registry/image.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+mod image;
 mod memory;
+mod peers;
+#[path = "../../../services/apps/registry/tests/registry/registry.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+mod registry;
 mod scale;
 mod work;
 
@@ -53,7 +75,7 @@ async fn measure(build: bool) -> Result<Figures> {
     let mut figures = Figures::new(host::describe());
     step("sizes");
     builds::sizes(&paths, &mut figures)?;
-    let seen = node(&mut figures).await;
+    let seen = node(&paths, &mut figures).await;
     if let Err(error) = seen {
         figures.add(Figure::missing("the rest of the node's figures", "", &error));
     }
@@ -65,8 +87,9 @@ async fn measure(build: bool) -> Result<Figures> {
 }
 
 /// One machine's life: first boot, idle, workloads, the plug, second boot.
-async fn node(figures: &mut Figures) -> Result<()> {
+async fn node(paths: &Paths, figures: &mut Figures) -> Result<()> {
     let mut machine = machine("perf")?;
+    peers::attach(paths, &mut machine)?;
     machine.debug_shell = true;
     // A name of its own, so that a build of the image meanwhile does not take it away between two boots.
     let image = machine.folder.join("image.raw");
@@ -89,6 +112,8 @@ async fn node(figures: &mut Figures) -> Result<()> {
     work::create(&mut node, ports, figures).await?;
     step("API");
     work::latencies(&node, figures).await?;
+    step("beside others' tools");
+    peers::add(&mut node, figures).await;
     step("many and large");
     scale::add(&mut node, figures).await;
 

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use skerry_system_tests::{BOOT, NodeUnderTest, eventually};
 
+use crate::clock::{run, seconds};
 use crate::figures::{Figure, Figures};
 
 const PODS: u32 = 100;
@@ -86,26 +87,20 @@ async fn import(node: &mut NodeUnderTest, figures: &mut Figures) -> Result<()> {
     let ours = started.elapsed().as_secs_f64();
     let digest = image.pointer("/spec/files/0/sha256").and_then(Value::as_str);
     let digest = digest.context("an image has a digest")?;
-    let line = format!(
+    let line = "qemu-img convert -f raw -O qcow2 $f perf.qcow2 && sha256sum $f > /dev/null && sync";
+    let ready = format!(
         "cd /var/lib/skerry/data && f=$(find images -type f -name '*{digest}*' | head -n 1) && sync && \
-         echo 3 > /proc/sys/vm/drop_caches && read from rest < /proc/uptime && \
-         qemu-img convert -f raw -O qcow2 $f perf.qcow2 && sha256sum $f > /dev/null && sync && \
-         read to rest < /proc/uptime && rm perf.qcow2 && echo $from $to"
+         echo 3 > /proc/sys/vm/drop_caches"
     );
-    let (text, code) = node.vm.shell(&line, BOOT)?;
-    ensure!(code == 0, "{text}");
-    let mut times = text.lines().last().unwrap_or_default().split_whitespace();
-    let mut time = || times.next()?.parse::<f64>().ok();
-    let (from, to) = time().zip(time()).with_context(|| format!("no times in `{text}`"))?;
+    run(node, &ready, BOOT)?;
+    let peer = seconds(node, line, BOOT)?;
+    run(node, "rm perf.qcow2", BOOT)?;
     figures.add(
         Figure::new(
             "image import ÷ `qemu-img convert` and `sha256sum`",
-            format!("{:.2} ×", ours / (to - from)),
+            format!("{:.2} ×", ours / peer),
         )
-        .remark(format!(
-            "64 MiB raw, from its order to available: {ours:.1} s and {:.1} s",
-            to - from
-        )),
+        .remark(format!("64 MiB raw, from its order to available: {ours:.1} s and {peer:.1} s")),
     );
     Ok(())
 }
@@ -124,7 +119,7 @@ async fn vms(node: &mut NodeUnderTest, figures: &mut Figures) -> Result<()> {
         Figure::new("noded with 50 defined VMs", format!("{after:.1} MiB"))
             .remark(format!("PSS; {before:.1} MiB before")),
     );
-    drop_all(node, "vms", "defined-", VMS).await
+    drop_all(node, "vms", "defined-", &numbers(VMS)).await
 }
 
 /// Pods that run.
@@ -151,7 +146,7 @@ async fn pods(node: &mut NodeUnderTest, figures: &mut Figures) -> Result<()> {
             "MemTotal − MemAvailable of the whole node; the workload, a busybox web server, in it",
         ),
     );
-    drop_all(node, "pods", "many-", PODS).await
+    drop_all(node, "pods", "many-", &numbers(PODS)).await
 }
 
 async fn all(
@@ -172,9 +167,15 @@ async fn all(
     .await
 }
 
-async fn drop_all(node: &NodeUnderTest, kind: &str, prefix: &str, count: u32) -> Result<()> {
-    for number in 0..count {
-        let path = format!("/api/v1/{kind}/{prefix}{number}");
+/// Deletes what is called by the prefix and one of the endings, and waits until it is gone.
+pub async fn drop_all(
+    node: &NodeUnderTest,
+    kind: &str,
+    prefix: &str,
+    endings: &[String],
+) -> Result<()> {
+    for ending in endings {
+        let path = format!("/api/v1/{kind}/{prefix}{ending}");
         let (status, answer) = node.request(Method::DELETE, &path, None).await?;
         ensure!(status.is_success(), "{status} {answer}");
     }
@@ -185,6 +186,10 @@ async fn drop_all(node: &NodeUnderTest, kind: &str, prefix: &str, count: u32) ->
         Ok(())
     })
     .await
+}
+
+fn numbers(count: u32) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
 }
 
 fn of<'a>(list: &'a Value, prefix: &'a str) -> impl Iterator<Item = &'a Value> {

@@ -48,14 +48,7 @@ pub async fn create(node: &mut NodeUnderTest, ports: Ports, figures: &mut Figure
     let started = Instant::now();
     let running = running(node, "web", pod("web", 8080)).await?;
     let at = answers(&client, ports.pod, "skerry tiny container", BOOT).await?;
-    let what = "container: create → running";
-    figures.add(match bare(node) {
-        Ok(bare) => Figure::at_most(what, running.as_secs_f64(), 2.0 * bare, "s")
-            .remark(format!("the aim is twice a bare `crun run` there, which took {bare:.2} s")),
-        Err(error) => {
-            taken(what, running).remark(format!("no bare `crun run` beside it: {error:#}"))
-        }
-    });
+    figures.add(taken("container: create → running", running));
     figures.add(taken("container: create → first answer", at - started));
 
     let vm = json!({"metadata": {"name": "guest"}, "spec": {"image": "tiny-vm", "memory_mib": 128,
@@ -75,18 +68,6 @@ async fn running(node: &NodeUnderTest, name: &str, pod: Value) -> Result<Duratio
     node.post("/api/v1/pods", pod).await?;
     node.wait_state(&format!("/api/v1/pods/{name}"), "running", BOOT).await?;
     Ok(started.elapsed())
-}
-
-/// Seconds that `crun run` takes by itself with the bundle of the container that runs.
-fn bare(node: &mut NodeUnderTest) -> Result<f64> {
-    let line = "cd /run/skerry/pods/*/web && read from rest < /proc/uptime && \
-        crun --root /run/perf --cgroup-manager=disabled run -d bare && \
-        read to rest < /proc/uptime && crun --root /run/perf delete -f bare && echo $from $to";
-    let text = node.shell(line)?;
-    let mut times = text.lines().last().unwrap_or_default().split_whitespace();
-    let mut time = || times.next()?.parse::<f64>().ok();
-    let (from, to) = time().zip(time()).with_context(|| format!("no times in `{text}`"))?;
-    Ok(to - from)
 }
 
 fn taken(what: &str, time: Duration) -> Figure {

@@ -1,5 +1,4 @@
-//! Disk images on the booted node: an upload that breaks off and goes on, QEMU's tool in its cage, hostile files, a machine
-//! with firmware and TPM of its own, and an image of its disk.
+//! Disk images on the booted node: an upload that breaks off and goes on, QEMU's tool in its cage, hostile files.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -8,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use skerry_system_tests::{NodeUnderTest, SOON, eventually};
+use skerry_system_tests::{NodeUnderTest, SOON};
 
 /// Work on some MiB under emulation.
 const WORK: Duration = Duration::from_secs(240);
@@ -76,14 +75,13 @@ async fn images_come_in_and_hostile_files_do_not() -> anyhow::Result<()> {
     ensure!(there["spec"]["format"] == "qcow2", "{there}");
 
     hostile(&node, &folder).await?;
-    sealed(&mut node).await?;
 
     // What is left: the library's files, one for each content, sealed, and nothing else.
     let library =
         node.shell("find /var/lib/skerry/data/images -type f -printf '%m %u\\n' | sort -u")?;
     ensure!(library == "444 root", "{library}");
     let mut contents = Vec::new();
-    for name in ["disk", "foreign", "golden"] {
+    for name in ["disk", "foreign"] {
         let image = node.get(&format!("/api/v1/images/{name}")).await?;
         contents.push(image["spec"]["files"][0]["sha256"].as_str().context("a digest")?.to_owned());
     }
@@ -95,32 +93,6 @@ async fn images_come_in_and_hostile_files_do_not() -> anyhow::Result<()> {
     let (status, _) = node.request(Method::DELETE, "/api/v1/images/disk", None).await?;
     ensure!(status.is_success(), "{status}");
     Ok(())
-}
-
-/// A machine with UEFI and a TPM. What it keeps outlives its process and its name, and goes with it; not so the image
-/// that was made of its disk.
-async fn sealed(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    let spec = json!({"image": "disk", "memory_mib": 64, "firmware": "uefi", "tpm": true,
-        "graphics": "none"});
-    node.post("/api/v1/vms", json!({"metadata": {"name": "sealed"}, "spec": spec})).await?;
-    node.wait_state("/api/v1/vms/sealed", "running", WORK).await?;
-    node.shell("pgrep -u libvirt-qemu swtpm")?;
-    let kept = "test -s /var/lib/skerry/data/vm/*/tpm/tpm2-00.permall";
-    node.shell(kept)?;
-    node.skerry(&["vm", "rename", "sealed", "shut"])?;
-    node.post("/api/v1/vms/shut/actions/force_stop", json!({})).await?;
-    node.wait_state("/api/v1/vms/shut", "stopped", SOON).await?;
-    node.shell(kept)?;
-    node.skerry(&["volume", "export", "sealed-root", "--image", "golden", "--wait"])?;
-    node.wait_state("/api/v1/images/golden", "available", SOON).await?;
-    node.skerry(&["vm", "delete", "shut", "--delete-volumes"])?;
-    eventually(SOON, || async {
-        let (status, answer) =
-            node.request(Method::GET, "/api/v1/volumes/sealed-root", None).await?;
-        if status == StatusCode::NOT_FOUND { Ok(()) } else { bail!("{answer}") }
-    })
-    .await?;
-    node.shell("test -z \"$(ls /var/lib/skerry/data/vm)\"").map(drop)
 }
 
 /// A disk that builds on the node's own secrets, and one that is another thing than it says.
