@@ -1,5 +1,5 @@
-//! The plug is pulled at random points while volumes are copied, snapshots taken, images brought in, and others of them
-//! deleted. After each boot nothing that was acknowledged is lost, nothing that was deleted is back, no file lies about
+//! The plug is pulled at random points while volumes and machines are copied, snapshots taken of machines that are off and of
+//! one that runs, images brought in, and others of them deleted. After each boot nothing that was acknowledged is lost, nothing that was deleted is back, no file lies about
 //! that belongs to nothing, and what is there holds what it held.
 //!
 //! Each cut takes a boot, so a run among all other tests has few; `SKERRY_CUTS=20` asks for more. The seed is printed;
@@ -26,6 +26,8 @@ const CUTS: u64 = 4;
 /// Work on some MiB under emulation, right after a boot too.
 const WORK: Duration = Duration::from_secs(180);
 const KINDS: [&str; 4] = ["volumes", "snapshots", "images", "vms"];
+/// Name of the machine that runs.
+const RUNNING: &str = "busy";
 const POOL: &str = "/var/lib/skerry/data/pools/default";
 const MIB: usize = 1 << 20;
 
@@ -69,16 +71,15 @@ fn given(variable: &str) -> anyhow::Result<Option<u64>> {
     text.parse().map(Some).with_context(|| format!("{variable} is {text:?}, not a number"))
 }
 
-/// An image, a volume and a machine with a volume of its own, all with content.
+/// An image, a volume, and two machines with volumes of their own, all with content. One machine runs: its firmware finds
+/// nothing to boot.
 async fn prepare(node: &NodeUnderTest, book: &Book, random: &mut StdRng) -> anyhow::Result<()> {
     import(node, book, "base", noise(random, 8)).await?;
     node.wait_state("/api/v1/images/base", "available", WORK).await?;
     book.create(node, "volumes", "kept", json!({"source": {"image": "base"}})).await?;
-    let machine =
-        json!({"image": "base", "memory_mib": 64, "graphics": "none", "power": "stopped"});
-    book.create(node, "vms", "guest", machine).await?;
-    book.expect("volumes", "guest-root");
-    node.wait_state("/api/v1/vms/guest", "stopped", WORK).await?;
+    book.machine(node, "guest", json!({"image": "base", "power": "stopped"})).await?;
+    book.machine(node, RUNNING, json!({"image": "base"})).await?;
+    node.wait_state(&format!("/api/v1/vms/{RUNNING}"), "running", WORK).await?;
     settled(node).await
 }
 
@@ -89,13 +90,20 @@ async fn round(
     number: u64,
     random: &mut StdRng,
 ) -> anyhow::Result<()> {
-    let [snapshot, copy, image] =
-        ["snapshot", "copy", "image"].map(|what| format!("{what}-{number}"));
+    let [snapshot, running, copy, clone, image] =
+        ["snapshot", "running", "copy", "clone", "image"].map(|what| format!("{what}-{number}"));
     let content = noise(random, 3);
     let mut work: Vec<BoxFuture<'_, anyhow::Result<()>>> = vec![
         Box::pin(
             async move { book.create(node, "snapshots", &snapshot, json!({"vm": "guest"})).await },
         ),
+        Box::pin(
+            async move { book.create(node, "snapshots", &running, json!({"vm": RUNNING})).await },
+        ),
+        Box::pin(async move {
+            let of = json!({"clone_of": "guest", "power": "stopped"});
+            book.machine(node, &clone, of).await
+        }),
         Box::pin(async move {
             book.create(node, "volumes", &copy, json!({"source": {"volume": "kept"}})).await
         }),
@@ -138,13 +146,16 @@ async fn settled(node: &NodeUnderTest) -> anyhow::Result<()> {
             ("volumes", &["available", "in_use"][..]),
             ("snapshots", &["ready", "failed"]),
             ("images", &["available", "failed"]),
-            ("vms", &["stopped"]),
+            ("vms", &["stopped", "running"]),
             ("jobs", &["completed", "failed", "aborted"]),
         ] {
             for found in list(node, kind).await? {
                 let state = found["status"]["state"].as_str().unwrap_or_default();
                 let leaving = found["metadata"]["phase"] != "present";
-                if leaving || !calm.contains(&state) {
+                // A machine is as was asked.
+                let wanted = found["spec"]["power"].as_str().filter(|_| kind == "vms");
+                let wrong = wanted.is_some_and(|wanted| wanted != state);
+                if leaving || wrong || !calm.contains(&state) {
                     bail!("{kind} {}: {}", found["metadata"], found["status"]);
                 }
             }
@@ -217,7 +228,7 @@ impl Book {
         let fates = self.fates.lock().unwrap();
         fates
             .keys()
-            .filter(|(_, name)| name.contains('-') && name != "guest-root")
+            .filter(|(_, name)| name.contains('-') && !name.ends_with("-root"))
             .cloned()
             .collect()
     }
@@ -236,17 +247,38 @@ impl Book {
         Ok(())
     }
 
+    /// A machine with a volume of its own, which comes and goes with it.
+    async fn machine(&self, node: &NodeUnderTest, name: &str, spec: Value) -> anyhow::Result<()> {
+        let mut whole = json!({"memory_mib": 64, "graphics": "none"});
+        let parts = spec.as_object().context("a spec is an object")?.clone();
+        whole.as_object_mut().context("a spec is an object")?.extend(parts);
+        self.set("volumes", &format!("{name}-root"), Fate::Asked);
+        self.create(node, "vms", name, whole).await?;
+        self.expect("volumes", &format!("{name}-root"));
+        Ok(())
+    }
+
     async fn delete(
         &self,
         node: &NodeUnderTest,
         kind: &'static str,
         name: &str,
     ) -> anyhow::Result<()> {
+        let own = (kind == "vms").then(|| format!("{name}-root"));
         self.set(kind, name, Fate::Leaving);
-        let path = format!("/api/v1/{kind}/{name}");
+        if let Some(own) = &own {
+            self.set("volumes", own, Fate::Leaving);
+        }
+        let path = match &own {
+            Some(_) => format!("/api/v1/{kind}/{name}?delete_volumes=true"),
+            None => format!("/api/v1/{kind}/{name}"),
+        };
         let (status, answer) = node.request(Method::DELETE, &path, None).await?;
         ensure!(status.is_success(), "DELETE {path}: {status} {answer}");
         self.set(kind, name, Fate::Gone);
+        if let Some(own) = &own {
+            self.set("volumes", own, Fate::Gone);
+        }
         Ok(())
     }
 
@@ -338,8 +370,8 @@ async fn contents_are_what_they_were(node: &mut NodeUnderTest) -> anyhow::Result
     let base = digest(&node.get("/api/v1/images/base").await?);
     let files = "find volumes snapshots -name '*.qcow2'";
     node.shell(&format!(
-        "cd {POOL} && for f in $({files}); do qemu-img check -q -f qcow2 $f && \
-         qemu-img compare -q -f qcow2 -F raw $f bases/{base}.raw || exit 1; done"
+        "cd {POOL} && for f in $({files}); do qemu-img check -U -q -f qcow2 $f && \
+         qemu-img compare -U -q -f qcow2 -F raw $f bases/{base}.raw || exit 1; done"
     ))
     .or_else(|error| bail!("a disk does not hold what it held: {error:#}"))?;
     let mut expected = BTreeSet::new();
