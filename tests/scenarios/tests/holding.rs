@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use serde_json::{Value, json};
+use skerry_ipc::{Answer, Auth, Json, Request};
 use skerry_model::{IoLimits, Kind, LogRate};
 use skerry_scenarios_tests::RunningNode;
 use skerry_sim_host::SimHost;
@@ -64,5 +65,110 @@ async fn devices_come_by_class_and_what_loosens_the_hold_is_shown() {
     let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
     let started = host.started(id, &"main".parse().unwrap()).unwrap();
     assert_eq!(started.devices, ["/dev/net/tun", "/dev/ttyS1"]);
+    node.stop().await.unwrap();
+}
+
+/// Who asks as one of these accounts.
+struct Account<'n> {
+    node: &'n RunningNode,
+    auth: Auth,
+}
+
+impl Account<'_> {
+    async fn ask(&self, request: Request) -> Result<Answer, String> {
+        let answer = self.node.client.call(self.auth.clone(), request).await;
+        answer.map_err(|error| format!("{error:?}"))
+    }
+
+    async fn create(&self, body: &Value) -> Result<Answer, String> {
+        let document = Json(body.to_string());
+        self.ask(Request::Create { kind: Kind::Pod, document, dry_run: false }).await
+    }
+
+    async fn patch(&self, key: &str, patch: Value) -> Result<Answer, String> {
+        let (key, patch) = (key.to_owned(), Json(patch.to_string()));
+        self.ask(Request::Patch { kind: Kind::Pod, key, patch, if_revision: None }).await
+    }
+}
+
+async fn account<'n>(node: &'n RunningNode, name: &str, role: &str) -> Account<'n> {
+    let password = "correct horse battery";
+    let user = json!({"metadata": {"name": name}, "spec": {"role": role, "password": password}});
+    node.create(Kind::User, user).await.unwrap();
+    let login = Request::Login {
+        username: name.to_owned(),
+        password: password.to_owned(),
+        purpose: "cli".to_owned(),
+        origin: "192.0.2.1".to_owned(),
+    };
+    let Answer::Session { token, .. } = node.ask(login).await.unwrap() else {
+        panic!("no session")
+    };
+    Account { node, auth: Auth::Token(token) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_reaches_the_node_is_for_an_admin_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let admin = account(&node, "ada", "admin").await;
+    let operator = account(&node, "otto", "operator").await;
+    let refused = |answer: Result<Answer, String>| {
+        let error = answer.unwrap_err();
+        assert!(error.contains("Forbidden") && error.contains("only an admin"), "{error}");
+    };
+
+    let mut open = pod("agent", json!({"privileged": true}));
+    open["spec"]["host_network"] = json!(true);
+    refused(operator.create(&open).await);
+    let manifest = json!({"kind": "Pod", "metadata": open["metadata"], "spec": open["spec"]});
+    let documents = vec![Json(manifest.to_string())];
+    refused(operator.ask(Request::Apply { documents, dry_run: false }).await);
+    admin.create(&open).await.unwrap();
+    let found = node.wait_state(Kind::Pod, "agent", "running").await.unwrap();
+    assert_eq!(found["status"]["risks"].as_array().unwrap().len(), 2, "{found}");
+    assert_eq!(found["status"]["addresses"], json!([]));
+    let ports = node.list(Kind::Port).await.unwrap();
+    assert!(ports.is_empty(), "it has no port: {ports:?}");
+    let id = found["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    let started = host.started(id, &"main".parse().unwrap()).unwrap();
+    assert!(started.privileged && started.network.is_of_node());
+
+    // Its image and command decide what happens to the node; whether it runs does not.
+    let other = json!({"spec": {"containers":
+        [{"name": "main", "image": "tiny", "privileged": true, "command": ["/bin/other"]}]}});
+    refused(operator.patch("agent", other.clone()).await);
+    refused(operator.patch("agent", json!({"spec": {"stop_timeout_s": 1}})).await);
+    let enter = Request::Attach { key: "agent".to_owned(), container: None };
+    let entered = node.client.open_two_way(operator.auth.clone(), enter).await;
+    refused(entered.map(|_| Answer::Done).map_err(|error| format!("{error:?}")));
+    operator.patch("agent", json!({"spec": {"power": "stopped"}})).await.unwrap();
+    node.wait_state(Kind::Pod, "agent", "stopped").await.unwrap();
+    operator.patch("agent", json!({"spec": {"power": "running"}})).await.unwrap();
+    admin.patch("agent", other).await.unwrap();
+    let fixed = admin.patch("agent", json!({"spec": {"host_network": false}})).await.unwrap_err();
+    assert!(fixed.contains("cannot be changed"), "{fixed}");
+
+    // An operator may take the privileges away, and not go back to them.
+    let mut plain = pod("back", json!({}));
+    admin.create(&pod("back", json!({"privileged": true}))).await.unwrap();
+    node.wait_state(Kind::Pod, "back", "running").await.unwrap();
+    let containers = plain["spec"]["containers"].take();
+    operator.patch("back", json!({"spec": {"containers": containers}})).await.unwrap();
+    let again = json!([{"name": "main", "image": "tiny", "privileged": true}]);
+    refused(operator.patch("back", json!({"spec": {"containers": again}})).await);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_nodes_network_nothing_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = RunningNode::start(folder.path(), &SimHost::new()).await.unwrap();
+    let mut bad = pod("bad", json!({}));
+    bad["spec"]["host_network"] = json!(true);
+    bad["spec"]["publish"] = json!([{"host_port": 8080, "workload_port": 80}]);
+    let refused = format!("{:?}", node.create(Kind::Pod, bad).await.unwrap_err());
+    assert!(refused.contains("spec.publish"), "{refused}");
     node.stop().await.unwrap();
 }

@@ -15,10 +15,11 @@ use oci_spec::runtime::{
     ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use skerry_containers::ContainerDesired;
-use skerry_model::{Capabilities as Changes, Name};
+use skerry_model::Name;
 
 use crate::devices::Device;
 use crate::images::ImageRecord;
+use crate::powers;
 use crate::user::User;
 
 /// System calls that a container may make: an allow-list, everything else is answered with "no such call", or
@@ -101,14 +102,17 @@ pub fn spec(
     namespaces: &Path,
     volumes: &BTreeMap<Name, PathBuf>,
 ) -> Result<Spec, BundleError> {
-    Ok(SpecBuilder::default()
+    let mut spec = SpecBuilder::default()
         .version("1.0.2")
-        .hostname(desired.network.hostname.clone())
         .root(RootBuilder::default().path("rootfs").readonly(desired.read_only_root).build()?)
         .process(process(desired, image, user)?)
         .mounts(mounts(desired, bundle, volumes)?)
-        .linux(linux(&namespaces.join(&desired.network.namespace), &desired.devices)?)
-        .build()?)
+        .linux(linux(desired, namespaces)?)
+        .build()?;
+    // With the node's network it has the node's name, which it does not set.
+    let own = Some(&desired.network.hostname).filter(|_| !desired.network.is_of_node());
+    spec.set_hostname(own.cloned());
+    Ok(spec)
 }
 
 fn process(
@@ -116,7 +120,7 @@ fn process(
     image: &ImageRecord,
     user: &User,
 ) -> Result<Process, BundleError> {
-    let allowed = capabilities(&desired.capabilities)?;
+    let allowed = capabilities(desired)?;
     let capabilities = || allowed.clone();
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(capabilities())
@@ -137,16 +141,18 @@ fn process(
         .env(environment(desired, image))
         .cwd(working_directory(desired, image)?)
         .capabilities(capabilities)
-        .no_new_privileges(true)
+        .no_new_privileges(!desired.privileged)
         .build()?)
 }
 
-/// The short list, less what is dropped, and what is added.
-fn capabilities(changes: &Changes) -> Result<HashSet<Capability>, BundleError> {
+/// The short list, or all for a privileged one, less what is dropped, and what is added.
+fn capabilities(desired: &ContainerDesired) -> Result<HashSet<Capability>, BundleError> {
+    let changes = &desired.capabilities;
+    let list = if desired.privileged { powers::all() } else { CAPABILITIES.to_vec() };
     let all = changes.drop.iter().any(|word| word == "ALL");
     let dropped = changes.drop.iter().filter(|word| *word != "ALL").map(|word| capability(word));
     let dropped = dropped.collect::<Result<HashSet<_>, _>>()?;
-    let usual = CAPABILITIES.into_iter().filter(|word| !all && !dropped.contains(word));
+    let usual = list.into_iter().filter(|word| !all && !dropped.contains(word));
     let added = changes.add.iter().map(|word| capability(word));
     usual.map(Ok).chain(added).collect()
 }
@@ -173,7 +179,10 @@ fn arguments(desired: &ContainerDesired, image: &ImageRecord) -> Result<Vec<Stri
 
 /// The image's variables, then the pod's; the later one of a name counts.
 fn environment(desired: &ContainerDesired, image: &ImageRecord) -> Vec<String> {
-    let hostname = format!("HOSTNAME={}", desired.network.hostname);
+    let hostname = match desired.network.is_of_node() {
+        true => format!("HOSTNAME={}", node_name()),
+        false => format!("HOSTNAME={}", desired.network.hostname),
+    };
     let own = desired.env.iter().map(|(name, value)| format!("{name}={}", value.reveal()));
     let all = [DEFAULT_PATH.to_owned(), hostname].into_iter().chain(image.env.clone()).chain(own);
     let mut list: Vec<String> = Vec::new();
@@ -229,7 +238,12 @@ fn mounts(
         )?,
         mount("tmpfs", "shm", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=64m"])?,
         mount("mqueue", "mqueue", "/dev/mqueue", &quiet)?,
-        mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"])?,
+        mount(
+            "sysfs",
+            "sysfs",
+            "/sys",
+            &["nosuid", "noexec", "nodev", if desired.privileged { "rw" } else { "ro" }],
+        )?,
         mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "ro"])?,
     ];
     for folder in &desired.tmpfs {
@@ -263,6 +277,9 @@ const ETC_FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 /// The content of those files.
 pub fn etc_files(desired: &ContainerDesired) -> [(&'static str, String); 3] {
     let network = &desired.network;
+    if network.is_of_node() {
+        return node_files();
+    }
     let hosts = format!(
         "127.0.0.1\tlocalhost\n::1\tlocalhost\n{}\t{}\n",
         network.address, network.hostname
@@ -273,6 +290,21 @@ pub fn etc_files(desired: &ContainerDesired) -> [(&'static str, String); 3] {
         (hosts_name, hosts),
         (resolv, format!("nameserver {}\n", network.gateway)),
     ]
+}
+
+/// The same of the node, as they are now.
+fn node_files() -> [(&'static str, String); 3] {
+    let name = node_name();
+    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t{name}\n");
+    let [hostname, hosts_name, resolv] = ETC_FILES;
+    // A node without a resolver has none to give.
+    let servers = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    [(hostname, format!("{name}\n")), (hosts_name, hosts), (resolv, servers)]
+}
+
+fn node_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "localhost".to_owned())
 }
 
 fn namespace(kind: LinuxNamespaceType) -> Result<LinuxNamespace, OciSpecError> {
@@ -287,34 +319,51 @@ fn devices(paths: &[String]) -> Result<Vec<LinuxDevice>, BundleError> {
     paths.iter().map(find).collect()
 }
 
-fn linux(network: &Path, wanted: &[String]) -> Result<Linux, BundleError> {
-    let joined =
-        LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network).path(network).build()?;
-    let namespaces = vec![
+fn linux(desired: &ContainerDesired, namespaces: &Path) -> Result<Linux, BundleError> {
+    let network = &desired.network;
+    let mut list = vec![
         namespace(LinuxNamespaceType::Pid)?,
         namespace(LinuxNamespaceType::Mount)?,
         namespace(LinuxNamespaceType::Ipc)?,
-        namespace(LinuxNamespaceType::Uts)?,
         namespace(LinuxNamespaceType::Cgroup)?,
-        joined,
     ];
+    let mut sysctl = HashMap::new();
+    if !network.is_of_node() {
+        list.push(namespace(LinuxNamespaceType::Uts)?);
+        list.push(
+            LinuxNamespaceBuilder::default()
+                .typ(LinuxNamespaceType::Network)
+                .path(namespaces.join(&network.namespace))
+                .build()?,
+        );
+        // Programs without privileges may ping and open low ports: the namespace is the pod's alone.
+        sysctl.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        sysctl.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+    }
+    let mut linux = LinuxBuilder::default()
+        .namespaces(list)
+        .sysctl(sysctl)
+        .devices(devices(&desired.devices)?)
+        .build()?;
+    hold(&mut linux, desired.privileged)?;
+    Ok(without_resources(linux))
+}
+
+/// The list of system calls, and what of the kernel's own files is hidden or cannot be written; nothing of it for a
+/// privileged one.
+fn hold(linux: &mut Linux, privileged: bool) -> Result<(), BundleError> {
+    if privileged {
+        linux.set_seccomp(None).set_masked_paths(None).set_readonly_paths(None);
+        return Ok(());
+    }
     let seccomp: LinuxSeccomp = serde_json::from_str(SECCOMP)?;
-    // Programs without privileges may ping and open low ports: the namespace is the pod's alone.
-    let sysctl = HashMap::from([
-        ("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned()),
-        ("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned()),
-    ]);
     let mut masked = oci_spec::runtime::get_default_maskedpaths();
     masked.extend(["/proc/interrupts", "/sys/devices/virtual/powercap"].map(str::to_owned));
-    let linux = LinuxBuilder::default()
-        .namespaces(namespaces)
-        .sysctl(sysctl)
-        .seccomp(seccomp)
-        .devices(devices(wanted)?)
-        .masked_paths(masked)
-        .readonly_paths(oci_spec::runtime::get_default_readonly_paths())
-        .build()?;
-    Ok(without_resources(linux))
+    linux
+        .set_seccomp(Some(seccomp))
+        .set_masked_paths(Some(masked))
+        .set_readonly_paths(Some(oci_spec::runtime::get_default_readonly_paths()));
+    Ok(())
 }
 
 /// The builder's default lets a runtime set up control groups; here the unit has them, and asking crun for

@@ -50,6 +50,38 @@ fn nothing_is_looser_than_said() {
 }
 
 #[test]
+fn a_privileged_container_is_held_by_its_namespaces_alone() {
+    let mut desired = desired("web");
+    desired.privileged = true;
+    desired.capabilities.drop = vec!["SYS_BOOT".to_owned()];
+    let config = config(&desired, &record());
+    assert_eq!(config["process"]["noNewPrivileges"], false);
+    let list = config["process"]["capabilities"]["bounding"].as_array().unwrap();
+    assert_eq!(list.len(), powers::all().len() - 1);
+    assert!(!list.contains(&json!("CAP_SYS_BOOT")));
+    let linux = &config["linux"];
+    for gone in ["seccomp", "maskedPaths", "readonlyPaths"] {
+        assert!(linux.get(gone).is_none(), "{gone}");
+    }
+    assert_eq!(linux["namespaces"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn with_the_nodes_network_there_is_no_name_of_its_own() {
+    let mut desired = desired("web");
+    desired.network = skerry_containers::PodNetwork::of_node();
+    let config = config(&desired, &record());
+    assert!(config.get("hostname").is_none());
+    let namespaces = config["linux"]["namespaces"].as_array().unwrap();
+    let kinds: Vec<_> = namespaces.iter().map(|it| it["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["pid", "mount", "ipc", "cgroup"]);
+    // They would be the node's own.
+    assert_eq!(config["linux"]["sysctl"], json!({}));
+    assert!(config["linux"]["seccomp"].is_object());
+    assert!(!etc_files(&desired)[0].1.trim().is_empty());
+}
+
+#[test]
 fn a_device_that_the_machine_lacks_is_named() {
     let mut desired = desired("web");
     let made = |desired: &ContainerDesired| {

@@ -20,6 +20,7 @@ mod jail;
 mod logs;
 mod observe;
 mod places;
+mod powers;
 mod probe;
 mod programs;
 mod reserve;

@@ -25,6 +25,9 @@ use crate::testing::{Layer, OciArchive, sha256};
 #[path = "exec_live_tests.rs"]
 mod exec;
 
+#[path = "holding_live_tests.rs"]
+mod holding;
+
 /// Starts crun as a child and mounts by system call.
 #[derive(Default)]
 struct Direct {

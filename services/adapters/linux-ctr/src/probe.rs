@@ -99,8 +99,11 @@ async fn within(
 }
 
 async fn connect(places: &Places, question: &Question, port: u16) -> Result<TcpStream, Trouble> {
-    let namespace = places.namespaces.join(&question.network.namespace);
-    let socket = socket_in(&namespace).await.map_err(Trouble::Node)?;
+    let socket = match question.network.is_of_node() {
+        true => TcpSocket::new_v4(),
+        false => socket_in(&places.namespaces.join(&question.network.namespace)).await,
+    };
+    let socket = socket.map_err(Trouble::Node)?;
     let address = SocketAddr::from((question.network.address, port));
     let what = |error: io::Error| io::Error::new(error.kind(), format!("port {port}: {error}"));
     socket.connect(address).await.map_err(|error| Trouble::Container(what(error)))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -372,9 +372,7 @@ impl Inner {
             folders::make(&bundle, 0o700)?;
             folders::make(&bundle.join("rootfs"), 0o755)?;
             folders::make(&bundle.join("etc"), 0o755)?;
-            for (name, content) in etc_files(desired) {
-                folders::write(&bundle.join("etc").join(name), content.as_bytes(), 0o644)?;
-            }
+            write_etc(&bundle, desired)?;
             let text = serde_json::to_vec(&spec)?;
             folders::write(&bundle.join("config.json"), &text, 0o600)?;
             folders::mark(&bundle, &desired.bundle)
@@ -439,6 +437,11 @@ impl Inner {
         folders::make_all(&self.places.crun_state())
             .and_then(|()| folders::remove(&self.places.crun_record(pod, &desired.name)))
             .map_err(io_failed("cannot clear crun's folder"))?;
+        if desired.network.is_of_node() {
+            // The node's name and resolvers may have changed since the bundle was written.
+            write_etc(&self.places.bundle(pod, &desired.name), desired)
+                .map_err(io_failed("cannot write what a container sees of the node"))?;
+        }
         if let Some(path) = &unit.input {
             input::make(path).map_err(io_failed("cannot make a container's standard input"))?;
         }
@@ -449,6 +452,13 @@ impl Inner {
         let removed = self.pod_folders(pod).iter().try_for_each(|one| folders::remove_empty(one));
         removed.map_err(io_failed("cannot remove a pod's folders"))
     }
+}
+
+fn write_etc(bundle: &Path, desired: &ContainerDesired) -> std::io::Result<()> {
+    for (name, content) in etc_files(desired) {
+        folders::write(&bundle.join("etc").join(name), content.as_bytes(), 0o644)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn io_failed(what: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {

@@ -394,6 +394,7 @@ mod tests {
             "skerry pod logs web --follow --tail 5",
             "skerry pod create x -i tiny --cpu-limit 500 --memory-reservation 32 --disk-write 1048576",
             "skerry pod create x -i tiny --stdin --device /dev/net/tun --device /dev/fuse",
+            "skerry pod create x -i tiny --host-network --privileged",
             "skerry pod attach x -c main",
             "skerry pod logs web --since 10m --timestamps -f",
             "skerry node log --since 2026-01-31T08:00:00Z",

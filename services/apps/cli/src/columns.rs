@@ -44,9 +44,10 @@ fn columns(kind: Kind) -> Vec<Column> {
         Kind::Pod => vec![
             column("STATE", |d, _| workload_state(d)),
             column("IMAGE", |d, _| cell(d, "/spec/containers/0/image")),
-            column("ADDRESS", |d, _| cell(d, "/status/addresses/0")),
+            column("ADDRESS", |d, _| pod_address(d)),
             column("PUBLISHED", |d, _| published(d)),
             column("RESTARTS", |d, _| cell(d, "/status/containers/0/restarts")),
+            column("HOLD", |d, _| hold(d)),
         ],
         Kind::Config => vec![column("KEYS", |d, _| keys(d, "/spec/data"))],
         Kind::Secret => vec![column("KEYS", |d, _| keys(d, "/spec/keys"))],
@@ -146,6 +147,29 @@ pub fn workload_state(document: &Value) -> String {
     cell(document, "/status/state")
 }
 
+/// A pod's address. One with the node's network has those of the node.
+fn pod_address(document: &Value) -> String {
+    match has_host_network(document) {
+        true => "node".to_owned(),
+        false => cell(document, "/status/addresses/0"),
+    }
+}
+
+fn has_host_network(document: &Value) -> bool {
+    document.pointer("/spec/host_network").and_then(Value::as_bool) == Some(true)
+}
+
+/// How a pod's containers are held, if not as usual. What exactly loosens the hold is in its status.
+fn hold(document: &Value) -> String {
+    let list = |pointer| document.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let mut containers = list("/spec/containers").chain(list("/spec/init"));
+    if containers.any(|it| it.get("privileged").and_then(Value::as_bool) == Some(true)) {
+        return "privileged".to_owned();
+    }
+    let looser = list("/status/risks").next().is_some() || has_host_network(document);
+    if looser { "looser".to_owned() } else { "-".to_owned() }
+}
+
 fn published(document: &Value) -> String {
     let Some(list) = document.pointer("/spec/publish").and_then(Value::as_array) else {
         return "-".to_owned();
@@ -226,10 +250,25 @@ mod tests {
         let text = list(Kind::Pod, &[pod], "2026-01-01T00:00:09Z".parse().unwrap());
         assert_eq!(
             text,
-            "NAME  STATE    IMAGE  ADDRESS    PUBLISHED          RESTARTS  AGE\n\
-             web   running  tiny   10.88.0.2  8080:80,53:53/udp  0         9s\n"
+            "NAME  STATE    IMAGE  ADDRESS    PUBLISHED          RESTARTS  HOLD  AGE\n\
+             web   running  tiny   10.88.0.2  8080:80,53:53/udp  0         -     9s\n"
         );
         assert!(text.lines().all(|line| line.len() < 80));
+    }
+
+    #[test]
+    fn what_loosens_the_hold_on_a_pod_is_in_the_list() {
+        let pod = |host: bool, privileged: bool, risks: &[&str]| {
+            json!({"spec": {"host_network": host, "containers": [{"privileged": privileged}]},
+                   "status": {"risks": risks}})
+        };
+        assert_eq!(hold(&pod(false, false, &[])), "-");
+        assert_eq!(hold(&pod(false, false, &["SYS_TIME"])), "looser");
+        assert_eq!(hold(&pod(true, true, &[])), "privileged");
+        assert_eq!(
+            (hold(&pod(true, false, &[])).as_str(), pod_address(&pod(true, false, &[])).as_str()),
+            ("looser", "node")
+        );
     }
 
     #[test]

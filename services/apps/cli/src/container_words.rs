@@ -9,6 +9,12 @@ pub struct Holding {
     /// Keep its standard input open, for pod attach
     #[arg(long)]
     pub stdin: bool,
+    /// Hold the container by nearly nothing: all capabilities, all system calls. Only for an admin
+    #[arg(long)]
+    pub privileged: bool,
+    /// Give the pod the node's own network instead of one of its own. Only for an admin
+    #[arg(long, conflicts_with = "publish")]
+    pub host_network: bool,
     /// A device of the machine that it may use, such as /dev/net/tun; may be repeated
     #[arg(long, value_name = "PATH")]
     pub device: Vec<String>,
@@ -33,6 +39,13 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// Puts what was said of the whole pod into its description.
+    pub fn add_to_pod(&self, spec: &mut Map<String, Value>) {
+        if self.host_network {
+            spec.insert("host_network".to_owned(), Value::Bool(true));
+        }
+    }
+
     /// Puts what was said into a container's description.
     pub fn add_to(&self, container: &mut Map<String, Value>) {
         let io = [
@@ -48,6 +61,7 @@ impl Holding {
         for (key, value) in [
             ("devices", Some(json!(self.device)).filter(|_| !self.device.is_empty())),
             ("stdin", self.stdin.then_some(Value::Bool(true))),
+            ("privileged", self.privileged.then_some(Value::Bool(true))),
             ("cpu_limit_m", self.cpu_limit.map(Value::from)),
             ("memory_reservation_mib", self.memory_reservation.map(Value::from)),
             ("io", Some(io).filter(|io| !io.is_empty()).map(|io| json!(io))),

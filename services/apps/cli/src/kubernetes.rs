@@ -180,10 +180,15 @@ fn pod(mut spec: Part<'_>, update: Option<Map<String, Value>>) -> Value {
             "always"
         }
     };
-    for key in ["hostNetwork", "hostPID", "hostIPC"] {
+    let host_network = spec.take("hostNetwork") == Some(json!(true));
+    for key in ["hostPID", "hostIPC"] {
         spec.only(key, &[json!(false)], "not supported");
     }
-    spec.only("dnsPolicy", &[json!("ClusterFirst"), json!("Default")], "not supported");
+    spec.only(
+        "dnsPolicy",
+        &[json!("ClusterFirst"), json!("ClusterFirstWithHostNet"), json!("Default")],
+        "not supported",
+    );
     spec.only("schedulerName", &[json!("default-scheduler")], "not supported");
     let mut security = spec.part("securityContext");
     let user = user(&mut security);
@@ -193,6 +198,11 @@ fn pod(mut spec: Part<'_>, update: Option<Map<String, Value>>) -> Value {
     let containers = spec.each("containers", |part| container(part, &user, &mut publish));
     let volumes = spec.each("volumes", volume);
     let mut made = Map::new();
+    if host_network {
+        made.insert("host_network".to_owned(), json!(true));
+        // There, as here, such a port is the node's already.
+        publish.retain(|it| it.get("host_port") != it.get("workload_port"));
+    }
     if let Some(seconds) = spec.take("terminationGracePeriodSeconds") {
         made.insert("stop_timeout_s".to_owned(), seconds);
     }

@@ -103,7 +103,7 @@ fn everything_that_is_not_supported_is_named_at_once() {
     manifest["metadata"]["annotations"] = json!({"a": "b"});
     manifest["spec"]["replicas"] = json!(3);
     let pod = &mut manifest["spec"]["template"]["spec"];
-    pod["hostNetwork"] = json!(true);
+    pod["hostPID"] = json!(true);
     pod["nodeSelector"] = json!({});
     pod["containers"][0]["lifecycle"] = json!({});
     pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = json!(1);
@@ -118,7 +118,7 @@ fn everything_that_is_not_supported_is_named_at_once() {
     for expected in [
         "metadata.annotations".to_owned(),
         "spec.replicas".to_owned(),
-        format!("{pod}.hostNetwork"),
+        format!("{pod}.hostPID"),
         format!("{pod}.nodeSelector"),
         format!("{pod}.containers[0].lifecycle"),
         format!("{pod}.containers[0].resources.limits.nvidia.com/gpu"),
@@ -128,6 +128,20 @@ fn everything_that_is_not_supported_is_named_at_once() {
         assert!(named.contains(&expected), "{expected} in {named:?}");
     }
     assert_eq!(named.len(), 8, "{named:?}");
+}
+
+#[test]
+fn the_nodes_network_and_privileges_are_taken_as_they_are() {
+    let mut manifest = read(FULL);
+    let pod = &mut manifest["spec"]["template"]["spec"];
+    pod["hostNetwork"] = json!(true);
+    pod["containers"][0]["ports"][0]["hostPort"] = json!(8080);
+    pod["containers"][0]["securityContext"] =
+        json!({"privileged": true, "allowPrivilegeEscalation": true});
+    let made = convert(manifest).unwrap();
+    assert_eq!(made["spec"]["host_network"], true);
+    assert_eq!(made["spec"]["containers"][0]["privileged"], true);
+    assert!(made["spec"].get("publish").is_none_or(|list| list == &json!([])));
 }
 
 #[test]

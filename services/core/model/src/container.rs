@@ -154,6 +154,11 @@ pub struct Container {
     /// Changes to what its root user may do.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// Nearly nothing holds it: it has all capabilities but those under `capabilities.drop`, may gain privileges, may
+    /// make every system call, and sees all of `/proc` and `/sys`. Only an admin may ask for it, change a pod with it,
+    /// or enter it. It gets no devices beyond `devices`, and keeps its own processes, mounts, host name and limits.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub privileged: bool,
     /// Hard memory limit in MiB, 4 to 1048576.
     #[serde(default = "Container::default_memory")]
     pub memory_mib: u64,
@@ -219,9 +224,18 @@ impl Container {
     pub fn risks(&self) -> Vec<String> {
         let add = &self.capabilities.add;
         let name = &self.name;
+        let privileged = self.privileged.then(|| {
+            format!("container `{name}` is privileged: it can do what it will with the node")
+        });
         let added = add.iter().map(|word| format!("container `{name}` has the capability {word}"));
-        added.chain(self.device_risks()).collect()
+        privileged.into_iter().chain(added).chain(self.device_risks()).collect()
     }
+}
+
+/// For what is not written if it is false.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Whether a path can be a place in a container: absolute, without `..`, not the root itself.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::is_false;
 use crate::vm::default_network;
 use crate::{
     Autostart, Conditions, Container, Id, Invalid, Kind, Name, PodDependency, PodRequest,
@@ -62,6 +63,12 @@ pub struct PodSpec {
     #[serde(default = "default_network")]
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub network: Name,
+    /// It has no network of its own but the node's: its programs see the node's links and addresses, open ports at the
+    /// node itself, and have its host name. `network` then means nothing, and nothing can be published; the node's
+    /// rules for packets stay as they are. Only an admin may ask for it or change a pod with it, and it counts from the
+    /// beginning: it cannot be changed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub host_network: bool,
     /// What is reachable at the node's addresses.
     #[serde(default)]
     pub publish: Vec<Publish>,
@@ -110,7 +117,13 @@ impl PodSpec {
 
     /// What of it loosens the hold on its containers, one sentence each; only an admin may ask for such.
     pub fn risks(&self) -> Vec<String> {
-        self.all_containers().flat_map(Container::risks).collect()
+        let network = self.host_network.then(|| "the pod has the node's own network".to_owned());
+        network.into_iter().chain(self.all_containers().flat_map(Container::risks)).collect()
+    }
+
+    /// Whether what runs in it can reach the node itself, so that each change of it is for an admin.
+    pub fn reaches_node(&self) -> bool {
+        self.host_network || self.all_containers().any(|container| container.privileged)
     }
 }
 
@@ -245,6 +258,11 @@ impl Validate for PodSpec {
         found.require(self.start_delay_s <= 3600, "spec.start_delay_s", "must be 0 to 3600");
         PodDependency::validate_all(&self.depends_on, found);
         Publish::validate_all(&self.publish, found);
+        found.require(
+            !self.host_network || self.publish.is_empty(),
+            "spec.publish",
+            "must be empty with `host_network`: such a pod opens its ports at the node itself",
+        );
     }
 }
 
@@ -318,5 +336,27 @@ mod tests {
             ["spec.containers[0].memory_mib", "spec.containers[1].env", "spec.containers[1].name"]
         );
         assert_eq!(violations(r#"{"containers":[]}"#), ["spec.containers"]);
+    }
+
+    #[test]
+    fn with_the_nodes_network_nothing_is_published_and_the_risk_is_named() {
+        let text = r#"{"containers":[{"name":"a","image":"tiny","privileged":true}],"host_network":true,
+            "publish":[{"host_port":80,"workload_port":80}]}"#;
+        assert_eq!(violations(text), ["spec.publish"]);
+        let spec: PodSpec = serde_json::from_str(text).unwrap();
+        let risks = spec.risks();
+        assert!(spec.reaches_node() && risks.len() == 2, "{risks:?}");
+        assert!(risks[0].contains("node's own network") && risks[1].contains("`a` is privileged"));
+    }
+
+    #[test]
+    fn what_came_later_is_not_written_unless_it_is_wanted() {
+        let plain: PodSpec =
+            serde_json::from_str(r#"{"containers":[{"name":"a","image":"tiny"}]}"#).unwrap();
+        let text = serde_json::to_string(&plain).unwrap();
+        for later in ["host_network", "privileged"] {
+            assert!(!text.contains(later), "{later}: {text}");
+        }
+        assert!(!plain.reaches_node() && plain.risks().is_empty());
     }
 }

@@ -30,7 +30,7 @@ impl ImageArchive {
 /// The network that a pod's containers share. It is wired before the first of them starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodNetwork {
-    /// Name of the namespace, below `/run/netns`.
+    /// Name of the namespace, below `/run/netns`; empty for the node's own.
     pub namespace: String,
     /// The pod's host name.
     pub hostname: String,
@@ -38,6 +38,23 @@ pub struct PodNetwork {
     pub address: Ipv4Addr,
     /// The network's gateway, which is also its name server.
     pub gateway: Ipv4Addr,
+}
+
+impl PodNetwork {
+    /// The node's own: no namespace, and the node's own name.
+    pub const fn of_node() -> Self {
+        Self {
+            namespace: String::new(),
+            hostname: String::new(),
+            address: Ipv4Addr::LOCALHOST,
+            gateway: Ipv4Addr::LOCALHOST,
+        }
+    }
+
+    /// Whether it is the node's own.
+    pub const fn is_of_node(&self) -> bool {
+        self.namespace.is_empty()
+    }
 }
 
 /// A volume of the node that a pod sees.
@@ -82,6 +99,8 @@ pub struct ContainerDesired {
     pub devices: Vec<String>,
     /// Changes to the short list of capabilities.
     pub capabilities: Capabilities,
+    /// Nearly nothing holds it.
+    pub privileged: bool,
     /// Hard memory limit in MiB.
     pub memory_mib: u64,
     /// Memory in MiB that is kept for it.
@@ -139,6 +158,7 @@ impl ContainerDesired {
             outside: Vec::new(),
             devices: spec.devices.clone(),
             capabilities: spec.capabilities.clone(),
+            privileged: spec.privileged,
             memory_mib: spec.memory_mib,
             memory_reservation_mib: spec.memory_reservation_mib,
             cpu_limit_m: spec.cpu_limit_m,
@@ -211,6 +231,9 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     }
     if spec.stdin {
         print.add("stdin", "true");
+    }
+    if spec.privileged {
+        print.add("privileged", "true");
     }
     if spec.read_only_root {
         print.add("read_only_root", "true");
@@ -351,12 +374,13 @@ mod tests {
         };
         let plain = named(r#"{"name": "web", "image": "tiny"}"#);
         assert_eq!(plain, (PLAIN_LAYER.to_owned(), PLAIN_BUNDLE.to_owned()));
-        for (later, text) in [
-            ("log_rate", r#"{"lines": 5}"#),
-            ("memory_reservation_mib", "5"),
-            ("io", r#"{"read_iops": 50}"#),
+        for (later, unset, text) in [
+            ("log_rate", "null", r#"{"lines": 5}"#),
+            ("memory_reservation_mib", "null", "5"),
+            ("io", "null", r#"{"read_iops": 50}"#),
+            ("privileged", "false", "true"),
         ] {
-            let plainly = format!(r#"{{"name": "web", "image": "tiny", "{later}": null}}"#);
+            let plainly = format!(r#"{{"name": "web", "image": "tiny", "{later}": {unset}}}"#);
             assert_eq!(named(&plainly), plain, "{later}");
             let other = format!(r#"{{"name": "web", "image": "tiny", "{later}": {text}}}"#);
             assert_ne!(named(&other).0, plain.0, "{later}");

@@ -13,7 +13,7 @@ use crate::{ContainerDesired, ImageArchive, Outside, PodNetwork, VolumeDesired, 
 pub(crate) struct Gathered {
     /// The pod's port.
     pub port: Option<Resource<Port>>,
-    /// The network that its containers share, once it is wired.
+    /// The network that its containers share, once it is wired; the node's own always is.
     pub network: Option<PodNetwork>,
     /// Its volumes, unless something of them is missing.
     pub volumes: Option<Vec<VolumeDesired>>,
@@ -31,7 +31,10 @@ pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, Sto
         Some(port) => store.get::<Network>(port.spec.network)?,
         None => None,
     };
-    let network = wired(port.as_ref(), network.as_ref());
+    let network = match pod.spec.host_network {
+        true => Ok(PodNetwork::of_node()),
+        false => wired(port.as_ref(), network.as_ref()),
+    };
     let mut ready = containers(store, pod, network.as_ref())?;
     let volumes = match values::volumes(store, pod)? {
         Ok(volumes) => Some(volumes),

@@ -169,9 +169,13 @@ pub(super) fn milli(value: &Value) -> Option<u64> {
 }
 
 fn security(mut part: Part<'_>, pods_user: &str, made: &mut Map<String, Value>) {
-    for key in ["allowPrivilegeEscalation", "privileged"] {
-        part.only(key, &[json!(false)], "not supported");
+    let privileged = part.take("privileged") == Some(json!(true));
+    if privileged {
+        made.insert("privileged".to_owned(), json!(true));
     }
+    // A privileged container may gain privileges, there as here.
+    let allowed: &[Value] = if privileged { &[json!(true)] } else { &[json!(false)] };
+    part.only("allowPrivilegeEscalation", allowed, "not supported");
     if let Some(value) = part.take("readOnlyRootFilesystem") {
         made.insert("read_only_root".to_owned(), value);
     }

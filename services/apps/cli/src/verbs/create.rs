@@ -60,6 +60,7 @@ pub(super) fn pod(
         spec.insert("volumes".to_owned(), volumes);
     }
     spec.insert("containers".to_owned(), json!([container]));
+    holding.add_to_pod(&mut spec);
     let restart = match restart {
         Restart::Always => "always",
         Restart::OnFailure => "on_failure",

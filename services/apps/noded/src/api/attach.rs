@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::caller::Caller;
-use super::exec::container;
+use super::exec::{container, permit};
 use super::read::find;
 use super::write::resource;
 use crate::node::{Machine, Node};
@@ -36,6 +36,7 @@ pub async fn attach(
     caller.permit(Permission::Enter)?;
     let pod = resource::<Pod>(&*find(node, Kind::Pod, key)?)?;
     let container = container(&pod, name)?;
+    permit(caller, &pod, container)?;
     let (id, name) = (pod.id(), container.name.clone());
     if !container.stdin {
         let detail = format!("container `{name}` has no open input: set its `stdin` to true");

@@ -30,6 +30,7 @@ pub async fn exec(node: &Node, caller: &Caller, query: ExecQuery) -> Result<Repl
     let document = find(node, Kind::Pod, &query.key)?;
     let pod = resource::<Pod>(&document)?;
     let container = container(&pod, query.container.as_deref())?;
+    permit(caller, &pod, container)?;
     let program: String =
         query.argv.first().map_or("", String::as_str).chars().take(LOGGED).collect();
     let request = ExecRequest {
@@ -89,6 +90,20 @@ fn check(query: &ExecQuery) -> Result<(), Refusal> {
         return Err(wrong_field("env", "each variable needs a name without `=`"));
     }
     check_size(query.terminal)
+}
+
+/// Whoever is in a privileged container rules the node. What runs may be of an earlier revision than what is wanted.
+pub fn permit(caller: &Caller, pod: &Resource<Pod>, container: &Container) -> Result<(), Refusal> {
+    let runs = pod.status.template().into_iter().flat_map(|template| &template.containers);
+    let mut same = runs.filter(|other| other.name == container.name);
+    if !container.privileged && !same.any(|other| other.privileged) {
+        return Ok(());
+    }
+    let detail =
+        format!("container `{}` is privileged: only an admin may enter it", container.name);
+    caller
+        .permit(Permission::LoosenWorkloads)
+        .map_err(|refusal| Refusal::new(refusal.class, detail))
 }
 
 /// Refuses a terminal that cannot be.
