@@ -16,6 +16,7 @@ use crate::{command, initrd};
 pub const PROGRAMS: &[(&str, &str)] = &[
     ("skerry-noded", "noded"),
     ("skerry-linux-ctr", "skerry-unpack"),
+    ("skerry-linux-ctr", "skerry-terminal"),
     ("skerry-northd", "northd"),
     ("skerry-console", "skerry-console"),
     ("skerry-cli", "skerry"),

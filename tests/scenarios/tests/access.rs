@@ -105,6 +105,40 @@ async fn one_types_into_a_container_others_watch_and_leaving_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_sits_at_a_containers_terminal_and_the_size_is_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let spec = |stdin: bool| json!({"containers": [{"name": "main", "image": "tiny", "stdin": stdin, "tty": true}]});
+    let pod = |name: &str, stdin| json!({"metadata": {"name": name}, "spec": spec(stdin)});
+    let refused = format!("{:?}", node.create(Kind::Pod, pod("bad", false)).await.unwrap_err());
+    assert!(refused.contains("tty") && refused.contains("needs `stdin`"), "{refused}");
+    let made = node.create(Kind::Pod, pod("shell", true)).await.unwrap();
+    node.wait_state(Kind::Pod, "shell", "running").await.unwrap();
+    let attach = || Request::Attach { key: "shell".to_owned(), container: None };
+    let shown = |text: &str| StreamItem::Output { channel: Channel::Out, bytes: text.into() };
+    let (first, mut items) = node.client.open_two_way(Auth::Peer, attach()).await.unwrap();
+    assert_eq!(items.next().await.unwrap().unwrap(), shown("$ "), "no end of a line is waited for");
+    for (cols, rows) in [(0, 24), (2000, 24), (120, 50)] {
+        first.send(Input::Resize(TerminalSize { cols, rows })).await.unwrap();
+    }
+    assert_eq!(items.next().await.unwrap().unwrap(), shown("120x50\r\n"));
+    first.send(Input::End).await.unwrap();
+    first.send(Input::Bytes(b"\x03".to_vec())).await.unwrap();
+    assert_eq!(items.next().await.unwrap().unwrap(), shown("\u{3}"));
+    let (second, mut watched) = node.client.open_two_way(Auth::Peer, attach()).await.unwrap();
+    second.send(Input::Resize(TerminalSize { cols: 1, rows: 1 })).await.unwrap();
+    for text in ["-- somebody else types here; you only watch --\n", "$ "] {
+        assert_eq!(watched.next().await.unwrap().unwrap(), shown(text));
+    }
+    let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    host.end_container(id, &"main".parse().unwrap(), skerry_containers::Exit::Code(3));
+    assert_eq!(watched.next().await.unwrap().unwrap(), StreamItem::Exit(3));
+    assert_eq!(items.next().await.unwrap().unwrap(), StreamItem::Exit(3));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn programs_in_containers_talk_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();

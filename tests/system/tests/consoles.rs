@@ -76,6 +76,9 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
     println!("== a container's own input, within what it was granted");
     own_input(&mut node).await?;
 
+    println!("== a container's own terminal, which outlives the daemon");
+    own_terminal(&mut node).await?;
+
     println!("== the serial line of a virtual machine");
     node.wait_state("/api/v1/vms/guest", "running", SOON).await?;
     let console = "/api/v1/vms/guest/console";
@@ -139,5 +142,37 @@ async fn own_input(node: &mut NodeUnderTest) -> anyhow::Result<()> {
         node.shell(&format!("grep -rq --include={file} {value} /sys/fs/cgroup"))
             .with_context(|| format!("{value} in no {file}"))?;
     }
+    Ok(())
+}
+
+async fn own_terminal(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    node.skerry(&["pod", "create", "shell", "--image", "tiny", "--tty", "--", "/bin/sh"])?;
+    node.wait_state("/api/v1/pods/shell", "running", SOON).await?;
+    let attach = "/api/v1/pods/shell/attach";
+    let mut first = node.terminal(attach, "").await?;
+    first.until("# ", SOON).await?;
+    first.says(json!({"type": "resize", "cols": 101, "rows": 43})).await?;
+    first.types("stty size; here=kept\r").await?;
+    first.until("43 101", SOON).await?;
+    drop(first);
+    node.shell("systemctl kill --signal=KILL skerry-noded.service")?;
+    node.wait_api().await?;
+    let mut second = node.terminal(attach, "").await?;
+    second.types("echo it is $here\r").await?;
+    second.until("\r\nit is kept", SOON).await?;
+    let pod = node.get("/api/v1/pods/shell").await?;
+    ensure!(pod["status"]["containers"][0]["restarts"] == 0, "{}", pod["status"]);
+    let unit = "systemctl show --property=ExecMainPID --value 'skerry-pod-*-main.service'";
+    let held =
+        format!("for pid in $({unit}); do cat /proc/$pid/comm; done | grep -c skerry-termin");
+    ensure!(
+        node.shell(&held)?.trim() == "1",
+        "its terminal is not held by the unit's main process"
+    );
+    second.types("exit 3\r").await?;
+    ensure!(second.exit(SOON).await? == json!({"type": "exit", "code": 3}));
+    let log = node.skerry(&["pod", "logs", "shell"])?;
+    ensure!(log.contains("it is kept"), "{log}");
+    node.skerry(&["pod", "delete", "shell"])?;
     Ok(())
 }

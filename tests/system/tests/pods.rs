@@ -29,6 +29,9 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
     processes_bite(&node).await?;
     processor_bites(&mut node).await?;
 
+    println!("== the node's own network, and a container that nearly nothing holds");
+    near_the_node(&mut node).await?;
+
     println!("== a bad revision gives way to the good one, and a person can go back further");
     revisions(&node).await?;
 
@@ -89,6 +92,34 @@ async fn processes_bite(node: &NodeUnderTest) -> anyhow::Result<()> {
     node.post("/api/v1/pods", alone("forker", script, &json!({"pids": 4}))).await?;
     wait_log(node, "forker", "main", "can't fork").await?;
     delete(node, "forker").await
+}
+
+async fn near_the_node(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let script = "ls /sys/class/net; hostname; cat /etc/resolv.conf; grep -E 'CapEff|Seccomp:' /proc/self/status; \
+        mount -t tmpfs x /tmp && echo it mounts; echo ready; sleep 1000";
+    let mut pod = alone(
+        "near",
+        script,
+        &json!({"privileged": true,
+        "readiness": {"check": {"exec": {"command": ["/bin/true"]}}, "timeout_s": 20}}),
+    );
+    pod["spec"]["host_network"] = json!(true);
+    node.post("/api/v1/pods", pod).await?;
+    for part in ["lo", "it mounts", "ready"] {
+        wait_log(node, "near", "main", part).await?;
+    }
+    wait_condition(node, "/api/v1/pods/near", "Ready", "true").await?;
+    let log = node.skerry(&["pod", "logs", "near"])?;
+    let name = node.shell("cat /proc/sys/kernel/hostname")?;
+    for line in node.shell("ls /sys/class/net")?.lines().chain([name.trim(), "Seccomp:\t0"]) {
+        ensure!(log.contains(line.trim()), "no `{line}` in {log}");
+    }
+    let near = node.get("/api/v1/pods/near").await?;
+    ensure!(near["status"]["risks"].as_array().is_some_and(|list| list.len() == 2), "{near}");
+    ensure!(near["status"]["addresses"] == json!([]), "{near}");
+    let list = node.skerry(&["pod", "list"])?;
+    ensure!(list.contains("privileged") && list.contains("node"), "{list}");
+    delete(node, "near").await
 }
 
 async fn processor_bites(node: &mut NodeUnderTest) -> anyhow::Result<()> {

@@ -135,7 +135,7 @@ fn process(
         .additional_gids(user.groups.clone())
         .build()?;
     Ok(ProcessBuilder::default()
-        .terminal(false)
+        .terminal(desired.tty)
         .user(user)
         .args(arguments(desired, image)?)
         .env(environment(desired, image))

@@ -25,6 +25,9 @@ use crate::testing::{Layer, OciArchive, sha256};
 #[path = "exec_live_tests.rs"]
 mod exec;
 
+#[path = "terminal_live_tests.rs"]
+mod terminal;
+
 #[path = "holding_live_tests.rs"]
 mod holding;
 
@@ -75,6 +78,7 @@ impl Held {
 /// The usual places, with the program that reads layers as it was built.
 fn below(data: &Path, run: &Path) -> Places {
     let mut places = Places::below(data, run);
+    places.terminal = crate::testing::terminal();
     places.unpack = crate::testing::unpacking(crate::unpack::Limits::default()).program;
     places
 }

@@ -5,7 +5,7 @@
 //! <data>/blobs/                         images as they were brought in, by digest
 //! <data>/pulls/<job>/                   what is being downloaded; the north side's own
 //! <data>/pods/<pod>/<container>/        made, upper/, work/: the writable layer
-//! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid, stdin: the bundle
+//! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid, stdin, terminal: the bundle
 //! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
 //! <run>/pod-volumes/<pod>/<volume>/     files, and folders in memory
 //! <run>/crun/                           crun's own records
@@ -27,6 +27,8 @@ pub struct Places {
     pub crun: PathBuf,
     /// The program that reads layers.
     pub unpack: PathBuf,
+    /// The program that holds containers' terminals.
+    pub terminal: PathBuf,
     /// The journal's reader.
     pub journalctl: PathBuf,
     /// Where named network namespaces are.
@@ -42,6 +44,7 @@ impl Places {
             run: run.to_owned(),
             crun: PathBuf::from("/usr/bin/crun"),
             unpack: PathBuf::from("/usr/bin/skerry-unpack"),
+            terminal: PathBuf::from("/usr/bin/skerry-terminal"),
             journalctl: PathBuf::from("/usr/bin/journalctl"),
             namespaces: PathBuf::from("/run/netns"),
         }

@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn no_more_than_the_first_process_may_have() {
         assert_eq!(within(""), ALL);
-        assert_eq!(within("Name:\tsystemd\nCapBnd:\t0000000000200001\n"), [Capability::Chown, Capability::SysAdmin]);
+        assert_eq!(
+            within("Name:\tsystemd\nCapBnd:\t0000000000200001\n"),
+            [Capability::Chown, Capability::SysAdmin]
+        );
         assert_eq!(within("CapBnd:\t000001ffffffffff\n"), ALL);
     }
 }

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use skerry_containers::{
     Answer, ContainerAccess, ContainerDesired, ContainerObserved, ContainerRuntime, ExecRequest,
     ExecSession, ImageArchive, LogLines, LogRequest, Part, PodObserved, PodStep, Question, Run,
-    RuntimeError, RuntimeEvent, RuntimeFault, VolumeContent, VolumeDesired,
+    RuntimeError, RuntimeEvent, RuntimeFault, TerminalLook, VolumeContent, VolumeDesired,
 };
 use skerry_linux_host::systemd::Systemd;
 use skerry_model::{Id, LogRate, Name, Pod};
@@ -29,7 +29,7 @@ use crate::programs::Programs;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
-use crate::{folders, input, logs, probe, user, volumes};
+use crate::{console, folders, input, logs, probe, user, volumes};
 
 /// Options of a mount that still fit into the one page that the kernel takes.
 const MAX_OPTIONS: usize = 4000;
@@ -171,6 +171,11 @@ impl ContainerAccess for LinuxContainers {
     ) -> Result<mpsc::Sender<Vec<u8>>, RuntimeError> {
         self.inner.is_running(pod, container).await?;
         input::sender(&self.inner.places.input(pod, container))
+    }
+
+    async fn terminal(&self, pod: Id<Pod>, container: &Name) -> Result<TerminalLook, RuntimeError> {
+        self.inner.is_running(pod, container).await?;
+        console::look(&self.inner.places.bundle(pod, container)).await
     }
 }
 

@@ -1,7 +1,8 @@
 //! The transient unit that a container runs under.
 //!
 //! Its main process is `crun`, which stays as the container's parent, hands signals on and ends with the
-//! container's own exit code. The container lives in the unit's control group (`--cgroup-manager=disabled`),
+//! container's own exit code. For a container with a terminal it is the program that holds that, with crun for a
+//! child, and ends as crun does. The container lives in the unit's control group (`--cgroup-manager=disabled`),
 //! so limits, device rules, the kill of everything left and the out-of-memory verdict are systemd's.
 //! `RemainAfterExit` keeps how it ended until we have read it.
 //!
@@ -24,6 +25,9 @@ pub const SLICE: &str = "skerry-pods.slice";
 const CRUN_MEMORY: u64 = 4 << 20;
 /// crun's own tasks, likewise.
 const CRUN_TASKS: u64 = 2;
+/// Memory and tasks of the program that holds a terminal, likewise.
+const HOLDER_MEMORY: u64 = 6 << 20;
+const HOLDER_TASKS: u64 = 1;
 /// systemd kills this long after the controller should have; it is what is left when noded is down.
 const KILL_SLACK_S: u64 = 10;
 
@@ -61,7 +65,14 @@ impl ContainerUnit {
     ) -> Self {
         let bundle = places.bundle(pod, &desired.name);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let start = vec![
+        let stop_signal = signal_number(&image.stop_signal);
+        let mut start = Vec::new();
+        if desired.tty {
+            start.push(text(places.terminal.clone()));
+            start.push(stop_signal.to_string());
+            start.push(text(bundle.clone()));
+        }
+        start.extend([
             text(places.crun.clone()),
             "--root".to_owned(),
             text(places.crun_state()),
@@ -70,16 +81,16 @@ impl ContainerUnit {
             format!("--bundle={}", text(bundle.clone())),
             format!("--pid-file={}", text(bundle.join("pid"))),
             crun_name(pod, &desired.name),
-        ];
+        ]);
         Self {
             name: unit_name(pod, &desired.name),
             pod,
             desired: desired.clone(),
             start,
             root: places.root(pod, &desired.name),
-            stop_signal: signal_number(&image.stop_signal),
+            stop_signal,
             log_rate: desired.log_rate.unwrap_or(usual),
-            input: desired.stdin.then(|| places.input(pod, &desired.name)),
+            input: (desired.stdin && !desired.tty).then(|| places.input(pod, &desired.name)),
             disk: places.all_layers(),
         }
     }
@@ -88,7 +99,10 @@ impl ContainerUnit {
     pub fn properties(&self) -> Properties {
         let desired = &self.desired;
         let seconds = |seconds: u64| seconds.saturating_mul(1_000_000);
-        let memory = desired.memory_mib.saturating_mul(1 << 20).saturating_add(CRUN_MEMORY);
+        let (more_memory, more_tasks) =
+            if desired.tty { (HOLDER_MEMORY, HOLDER_TASKS) } else { (0, 0) };
+        let memory = desired.memory_mib.saturating_mul(1 << 20);
+        let memory = memory.saturating_add(CRUN_MEMORY + more_memory);
         let stop = u64::from(desired.stop_timeout_s).saturating_add(KILL_SLACK_S);
         let mut properties = Properties::new()
             .text("Description", &format!("Skerry container {} of pod {}", desired.name, self.pod))
@@ -105,7 +119,7 @@ impl ContainerUnit {
             .number("MemorySwapMax", 0)
             .text("OOMPolicy", "kill")
             .signal("OOMScoreAdjust", 300)
-            .number("TasksMax", u64::from(desired.pids).saturating_add(CRUN_TASKS))
+            .number("TasksMax", u64::from(desired.pids).saturating_add(CRUN_TASKS + more_tasks))
             .number("CPUWeight", cpu_weight(desired.cpu_request_m));
         if let Some(limit) = desired.cpu_limit_m {
             // Thousandths of a CPU are milliseconds of it a second.
@@ -217,6 +231,21 @@ mod tests {
                 &format!("{id}-web"),
             ]
         );
+    }
+
+    #[test]
+    fn a_terminal_is_held_by_the_units_main_process() {
+        let mut desired = desired("web");
+        (desired.stdin, desired.tty) = (true, true);
+        let places = Places::below(Path::new("/d"), Path::new("/r"));
+        let unit = ContainerUnit::new(pod(), &desired, &record(), &places, LogRate::default());
+        let id = "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c";
+        let bundle = format!("/r/pods/{id}/web");
+        assert_eq!(unit.start[..4], ["/usr/bin/skerry-terminal", "15", &bundle, "/usr/bin/crun"]);
+        assert!(unit.input.is_none(), "what is typed comes on the terminal");
+        let properties = unit.properties();
+        assert_eq!(properties.show("MemoryMax").unwrap(), format!("uint64 {}", 74_u64 << 20));
+        assert_eq!(properties.show("TasksMax").unwrap(), "uint64 1027");
     }
 
     #[test]

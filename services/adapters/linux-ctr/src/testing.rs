@@ -19,6 +19,11 @@ pub(crate) fn unpacking(limits: Limits) -> Unpacking {
     Unpacking { program, limits }
 }
 
+/// The real program that holds terminals, as built beside the tests.
+pub(crate) fn terminal() -> std::path::PathBuf {
+    unpacking(Limits::default()).program.with_file_name("skerry-terminal")
+}
+
 /// SHA-256 as hex digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use skerry_containers::{
     ContainerAccess, ExecInput, ExecOutput, ExecRequest, ExecSession, Run, RuntimeError,
-    RuntimeFault, Size,
+    RuntimeFault, Size, TerminalLook,
 };
 use skerry_model::{Id, Name, Pod, Timestamp};
 use tokio::sync::mpsc;
@@ -92,6 +92,38 @@ impl ContainerAccess for SimHost {
         });
         Ok(input)
     }
+
+    /// Each look has a terminal of its own, which shows what is typed.
+    async fn terminal(&self, pod: Id<Pod>, container: &Name) -> Result<TerminalLook, RuntimeError> {
+        let has = self.started(pod, container).is_some_and(|desired| desired.tty);
+        if !has || !matches!(self.world().containers.run(pod, container), Run::Running { .. }) {
+            let message = format!("container `{container}` does not run with a terminal");
+            return Err(RuntimeError::new(RuntimeFault::Refused, message));
+        }
+        let (input, inputs) = mpsc::channel(4);
+        let (shows, shown) = mpsc::channel(4);
+        tokio::spawn(terminal(inputs, shows));
+        let output = stream::unfold(shown, |mut shown| async move {
+            shown.recv().await.map(|piece| (piece, shown))
+        });
+        Ok(TerminalLook { input, output: output.boxed() })
+    }
+}
+
+/// A simulated terminal: shows what is typed and each size.
+async fn terminal(mut inputs: mpsc::Receiver<ExecInput>, shown: mpsc::Sender<Vec<u8>>) {
+    let _ = shown.send(b"$ ".to_vec()).await;
+    while let Some(input) = inputs.recv().await {
+        let text = match input {
+            ExecInput::Bytes(bytes) => bytes,
+            ExecInput::Resize(size) => format!("{}x{}\r\n", size.cols, size.rows).into_bytes(),
+            ExecInput::End => continue,
+        };
+        if shown.send(text).await.is_err() {
+            return;
+        }
+    }
+    shown.closed().await;
 }
 
 /// Does what the first word says. A reader that is gone ends it from outside.

@@ -9,6 +9,9 @@ pub struct Holding {
     /// Keep its standard input open, for pod attach
     #[arg(long)]
     pub stdin: bool,
+    /// Give it a terminal of its own, for pod attach -t; its input is open then
+    #[arg(long)]
+    pub tty: bool,
     /// Hold the container by nearly nothing: all capabilities, all system calls. Only for an admin
     #[arg(long)]
     pub privileged: bool,
@@ -60,7 +63,8 @@ impl Holding {
             .collect();
         for (key, value) in [
             ("devices", Some(json!(self.device)).filter(|_| !self.device.is_empty())),
-            ("stdin", self.stdin.then_some(Value::Bool(true))),
+            ("stdin", (self.stdin || self.tty).then_some(Value::Bool(true))),
+            ("tty", self.tty.then_some(Value::Bool(true))),
             ("privileged", self.privileged.then_some(Value::Bool(true))),
             ("cpu_limit_m", self.cpu_limit.map(Value::from)),
             ("memory_reservation_mib", self.memory_reservation.map(Value::from)),

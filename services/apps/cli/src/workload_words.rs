@@ -176,6 +176,12 @@ pub enum PodVerb {
         /// Which container, if it has several
         #[arg(long, short)]
         container: Option<String>,
+        /// Pass on what is typed, as it does anyway
+        #[arg(long, short)]
+        interactive: bool,
+        /// Sit down at its terminal (--tty), key by key; Ctrl-] leaves
+        #[arg(long, short)]
+        tty: bool,
     },
     /// Copy files into a container or out of it, by the container's own tar
     Cp {

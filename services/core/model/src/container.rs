@@ -128,6 +128,10 @@ pub struct Container {
     /// Its standard input stays open, and people may attach to it. Otherwise it reads the end at once.
     #[serde(default)]
     pub stdin: bool,
+    /// Its input and outputs are a terminal, for people who attach to it. It needs `stdin`. Both outputs go to its log
+    /// as the terminal has them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tty: bool,
     /// Added to the image's environment.
     #[serde(default)]
     pub env: Vec<EnvVar>,
@@ -282,6 +286,11 @@ impl Validate for Container {
             && self.user.chars().all(|c| c.is_ascii_graphic())
             && self.user.matches(':').count() <= 1;
         found.require(user_good, "user", "must be `user` or `user:group`, by name or number");
+        found.require(
+            self.stdin || !self.tty,
+            "tty",
+            "needs `stdin`: a terminal at which nobody can type is of no use",
+        );
         self.validate_folders(found);
         self.validate_capabilities(found);
         self.validate_devices(found);

@@ -350,11 +350,22 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_is_for_those_who_can_type() {
+        let with = |stdin: bool| {
+            format!(
+                r#"{{"containers":[{{"name":"a","image":"tiny","tty":true,"stdin":{stdin}}}]}}"#
+            )
+        };
+        assert_eq!(violations(&with(true)), Vec::<String>::new());
+        assert_eq!(violations(&with(false)), ["spec.containers[0].tty"]);
+    }
+
+    #[test]
     fn what_came_later_is_not_written_unless_it_is_wanted() {
         let plain: PodSpec =
             serde_json::from_str(r#"{"containers":[{"name":"a","image":"tiny"}]}"#).unwrap();
         let text = serde_json::to_string(&plain).unwrap();
-        for later in ["host_network", "privileged"] {
+        for later in ["host_network", "privileged", "tty"] {
             assert!(!text.contains(later), "{later}: {text}");
         }
         assert!(!plain.reaches_node() && plain.risks().is_empty());

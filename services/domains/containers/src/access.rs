@@ -67,6 +67,15 @@ pub struct ExecSession {
     pub output: BoxStream<'static, Result<ExecOutput, RuntimeError>>,
 }
 
+/// A container's own terminal, as one of those who look at it has it.
+pub struct TerminalLook {
+    /// The way to it. Takes a few inputs; then senders wait until the container reads. Dropping it leaves everything as
+    /// it is.
+    pub input: mpsc::Sender<ExecInput>,
+    /// The last of what the container wrote, and what it writes from now on. Ends with the container.
+    pub output: BoxStream<'static, Vec<u8>>,
+}
+
 /// Lets people into containers.
 #[async_trait]
 pub trait ContainerAccess: Send + Sync + 'static {
@@ -80,4 +89,8 @@ pub trait ContainerAccess: Send + Sync + 'static {
         pod: Id<Pod>,
         container: &Name,
     ) -> Result<mpsc::Sender<Vec<u8>>, RuntimeError>;
+
+    /// A look at the terminal of a container that has one. Any number may look; dropping a look leaves the container as
+    /// it is.
+    async fn terminal(&self, pod: Id<Pod>, container: &Name) -> Result<TerminalLook, RuntimeError>;
 }

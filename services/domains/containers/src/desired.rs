@@ -81,6 +81,8 @@ pub struct ContainerDesired {
     pub args: Vec<String>,
     /// Its standard input stays open for those who attach to it.
     pub stdin: bool,
+    /// Its input and outputs are a terminal.
+    pub tty: bool,
     /// Added to the image's environment: names and values, those of configs and secrets put in.
     pub env: Vec<(String, Hidden)>,
     /// Where the program starts; where the image says if empty.
@@ -149,6 +151,7 @@ impl ContainerDesired {
             command: spec.command.clone(),
             args: spec.args.clone(),
             stdin: spec.stdin,
+            tty: spec.tty,
             env,
             working_dir: spec.working_dir.clone(),
             user: spec.user.clone(),
@@ -231,6 +234,9 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     }
     if spec.stdin {
         print.add("stdin", "true");
+    }
+    if spec.tty {
+        print.add("tty", "true");
     }
     if spec.privileged {
         print.add("privileged", "true");
@@ -379,6 +385,7 @@ mod tests {
             ("memory_reservation_mib", "null", "5"),
             ("io", "null", r#"{"read_iops": 50}"#),
             ("privileged", "false", "true"),
+            ("tty", "false", "true"),
         ] {
             let plainly = format!(r#"{{"name": "web", "image": "tiny", "{later}": {unset}}}"#);
             assert_eq!(named(&plainly), plain, "{later}");

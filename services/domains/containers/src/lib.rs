@@ -29,7 +29,9 @@ mod turn;
 mod values;
 mod volume;
 
-pub use access::{ContainerAccess, ExecInput, ExecOutput, ExecRequest, ExecSession, Size};
+pub use access::{
+    ContainerAccess, ExecInput, ExecOutput, ExecRequest, ExecSession, Size, TerminalLook,
+};
 pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
 pub use controller::PodController;
 pub use desired::{ContainerDesired, ImageArchive, Outside, PodNetwork, PodWanted, Want};

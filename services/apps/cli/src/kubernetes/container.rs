@@ -19,6 +19,8 @@ pub(super) fn container(mut part: Part<'_>, pods_user: &str, publish: &mut Vec<V
         ("command", "command"),
         ("args", "args"),
         ("workingDir", "working_dir"),
+        ("stdin", "stdin"),
+        ("tty", "tty"),
     ] {
         if let Some(value) = part.take(theirs) {
             made.insert(ours.to_owned(), value);

@@ -1,7 +1,9 @@
 //! Programs in containers, with the person's own terminal in front of them.
 
 use futures::StreamExt;
+use serde_json::Value;
 use skerry_ipc::{Channel, ExecQuery, Input, Request, StreamItem, TerminalSize};
+use skerry_model::Kind;
 
 use crate::args::ExecTarget;
 use crate::keyboard::{Key, Keyboard};
@@ -37,15 +39,45 @@ pub(super) async fn attach(
     shell: &mut Shell<'_, '_>,
     key: String,
     container: Option<String>,
+    tty: bool,
 ) -> Done {
-    let keyboard = keyboard(shell, false)?;
+    let keyboard = keyboard(shell, tty)?;
+    if tty {
+        let key = key.clone();
+        let pod = shell.document(Request::Get { kind: Kind::Pod, key }).await?;
+        if !has_terminal(&pod, container.as_deref()) {
+            let detail = "the container has no terminal (--tty when it was made): leave -t out";
+            return Err(Failure::Usage(detail.to_owned()));
+        }
+    }
+    let size = keyboard.size().filter(|_| tty);
     let talk = shell.transport.open_two_way(Request::Attach { key, container }).await?;
-    shell.progress("Attached. Ctrl-C leaves, and the container goes on.")?;
+    let keyboard = match tty {
+        true => {
+            shell.progress("Attached. Ctrl-] leaves, and the container goes on.\r")?;
+            // The terminal there is as large as the last one who sat at it had it.
+            let size = Input::Resize(size.unwrap_or(USUAL));
+            talk.input.send(size).await?;
+            keyboard.leaving_with(LEAVE)
+        }
+        false => {
+            shell.progress("Attached. Ctrl-C leaves, and the container goes on.")?;
+            keyboard
+        }
+    };
     match converse(shell, talk, Some(keyboard)).await? {
         Some(0) | None => Ok(()),
         // Only the last eight bits of a code are a process's own.
         Some(code) => Err(Failure::Ended(u8::try_from(code & 0xff).unwrap_or(1))),
     }
+}
+
+/// Whether the container of a pod has a terminal; of several the one of that name.
+fn has_terminal(pod: &Value, name: Option<&str>) -> bool {
+    let all = pod.pointer("/spec/containers").and_then(Value::as_array);
+    let asked = |it: &&Value| name.is_none() || it.get("name").and_then(Value::as_str) == name;
+    let mut named = all.into_iter().flatten().filter(asked);
+    named.any(|it| it.get("tty").and_then(Value::as_bool) == Some(true))
 }
 
 /// Sits down at a serial line, until it ends or Ctrl-] is typed.

@@ -75,7 +75,9 @@ async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
         PodVerb::Rollback { name, to } => revision::rollback(shell, name, to).await,
         PodVerb::Hold { name } => revision::pause(shell, name, true).await,
         PodVerb::Release { name } => revision::pause(shell, name, false).await,
-        PodVerb::Attach { name, container } => exec::attach(shell, name, container).await,
+        PodVerb::Attach { name, container, interactive: _, tty } => {
+            exec::attach(shell, name, container, tty).await
+        }
         PodVerb::Cp { copy } => copy::copy(shell, copy).await,
         PodVerb::Logs { name, container, tail, since, timestamps } => {
             let query = log_query(Kind::Pod, name, tail, since.since);

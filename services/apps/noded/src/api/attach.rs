@@ -1,12 +1,13 @@
 //! Attaching to a container: its own program's input, and what it writes, as it comes.
 //!
 //! What it writes is read back from its log, by the line, so that any number may watch, and nobody who leaves, not even
-//! this service, changes anything for the container. Who attaches is told in the log; what is typed is not.
+//! this service, changes anything for the container. A container with a terminal shows that as it is instead: it is held
+//! by a program in the container's own unit. Who attaches is told in the log; what is typed is not.
 
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
-use skerry_containers::{LogLines, LogRequest, Run, RuntimeError, RuntimeEvent, RuntimeFault};
+use futures::stream::{self, BoxStream, Fuse, StreamExt};
+use skerry_containers::{ExecInput, LogRequest, Run, RuntimeError, RuntimeEvent, RuntimeFault};
 use skerry_ipc::{Channel, Input, Refusal, RefusalClass, Reply, StreamItem};
 use skerry_model::{Id, Kind, Name, Pod};
 use skerry_trust::Permission;
@@ -16,10 +17,11 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::caller::Caller;
-use super::exec::{container, permit};
+use super::exec::{check_size, container, permit, size};
 use super::read::find;
 use super::write::resource;
 use crate::node::{Machine, Node};
+use crate::typists::Typist;
 
 /// Lines of the past that are shown at first.
 const PAST: u32 = 20;
@@ -47,26 +49,15 @@ pub async fn attach(
     let run = running(&node.machine, id, &name).await?;
     let typist = node.typists.sit_down(id, &name);
     let (input, inputs) = mpsc::channel(1);
-    let mut first = Vec::new();
-    let typing = match typist {
-        Some(typist) => {
-            let target = node.machine.access.input(id, &name).await.map_err(refused)?;
-            Some((AbortOnDropHandle::new(tokio::spawn(pass_on(inputs, target))), typist))
-        }
-        None => {
-            first.push(line("-- somebody else types here; you only watch --".to_owned()));
-            None
-        }
+    let first = match &typist {
+        Some(_) => Vec::new(),
+        None => vec![line("-- somebody else types here; you only watch --".to_owned())],
     };
-    let request = LogRequest {
-        pod: id,
-        container: Some(name.clone()),
-        tail: PAST,
-        since: None,
-        timestamps: false,
-        follow: true,
+    let inputs = typist.map(|typist| (typist, inputs));
+    let (typing, shown) = match container.tty {
+        true => terminal(node, id, &name, inputs).await?,
+        false => log(node, id, &name, inputs).await?,
     };
-    let lines = node.machine.containers.logs(request).await.map_err(refused)?;
     tracing::info!(by = caller.name(), pod = %pod.meta.name, container = %name, "attached to a container");
     let watched = Watched { machine: node.machine.clone(), events, pod: id, name, run };
     let (items, received) = mpsc::channel(16);
@@ -75,7 +66,7 @@ pub async fn attach(
         // Either may be cut short: what is on its way then has no taker.
         tokio::select! {
             () = gone.closed() => {}
-            () = show(watched, lines, items) => {}
+            () = show(watched, shown, items) => {}
         }
         // With whoever leaves goes the turn to type, also if the container has not taken what was typed.
         drop(typing);
@@ -87,6 +78,53 @@ pub async fn attach(
         items: stream::iter(first.into_iter().map(Ok)).chain(coming).boxed(),
         input,
     })
+}
+
+/// What passes on what is typed, with the turn to type.
+type Typing = Option<(AbortOnDropHandle<()>, Typist)>;
+/// The turn to type, and what is typed.
+type Turn = Option<(Typist, mpsc::Receiver<Input>)>;
+type Shown = Fuse<BoxStream<'static, Result<StreamItem, Refusal>>>;
+
+/// A container without a terminal: its input, and its log.
+async fn log(
+    node: &Node,
+    pod: Id<Pod>,
+    name: &Name,
+    turn: Turn,
+) -> Result<(Typing, Shown), Refusal> {
+    let typing = match turn {
+        Some((typist, inputs)) => {
+            let target = node.machine.access.input(pod, name).await.map_err(refused)?;
+            Some((AbortOnDropHandle::new(tokio::spawn(pass_on(inputs, target))), typist))
+        }
+        None => None,
+    };
+    let request = LogRequest {
+        pod,
+        container: Some(name.clone()),
+        tail: PAST,
+        since: None,
+        timestamps: false,
+        follow: true,
+    };
+    let lines = node.machine.containers.logs(request).await.map_err(refused)?;
+    Ok((typing, lines.map(|next| next.map(line).map_err(refused)).boxed().fuse()))
+}
+
+/// A container with a terminal.
+async fn terminal(
+    node: &Node,
+    pod: Id<Pod>,
+    name: &Name,
+    turn: Turn,
+) -> Result<(Typing, Shown), Refusal> {
+    let look = node.machine.access.terminal(pod, name).await.map_err(refused)?;
+    let typing = turn.map(|(typist, inputs)| {
+        (AbortOnDropHandle::new(tokio::spawn(pass_keys(inputs, look.input))), typist)
+    });
+    let shown = look.output.map(|bytes| Ok(StreamItem::Output { channel: Channel::Out, bytes }));
+    Ok((typing, shown.boxed().fuse()))
 }
 
 /// The run of a container that runs.
@@ -141,17 +179,17 @@ impl Watched {
 
 type Items = mpsc::Sender<Result<StreamItem, Refusal>>;
 
-/// Shows lines until the end of the run, and the end.
-async fn show(mut watched: Watched, mut lines: LogLines, items: Items) {
+/// Shows what comes until the end of the run, and the end.
+async fn show(mut watched: Watched, mut shown: Shown, items: Items) {
     let code = {
         let mut end = std::pin::pin!(watched.end());
         loop {
-            // Taking a line loses nothing when the other arm wins.
+            // Taking something loses nothing when the other arm wins.
             tokio::select! {
                 code = &mut end => break code,
-                next = lines.next() => match next {
+                next = shown.next() => match next {
                     Some(next) => {
-                        if items.send(next.map(line).map_err(refused)).await.is_err() {
+                        if items.send(next).await.is_err() {
                             return;
                         }
                     }
@@ -161,8 +199,8 @@ async fn show(mut watched: Watched, mut lines: LogLines, items: Items) {
         }
     };
     let rest = async {
-        while let Some(Ok(text)) = lines.next().await {
-            if items.send(Ok(line(text))).await.is_err() {
+        while let Some(Ok(item)) = shown.next().await {
+            if items.send(Ok(item)).await.is_err() {
                 return;
             }
         }
@@ -181,6 +219,20 @@ async fn pass_on(mut inputs: mpsc::Receiver<Input>, container: mpsc::Sender<Vec<
         if let Input::Bytes(bytes) = input
             && container.send(bytes).await.is_err()
         {
+            break;
+        }
+    }
+}
+
+/// The same for a terminal, with its sizes. A size that no terminal has is passed over.
+async fn pass_keys(mut inputs: mpsc::Receiver<Input>, container: mpsc::Sender<ExecInput>) {
+    while let Some(input) = inputs.recv().await {
+        let said = match input {
+            Input::Bytes(bytes) => ExecInput::Bytes(bytes),
+            Input::Resize(to) if check_size(Some(to)).is_ok() => ExecInput::Resize(size(to)),
+            Input::Resize(_) | Input::End => continue,
+        };
+        if container.send(said).await.is_err() {
             break;
         }
     }

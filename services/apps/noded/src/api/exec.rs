@@ -136,7 +136,8 @@ pub fn container<'p>(pod: &'p Resource<Pod>, name: Option<&str>) -> Result<&'p C
     })
 }
 
-fn size(size: TerminalSize) -> Size {
+/// A terminal's size as containers have it.
+pub const fn size(size: TerminalSize) -> Size {
     Size { cols: size.cols, rows: size.rows }
 }
 
