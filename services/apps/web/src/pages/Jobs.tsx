@@ -27,6 +27,17 @@ const states: Record<string, [string, Tone]> = {
   aborted: ["Cancelled", "off"],
 };
 
+/** What operations do, for people; one of a newer node is shown as it is called. */
+const operations: Record<string, string> = {
+  "image.import": "Import image",
+  "image.pull": "Pull image",
+  "volume.export": "Make image",
+};
+
+export function operationText(operation: string): string {
+  return operations[operation] ?? operation;
+}
+
 /** What is at work first, then the newest. */
 export function inOrder(jobs: Job[]): Job[] {
   const newest = (one: Job, other: Job) => (one.metadata.created < other.metadata.created ? 1 : -1);
@@ -56,7 +67,7 @@ export function Jobs() {
               <Tr>
                 <Th>Job</Th>
                 <Th>State</Th>
-                <Th>Progress</Th>
+                <Th width={35}>Progress</Th>
                 <Th>Started</Th>
                 <Th>Ended</Th>
                 {mayChange ? <Th screenReaderText="Actions" /> : null}
@@ -106,7 +117,9 @@ function JobRow({ job, mayChange, onCancel }: { job: Job; mayChange: boolean; on
     <Tr>
       <Td dataLabel="Job">
         <div className="sk-state">
-          <strong>{[spec.operation, spec.subject ? nameOf(node, spec.subject) : ""].join(" ").trim()}</strong>
+          <strong>
+            {[operationText(spec.operation), spec.subject ? nameOf(node, spec.subject) : ""].join(" ").trim()}
+          </strong>
           <span className="sk-reason">{metadata.name}</span>
         </div>
       </Td>

@@ -132,7 +132,7 @@ describe("jobs", () => {
     );
     show("#/jobs");
     const rows = within(await screen.findByRole("grid", { name: "Jobs" })).getAllByRole("row");
-    expect(rows[1]?.textContent).toContain("image.import guest");
+    expect(rows[1]?.textContent).toContain("Import image guest");
     expect(rows[1]?.textContent).toContain("1.0 KiB of 2.0 KiB");
     expect(screen.getByRole("progressbar", { name: "Progress of new" }).getAttribute("aria-valuenow")).toBe("40");
     expect(rows[2]?.textContent).toContain("No such file.");
