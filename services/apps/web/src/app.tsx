@@ -10,7 +10,9 @@ import { Jobs } from "./pages/Jobs";
 import { Login } from "./pages/Login";
 import { Overview } from "./pages/Overview";
 import { Pods } from "./pages/Pods";
+import { Registries } from "./pages/Registries";
 import { Vms } from "./pages/Vms";
+import { Volumes } from "./pages/Volumes";
 import { Waiting } from "./pages/Waiting";
 import { type Place, useRoute } from "./route";
 import { SessionProvider, useSession } from "./session";
@@ -19,7 +21,9 @@ const pages: Record<Place, () => React.ReactNode> = {
   overview: Overview,
   vms: Vms,
   pods: Pods,
+  volumes: Volumes,
   images: Images,
+  registries: Registries,
   jobs: Jobs,
   alarms: Alarms,
 };

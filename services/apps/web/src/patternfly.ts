@@ -58,6 +58,7 @@ export { SkipToContent } from "@patternfly/react-core/dist/dynamic/components/Sk
 export { Spinner } from "@patternfly/react-core/dist/dynamic/components/Spinner";
 export { Switch } from "@patternfly/react-core/dist/dynamic/components/Switch";
 export { Tab, TabTitleText, Tabs } from "@patternfly/react-core/dist/dynamic/components/Tabs";
+export { TextArea } from "@patternfly/react-core/dist/dynamic/components/TextArea";
 export { TextInput } from "@patternfly/react-core/dist/dynamic/components/TextInput";
 export { Title } from "@patternfly/react-core/dist/dynamic/components/Title";
 export { Bullseye } from "@patternfly/react-core/dist/dynamic/layouts/Bullseye";

@@ -3,14 +3,16 @@
 
 import { useSyncExternalStore } from "react";
 
-export const places = ["overview", "vms", "pods", "images", "jobs", "alarms"] as const;
+export const places = ["overview", "vms", "pods", "volumes", "images", "registries", "jobs", "alarms"] as const;
 export type Place = (typeof places)[number];
-export const tabs = ["details", "output", "terminal", "screen"] as const;
+export const tabs = ["details", "disks", "revisions", "output", "terminal", "screen"] as const;
 export type DetailTab = (typeof tabs)[number];
+
+const withDetails: Place[] = ["vms", "pods", "volumes"];
 
 export interface Route {
   place: Place;
-  /** The workload whose details are open. */
+  /** The workload or volume whose details are open. */
   name: string | null;
   tab: DetailTab;
 }
@@ -19,7 +21,7 @@ export function parseRoute(hash: string): Route {
   const [first, second, third] = hash.replace(/^#\/?/, "").split("/");
   const place = places.find((known) => known === first) ?? "overview";
   let name: string | null = null;
-  if (second && (place === "vms" || place === "pods")) {
+  if (second && withDetails.includes(place)) {
     try {
       name = decodeURIComponent(second);
     } catch {

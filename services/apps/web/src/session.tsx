@@ -86,6 +86,10 @@ export function mayChangeWorkloads(role: Role): boolean {
   return role === "operator" || role === "admin";
 }
 
+export function mayChangeNode(role: Role): boolean {
+  return role === "admin";
+}
+
 export function mayPower(role: Role): boolean {
   return role === "admin";
 }

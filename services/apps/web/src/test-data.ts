@@ -9,9 +9,19 @@ import type {
   Meta,
   Pod,
   PodStatus,
+  Pool,
+  PoolStatus,
+  Registry,
+  RegistrySpec,
   Severity,
+  Snapshot,
+  SnapshotStatus,
   Vm,
+  VmDisk,
   VmStatus,
+  Volume,
+  VolumeSpec,
+  VolumeStatus,
 } from "./api/types";
 
 const moment = "2026-01-02T03:04:05Z";
@@ -198,6 +208,90 @@ export function alarm(name: string, severity: Severity, cleared: string | null =
     spec: { definition: name.toUpperCase(), object: null, severity },
     status: { message: name, raised: moment, changed, cleared, acknowledged: null, count: 1 },
   };
+}
+
+export function disk(volume: string, part: Partial<VmDisk> = {}): VmDisk {
+  const limits = { bytes_per_s: null, iops: null };
+  return { volume, bus: "virtio", read_only: false, boot_index: null, keep_on_delete: true, limits, ...part };
+}
+
+export function volume(name: string, part: Partial<VolumeSpec> = {}, status: Partial<VolumeStatus> = {}): Volume {
+  const full = {
+    state: "available",
+    operation: "none",
+    reason: "",
+    size_bytes: 2 ** 30,
+    used_bytes: 2 ** 20,
+    conditions: [],
+    snapshot: null,
+    serial: `serial-${name}`,
+  } as unknown as VolumeStatus;
+  return {
+    kind: "Volume",
+    metadata: meta(name),
+    spec: {
+      allocation: "thin",
+      erase_on_delete: false,
+      form: "disk",
+      locked: false,
+      pool: "default",
+      size_mib: 1024,
+      source: { image: null, snapshot: null, volume: null },
+      ...part,
+    },
+    status: { ...full, ...status },
+  };
+}
+
+/** A snapshot of volumes that `volume` made, after another one. */
+export function snapshot(
+  name: string,
+  volumes: string[],
+  parent: string | null = null,
+  status: Partial<SnapshotStatus> = {},
+): Snapshot {
+  const parts = volumes.map((each) => ({
+    name: each,
+    volume: `id-${each}`,
+    parent: parent && `id-${parent}`,
+    size_bytes: 2 ** 30,
+    used_bytes: 2 ** 20,
+  }));
+  const full = { state: "ready", reason: "", taken: moment, guest_running: false, conditions: [], volumes: parts };
+  return {
+    kind: "Snapshot",
+    metadata: meta(name),
+    spec: { description: "", reverts: 0, vm: null, volumes },
+    status: { ...(full as unknown as SnapshotStatus), ...status },
+  };
+}
+
+export function pool(name: string, status: Partial<PoolStatus> = {}): Pool {
+  const full = {
+    state: "ready",
+    reason: "",
+    size_bytes: 100 * 2 ** 30,
+    used_bytes: 40 * 2 ** 30,
+    free_bytes: 60 * 2 ** 30,
+    reserve_bytes: 10 * 2 ** 30,
+    committed_bytes: 150 * 2 ** 30,
+    limit_bytes: 200 * 2 ** 30,
+    volumes: 2,
+    snapshots: 1,
+    conditions: [],
+    unmanaged: [],
+  } as unknown as PoolStatus;
+  return {
+    kind: "Pool",
+    metadata: meta(name, { owner: "system" }),
+    spec: { overcommit_percent: 200, source: "data_partition" },
+    status: { ...full, ...status },
+  };
+}
+
+export function registry(name: string, part: Partial<RegistrySpec> = {}): Registry {
+  const spec = { host: "registry.lab:5000", mirrors: [], plain_http: false, ca_pem: null, username: null, ...part };
+  return { kind: "Registry", metadata: meta(name), spec, status: {} };
 }
 
 /** A JSON response, or a problem if the status says so. */

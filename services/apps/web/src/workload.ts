@@ -13,6 +13,7 @@ import type {
   VmState,
   VmStatus,
 } from "./api/types";
+import { countText } from "./format";
 
 export type Tone = "good" | "busy" | "off" | "warning" | "bad";
 
@@ -31,6 +32,21 @@ export interface MoreAction {
   why: string;
 }
 
+/** What is asked more about before it is done with a virtual machine. */
+export type VmQuestion = "snapshot" | "clone" | "rebuild" | "rename";
+
+export interface VmAsk {
+  question: VmQuestion;
+  word: string;
+  why: string;
+}
+
+/** A fact that only workloads of one kind have. */
+export interface Extra {
+  term: string;
+  lines: string[];
+}
+
 export interface Workload {
   kind: WorkloadKind;
   id: string;
@@ -40,6 +56,8 @@ export interface Workload {
   /** Why it is in this state, or nothing. */
   reason: string;
   image: string;
+  /** Names of the images whose digests are worth knowing. */
+  images: string[];
   addresses: string[];
   publish: Publish[];
   network: string;
@@ -52,9 +70,13 @@ export interface Workload {
   emulated: boolean;
   allowed: Allowed;
   more: MoreAction[];
+  asks: VmAsk[];
+  extras: Extra[];
   created: string;
   owner: string;
   containers: string[];
+  /** Those that run before the others. */
+  initContainers: string[];
   /** Whether there is somebody to talk to. */
   isUp: boolean;
   /** Whether it has a screen to look at. */
@@ -137,6 +159,43 @@ function moreActions(actions: VmActionState[], state: string): MoreAction[] {
   });
 }
 
+function vmAsks({ spec, status }: Vm): VmAsk[] {
+  const isOff = spec.power === "stopped" && status?.state === "stopped";
+  const notOff = isOff ? "" : "Stop it first.";
+  return [
+    { question: "snapshot", word: "Take snapshot", why: spec.disks.length > 0 ? "" : "It has no volumes." },
+    { question: "clone", word: "Clone", why: notOff },
+    { question: "rebuild", word: "Rebuild", why: spec.firmware ? notOff : "It does not boot from a disk." },
+    { question: "rename", word: "Rename", why: "" },
+  ];
+}
+
+const extra = (term: string, lines: string[]): Extra[] => (lines.length > 0 ? [{ term, lines }] : []);
+
+const firmwareWords: Record<string, string> = { bios: "BIOS", uefi: "UEFI", uefi_secure: "UEFI with Secure Boot" };
+
+function vmExtras({ spec, status }: Vm): Extra[] {
+  const { firmware, init } = spec;
+  const guest = (status?.guest?.interfaces ?? []).map(
+    ({ name, addresses }) => `${name}: ${addresses.join(", ") || "–"}`,
+  );
+  const keys = init?.ssh_keys.length ?? 0;
+  // The rest of what it is told is never shown, not even whether it is there.
+  const told = init
+    ? [`${countText(keys, "SSH key", "SSH keys")}${init.network_data ? ", network configuration" : ""}`]
+    : [];
+  return [
+    ...extra(
+      "Disks",
+      spec.disks.map((disk) => `${disk.volume}${disk.read_only ? ", read only" : ""}`),
+    ),
+    ...extra("Firmware", firmware ? [`${firmwareWords[firmware] ?? firmware}${spec.tpm ? ", TPM 2.0" : ""}`] : []),
+    ...extra("cloud-init", told),
+    ...extra("Guest agent", spec.guest_agent ? [guest.length > 0 ? "There" : "Wanted"] : []),
+    ...extra("Guest says", guest),
+  ];
+}
+
 function reasonOf(status: { reason: string; conditions: Condition[] }, tone: Tone): string {
   if (status.reason) return status.reason;
   if (tone === "good" || tone === "off") return "";
@@ -169,6 +228,7 @@ export function vmWorkload(vm: Vm): Workload {
     tone,
     reason: reasonOf(status, tone),
     image,
+    images: [],
     addresses: status.addresses,
     publish,
     network,
@@ -180,9 +240,12 @@ export function vmWorkload(vm: Vm): Workload {
     emulated: status.accelerator === "emulation",
     allowed: vmAllowed(status.actions ?? [], allowedIn(state, power, removing)),
     more: moreActions(status.actions ?? [], state),
+    asks: removing ? [] : vmAsks(vm),
+    extras: vmExtras(vm),
     created: vm.metadata.created,
     owner: vm.metadata.owner,
     containers: [],
+    initContainers: [],
     isUp: ["running", "stopping"].includes(state),
     hasScreen: vm.spec.graphics === "vnc",
   };
@@ -202,6 +265,7 @@ export function podWorkload(pod: Pod): Workload {
   const state = removing ? "deleting" : status.state;
   const [label, tone] = shown(podStates, state);
   const { containers, publish, power, network } = pod.spec;
+  const images = [...new Set(containers.map((container) => container.image))];
   const memory = containers.reduce((sum, container) => sum + container.memory_mib, 0);
   const limits = containers.map((container) => container.cpu_limit_m ?? null);
   const cpu = limits.every((limit) => limit !== null)
@@ -215,7 +279,8 @@ export function podWorkload(pod: Pod): Workload {
     label,
     tone,
     reason: reasonOf(status, tone) || exitText(status.containers, tone),
-    image: [...new Set(containers.map((container) => container.image))].join(", "),
+    image: images.join(", "),
+    images,
     addresses: status.addresses,
     publish,
     network,
@@ -227,9 +292,12 @@ export function podWorkload(pod: Pod): Workload {
     emulated: false,
     allowed: allowedIn(state, power, removing),
     more: [],
+    asks: [],
+    extras: extra("Risks", status.risks ?? []),
     created: pod.metadata.created,
     owner: pod.metadata.owner,
     containers: containers.map((container) => container.name),
+    initContainers: pod.spec.init.map((container) => container.name),
     isUp: state === "running",
     hasScreen: false,
   };

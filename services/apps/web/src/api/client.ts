@@ -10,6 +10,8 @@ import type {
   Pod,
   PodInput,
   Principal,
+  RegistryInput,
+  SnapshotInput,
   Summary,
   Ticket,
   Upload,
@@ -17,6 +19,7 @@ import type {
   Vm,
   VmAction,
   VmInput,
+  VolumeInput,
 } from "./types";
 
 const base = "/api/v1";
@@ -26,7 +29,7 @@ const patience_ms = 15_000;
 export type WorkloadKind = "vms" | "pods";
 export type Action = VmAction;
 /** Whatever the page can delete or change by name. */
-export type Collection = WorkloadKind | "images" | "jobs";
+export type Collection = WorkloadKind | "images" | "jobs" | "volumes" | "snapshots" | "pools" | "registries";
 
 interface Call {
   method?: "GET" | "POST" | "PATCH" | "DELETE";
@@ -96,6 +99,16 @@ export async function listAll<R>(kind: string): Promise<List<R>> {
 
 const at = (kind: Collection, name: string) => `/${kind}/${encodeURIComponent(name)}`;
 
+const change = (kind: Collection, name: string, body: object, revision?: number) =>
+  send(at(kind, name), {
+    method: "PATCH",
+    body,
+    headers: {
+      "content-type": "application/merge-patch+json",
+      ...(revision === undefined ? {} : { "if-match": `"${revision}"` }),
+    },
+  });
+
 export const api = {
   health: () => read<Health>("/health"),
   session: () => read<Principal>("/session"),
@@ -107,20 +120,25 @@ export const api = {
   summary: () => read<Summary>("/summary"),
   list: listAll,
   createVm: (vm: VmInput) => read<Vm>("/vms", { method: "POST", body: vm }),
+  /** The node makes everything else of it as it is in the other machine, and refuses an image. */
+  cloneVm: (clone_of: string, name: string, start: boolean) =>
+    send("/vms", {
+      method: "POST",
+      body: { metadata: { name }, spec: { clone_of, ...(start ? {} : { power: "stopped" }) } },
+    }),
   createPod: (pod: PodInput) => read<Pod>("/pods", { method: "POST", body: pod }),
   act: (kind: WorkloadKind, name: string, action: Action) =>
     send(`${at(kind, name)}/actions/${action}`, { method: "POST" }),
-  remove: (kind: Collection, name: string) => send(at(kind, name), { method: "DELETE" }),
+  remove: (kind: Collection, name: string, query?: Call["query"]) =>
+    send(at(kind, name), { method: "DELETE", ...(query ? { query } : {}) }),
   /** Changes parts; with a revision only if nobody has changed it since. */
-  patch: (kind: Collection, name: string, spec: object, revision?: number) =>
-    send(at(kind, name), {
-      method: "PATCH",
-      body: { spec },
-      headers: {
-        "content-type": "application/merge-patch+json",
-        ...(revision === undefined ? {} : { "if-match": `"${revision}"` }),
-      },
-    }),
+  patch: (kind: Collection, name: string, spec: object, revision?: number) => change(kind, name, { spec }, revision),
+  rename: (kind: Collection, name: string, to: string, revision: number) =>
+    change(kind, name, { metadata: { name: to } }, revision),
+  createVolume: (volume: VolumeInput) => send("/volumes", { method: "POST", body: volume }),
+  createSnapshot: (snapshot: SnapshotInput) => send("/snapshots", { method: "POST", body: snapshot }),
+  revert: (snapshot: string) => send(`${at("snapshots", snapshot)}/actions/revert`, { method: "POST" }),
+  createRegistry: (registry: RegistryInput) => send("/registries", { method: "POST", body: registry }),
   createImage: (image: ImageInput) => read<Image>("/images", { method: "POST", body: image }),
   actOnJob: (name: string, action: "abort" | "retry") =>
     send(`${at("jobs", name)}/actions/${action}`, { method: "POST" }),

@@ -4,7 +4,21 @@
 
 import { type Api, isUnauthenticated } from "./client";
 import { Refused } from "./problem";
-import type { Alarm, AnyResource, Change, Image, Job, List, Pod, Summary, Vm } from "./types";
+import type {
+  Alarm,
+  AnyResource,
+  Change,
+  Image,
+  Job,
+  List,
+  Pod,
+  Pool,
+  Registry,
+  Snapshot,
+  Summary,
+  Vm,
+  Volume,
+} from "./types";
 import type { OpenWatch, Watch } from "./watch";
 
 export type Connection =
@@ -21,16 +35,24 @@ export interface LiveState {
   vms: Vm[];
   pods: Pod[];
   images: Image[];
+  volumes: Volume[];
+  snapshots: Snapshot[];
+  pools: Pool[];
+  registries: Registry[];
   alarms: Alarm[];
   jobs: Job[];
 }
 
-const kinds = ["vms", "pods", "images", "alarms", "jobs"] as const;
+const kinds = ["vms", "pods", "images", "volumes", "snapshots", "pools", "registries", "alarms", "jobs"] as const;
 type Listed = (typeof kinds)[number];
 const listOf: Record<string, Listed> = {
   Vm: "vms",
   Pod: "pods",
   Image: "images",
+  Volume: "volumes",
+  Snapshot: "snapshots",
+  Pool: "pools",
+  Registry: "registries",
   Alarm: "alarms",
   Job: "jobs",
 };
@@ -52,6 +74,10 @@ export const nothing: LiveState = {
   vms: [],
   pods: [],
   images: [],
+  volumes: [],
+  snapshots: [],
+  pools: [],
+  registries: [],
   alarms: [],
   jobs: [],
 };

@@ -32,14 +32,23 @@ export interface OutputEvents {
   lines: (lines: string[], tail: string) => void;
 }
 
+export interface OutputQuery {
+  tail?: number | undefined;
+  follow?: boolean | undefined;
+  container?: string | undefined;
+  /** A length of time before now, such as `5m`. */
+  since?: string | undefined;
+  timestamps?: boolean | undefined;
+}
+
 /** Reads until the stream ends or the signal says so. */
 export async function readOutput(
   path: string,
-  query: { tail: number; follow?: boolean; container?: string },
+  query: OutputQuery,
   events: OutputEvents,
   signal: AbortSignal,
 ): Promise<void> {
-  const response = await send(path, { query, signal });
+  const response = await send(path, { query: { ...query }, signal });
   const reader = response.body?.getReader();
   if (!reader) return;
   const decoder = new TextDecoder();

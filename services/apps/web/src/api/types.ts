@@ -23,7 +23,9 @@ export type Severity = Schemas["Severity"];
 export type RestartPolicy = Schemas["RestartPolicy"];
 
 export type VmInput = Schemas["VmInput"];
-export type VmSpec = Omit<Full<Schemas["VmSpec"]>, "publish"> & { publish: Publish[] };
+export type VmDisk = Full<Schemas["VmDisk"]>;
+export type VmFirmware = Schemas["VmFirmware"];
+export type VmSpec = Omit<Full<Schemas["VmSpec"]>, "publish" | "disks"> & { publish: Publish[]; disks: VmDisk[] };
 export type VmState = Schemas["VmState"];
 export type VmStatus = Schemas["VmStatus"];
 export type VmAction = Schemas["VmAction"];
@@ -37,10 +39,26 @@ export type PodSpec = Omit<Full<Schemas["PodSpec"]>, "publish" | "containers"> &
 };
 export type PodState = Schemas["PodState"];
 export type PodStatus = Schemas["PodStatus"];
+export type PodRevision = Schemas["PodRevision"];
 
 export type ImageSpec = Full<Schemas["ImageSpec"]>;
 export type ImageStatus = Schemas["ImageStatus"];
 export type ImageInput = Schemas["ImageInput"];
+export type VolumeSource = Schemas["VolumeSource"];
+export type VolumeInput = Omit<Schemas["VolumeInput"], "spec"> & {
+  spec: Omit<Schemas["VolumeSpec"], "source"> & { source?: Partial<VolumeSource> };
+};
+export type VolumeSpec = Omit<Full<Schemas["VolumeSpec"]>, "source"> & { source: VolumeSource };
+export type VolumeStatus = Full<Schemas["VolumeStatus"]>;
+export type PoolSpec = Full<Schemas["PoolSpec"]>;
+export type PoolStatus = Full<Schemas["PoolStatus"]>;
+export type SnapshotInput = Schemas["SnapshotInput"];
+export type SnapshotSpec = Full<Schemas["SnapshotSpec"]>;
+export type SnapshotStatus = Omit<Full<Schemas["SnapshotStatus"]>, "volumes"> & {
+  volumes: Full<Schemas["SnapshotVolume"]>[];
+};
+export type RegistryInput = Schemas["RegistryInput"];
+export type RegistrySpec = Full<Schemas["RegistrySpec"]>;
 export type LocalRef = Schemas["LocalRef"];
 export type Upload = Schemas["Upload"];
 export type UploadInput = Schemas["UploadInput"];
@@ -62,7 +80,11 @@ export type Pod = Resource<"Pod", PodSpec, PodStatus>;
 export type Image = Resource<"Image", ImageSpec, ImageStatus>;
 export type Alarm = Resource<"Alarm", AlarmSpec, AlarmStatus>;
 export type Job = Resource<"Job", JobSpec, JobStatus>;
-export type AnyResource = Vm | Pod | Image | Alarm | Job;
+export type Volume = Resource<"Volume", VolumeSpec, VolumeStatus>;
+export type Pool = Resource<"Pool", PoolSpec, PoolStatus>;
+export type Snapshot = Resource<"Snapshot", SnapshotSpec, SnapshotStatus>;
+export type Registry = Resource<"Registry", RegistrySpec, object>;
+export type AnyResource = Vm | Pod | Image | Alarm | Job | Volume | Pool | Snapshot | Registry;
 
 export interface List<R> {
   items: R[];

@@ -15,10 +15,12 @@ interface Props {
   send: () => Promise<unknown>;
   shows: (field: string) => boolean;
   onClose: () => void;
+  /** Where typing begins. */
+  focus?: string;
   children: (faults: Faults) => ReactNode;
 }
 
-export function CreateDialog({ title, action = "Create", check, send, shows, onClose, children }: Props) {
+export function CreateDialog({ title, action = "Create", check, send, shows, onClose, focus, children }: Props) {
   const [faults, setFaults] = useState<Faults>({});
   const [general, setGeneral] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
@@ -42,7 +44,13 @@ export function CreateDialog({ title, action = "Create", check, send, shows, onC
     }
   };
   return (
-    <Modal isOpen variant="medium" onClose={onClose} aria-labelledby="create-title" elementToFocus="#create-name">
+    <Modal
+      isOpen
+      variant="medium"
+      onClose={onClose}
+      aria-labelledby="create-title"
+      elementToFocus={focus ?? "#create-name"}
+    >
       <ModalHeader title={title} labelId="create-title" />
       <ModalBody>
         <Form id="create-form" onSubmit={(event) => void submit(event)} noValidate>

@@ -11,16 +11,34 @@ const tail = 500;
 const most_lines = 5_000;
 const retry_ms = 2_000;
 
+/** How far back a pod's log is shown; a serial line's output has no times. */
+const spans = [
+  ["", "Last 500 lines"],
+  ["5m", "Last 5 minutes"],
+  ["1h", "Last hour"],
+  ["24h", "Last day"],
+] as const;
+
 interface Props {
   kind: WorkloadKind;
   name: string;
   containers: string[];
+  /** Those that run before the others. */
+  initContainers: string[];
 }
 
-export function OutputView({ kind, name, containers }: Props) {
+export function OutputView({ kind, name, containers, initContainers }: Props) {
   const [follow, setFollow] = useState(true);
-  const [container, setContainer] = useState(containers[0]);
-  const { text, note } = useOutput(kind, name, containers.length > 1 ? container : undefined, follow);
+  const [timestamps, setTimestamps] = useState(false);
+  const [since, setSince] = useState("");
+  const [container, setContainer] = useState(containers[0] ?? "");
+  const choices = [...initContainers, ...containers];
+  const part = {
+    container: choices.length > 1 && container ? container : undefined,
+    since: since || undefined,
+    timestamps: timestamps || undefined,
+  };
+  const { text, note } = useOutput(kind, name, part, follow);
   const box = useRef<HTMLPreElement>(null);
   const atEnd = useRef(true);
 
@@ -39,10 +57,25 @@ export function OutputView({ kind, name, containers }: Props) {
     <div className="sk-output">
       <div className="sk-output-bar">
         <Switch id="output-follow" label="Follow" isChecked={follow} onChange={(_event, on) => setFollow(on)} />
-        {containers.length > 1 ? (
+        {kind === "pods" ? (
+          <Switch id="output-times" label="Times" isChecked={timestamps} onChange={(_event, on) => setTimestamps(on)} />
+        ) : null}
+        {kind === "pods" ? (
+          <FormSelect aria-label="How far back" value={since} onChange={(_event, value) => setSince(value)}>
+            {spans.map(([value, label]) => (
+              <FormSelectOption key={value} value={value} label={label} />
+            ))}
+          </FormSelect>
+        ) : null}
+        {choices.length > 1 ? (
           <FormSelect aria-label="Container" value={container} onChange={(_event, value) => setContainer(value)}>
-            {containers.map((each) => (
-              <FormSelectOption key={each} value={each} label={each} />
+            <FormSelectOption value="" label="All containers" />
+            {choices.map((each) => (
+              <FormSelectOption
+                key={each}
+                value={each}
+                label={initContainers.includes(each) ? `${each} (init)` : each}
+              />
             ))}
           </FormSelect>
         ) : null}
@@ -50,10 +83,7 @@ export function OutputView({ kind, name, containers }: Props) {
           variant="link"
           isInline
           component="a"
-          href={pathOf(api.outputPath(kind, name), {
-            tail: 10_000,
-            container: containers.length > 1 ? container : undefined,
-          })}
+          href={pathOf(api.outputPath(kind, name), { tail: 10_000, ...part })}
           download={`${name}.txt`}
         >
           Download
@@ -76,7 +106,14 @@ export function OutputView({ kind, name, containers }: Props) {
   );
 }
 
-function useOutput(kind: WorkloadKind, name: string, container: string | undefined, follow: boolean) {
+/** Which part of the output is read. */
+interface Part {
+  container: string | undefined;
+  since: string | undefined;
+  timestamps: true | undefined;
+}
+
+function useOutput(kind: WorkloadKind, name: string, { container, since, timestamps }: Part, follow: boolean) {
   const [text, setText] = useState("");
   const [note, setNote] = useState("Loading");
   const { ended } = useSession();
@@ -97,7 +134,8 @@ function useOutput(kind: WorkloadKind, name: string, container: string | undefin
       try {
         await readOutput(
           api.outputPath(kind, name),
-          { tail, follow: follow || undefined, container },
+          // As many as the node gives where only the time counts.
+          { tail: since ? undefined : tail, follow: follow || undefined, container, since, timestamps },
           {
             lines: (more, rest) => {
               lines = [...lines, ...more].slice(-most_lines);
@@ -131,7 +169,7 @@ function useOutput(kind: WorkloadKind, name: string, container: string | undefin
       clearTimeout(timer);
       cancelAnimationFrame(frame);
     };
-  }, [kind, name, container, follow, ended]);
+  }, [kind, name, container, since, timestamps, follow, ended]);
 
   return { text, note };
 }

@@ -22,6 +22,7 @@ export function MoreActions({ name, children }: { name: string; children: ReactN
       onSelect={() => setOpen(false)}
       popperProps={{ position: "right" }}
       shouldFocusToggleOnSelect
+      isScrollable
       toggle={(ref) => (
         <MenuToggle
           ref={ref}

@@ -34,7 +34,9 @@ export const titles: Record<Place, string> = {
   overview: "Overview",
   vms: "Virtual machines",
   pods: "Containers",
+  volumes: "Volumes",
   images: "Images",
+  registries: "Registries",
   jobs: "Jobs",
   alarms: "Alarms",
 };

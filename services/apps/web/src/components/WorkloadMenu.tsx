@@ -3,7 +3,7 @@
 import { Divider, DropdownItem } from "../patternfly";
 import type { Action } from "../api/client";
 import { go } from "../route";
-import type { Workload } from "../workload";
+import type { VmQuestion, Workload } from "../workload";
 import { MoreActions } from "./RowMenu";
 
 interface Props {
@@ -14,10 +14,10 @@ interface Props {
 }
 
 /** What is asked before it is done. */
-export type Question = "force_stop" | "reset" | "remove";
+export type Question = "force_stop" | "reset" | "remove" | VmQuestion;
 
 export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
-  const { kind, name, allowed, more } = workload;
+  const { kind, name, allowed, more, asks } = workload;
   return (
     <MoreActions name={name}>
       <DropdownItem onClick={() => go(kind, name)}>Details</DropdownItem>
@@ -45,6 +45,17 @@ export function WorkloadMenu({ workload, mayChange, onAct, onAsk }: Props) {
           <DropdownItem isDisabled={!allowed.forceStop} onClick={() => onAsk("force_stop")}>
             Force off
           </DropdownItem>
+          {asks.length > 0 ? <Divider component="li" /> : null}
+          {asks.map(({ question, word, why }) => (
+            <DropdownItem
+              key={question}
+              isDisabled={why !== ""}
+              description={why || undefined}
+              onClick={() => onAsk(question)}
+            >
+              {word}
+            </DropdownItem>
+          ))}
           <DropdownItem isDanger isDisabled={!allowed.remove} onClick={() => onAsk("remove")}>
             Delete
           </DropdownItem>

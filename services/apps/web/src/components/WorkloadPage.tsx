@@ -21,8 +21,9 @@ import { mayChangeWorkloads, usePrincipal } from "../session";
 import type { Workload } from "../workload";
 import { ConfirmDialog } from "./ConfirmDialog";
 import { Loading } from "./Loading";
+import { RemoveVmDialog, VmDialog } from "./VmDialogs";
 import { WorkloadDetails } from "./WorkloadDetails";
-import type { Question } from "./WorkloadMenu";
+import { type Question, WorkloadMenu } from "./WorkloadMenu";
 import { PowerButton, WorkloadTable } from "./WorkloadTable";
 import { useWorkloadActions } from "./useWorkloadActions";
 
@@ -46,8 +47,7 @@ export function WorkloadPage({ title, one, empty, workloads, createForm }: Props
   const opened = workloads.find((workload) => workload.name === route.name);
   const shown = workloads.filter((workload) => matches(workload, filter));
 
-  const removeAsked = async (workload: Workload) => {
-    await remove(workload);
+  const removed = (workload: Workload) => {
     if (route.name === workload.name) go(workload.kind);
   };
   const create = (
@@ -58,8 +58,24 @@ export function WorkloadPage({ title, one, empty, workloads, createForm }: Props
   const power = (workload: Workload) => (
     <PowerButton workload={workload} busy={busy.has(workload.id)} onAct={(action) => void act(workload, action)} />
   );
+  const actions = (workload: Workload) => (
+    <>
+      {power(workload)}
+      <WorkloadMenu
+        workload={workload}
+        mayChange
+        onAct={(action) => void act(workload, action)}
+        onAsk={(question) => setAsked({ workload, question })}
+      />
+    </>
+  );
   const panel = opened ? (
-    <WorkloadDetails workload={opened} tab={route.tab} power={mayChange ? power(opened) : null} mayEnter={mayChange} />
+    <WorkloadDetails
+      workload={opened}
+      tab={route.tab}
+      actions={mayChange ? actions(opened) : null}
+      mayEnter={mayChange}
+    />
   ) : null;
   return (
     <Drawer isExpanded={opened !== undefined} className="sk-drawer">
@@ -108,7 +124,15 @@ export function WorkloadPage({ title, one, empty, workloads, createForm }: Props
         </DrawerContentBody>
       </DrawerContent>
       {creating ? createForm(() => setCreating(false)) : null}
-      {asked ? <Ask {...asked} one={one} onRemove={removeAsked} onClose={() => setAsked(null)} /> : null}
+      {asked ? (
+        <Ask
+          {...asked}
+          one={one}
+          onRemove={remove}
+          onRemoved={() => removed(asked.workload)}
+          onClose={() => setAsked(null)}
+        />
+      ) : null}
     </Drawer>
   );
 }
@@ -118,15 +142,21 @@ interface AskProps {
   question: Question;
   one: string;
   onRemove: (workload: Workload) => Promise<void>;
+  onRemoved: () => void;
   onClose: () => void;
 }
 
-function Ask({ workload, question, one, onRemove, onClose }: AskProps) {
+function Ask({ workload, question, one, onRemove, onRemoved, onClose }: AskProps) {
   const { kind, name } = workload;
+  if (question === "remove" && kind === "vms") {
+    return <RemoveVmDialog name={name} onRemoved={onRemoved} onClose={onClose} />;
+  }
   if (question === "remove") {
+    const removed = () => onRemove(workload).then(onRemoved);
     return (
-      <ConfirmDialog title={`Delete ${name}?`} action="Delete" onConfirm={() => onRemove(workload)} onClose={onClose}>
-        The {one} <strong>{name}</strong> is stopped and deleted with all that it has stored. This cannot be undone.
+      <ConfirmDialog title={`Delete ${name}?`} action="Delete" onConfirm={removed} onClose={onClose}>
+        The {one} <strong>{name}</strong> is stopped and deleted. Volumes that it uses stay; whatever else it has stored
+        is gone. This cannot be undone.
       </ConfirmDialog>
     );
   }
@@ -139,6 +169,7 @@ function Ask({ workload, question, one, onRemove, onClose }: AskProps) {
       </ConfirmDialog>
     );
   }
+  if (question !== "force_stop") return <VmDialog question={question} name={name} onClose={onClose} />;
   const force = () => api.act(kind, name, "force_stop");
   return (
     <ConfirmDialog title={`Force ${name} off?`} action="Force off" onConfirm={force} onClose={onClose}>

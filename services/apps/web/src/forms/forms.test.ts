@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { Refused } from "../api/problem";
 import { checkClaim } from "./claim";
 import { refusalToForm } from "./fields";
-import { checkPod, checkVm, formShows, newPod, newVm, podFields, vmFields } from "./workload";
+import { checkVm, newVm, vmFields } from "./vm";
+import { checkPod, formShows, newPod, podFields } from "./workload";
 
 const port = (host_port: string, workload_port = "80") => ({ protocol: "tcp" as const, host_port, workload_port });
 
@@ -20,6 +21,7 @@ describe("the form of a virtual machine", () => {
 
   it("names every fault at its field", () => {
     const { faults } = checkVm({
+      ...newVm,
       name: "-a",
       image: "",
       vcpus: "1.5",

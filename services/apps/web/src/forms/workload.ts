@@ -1,15 +1,8 @@
-// The create forms of virtual machines and pods as data: what is typed, what is wrong with it, what is sent.
+// The create form of pods as data, and what it has in common with that of virtual machines: what is typed, what is
+// wrong with it, what is sent.
 
-import type { PodInput, RestartPolicy, VmInput } from "../api/types";
+import type { PodInput, RestartPolicy } from "../api/types";
 import { type Faults, type PublishDraft, checkName, checkNumber, checkPublish } from "./fields";
-
-export interface VmDraft {
-  name: string;
-  image: string;
-  vcpus: string;
-  memory_mib: string;
-  publish: PublishDraft[];
-}
 
 export interface PodDraft {
   name: string;
@@ -21,24 +14,10 @@ export interface PodDraft {
   publish: PublishDraft[];
 }
 
-export const newVm: VmDraft = { name: "", image: "", vcpus: "1", memory_mib: "256", publish: [] };
 export const newPod: PodDraft = { name: "", image: "", memory_mib: "64", cpu: "", restart: "always", publish: [] };
 
-function checkImage(faults: Faults, field: string, image: string) {
+export function checkImage(faults: Faults, field: string, image: string) {
   if (!image) faults[field] = "Choose an image.";
-}
-
-export function checkVm(draft: VmDraft): { faults: Faults; input: VmInput } {
-  const faults: Faults = {};
-  checkName(faults, "metadata.name", draft.name);
-  checkImage(faults, "spec.image", draft.image);
-  const spec = {
-    image: draft.image,
-    vcpus: checkNumber(faults, "spec.vcpus", draft.vcpus, 1, 64),
-    memory_mib: checkNumber(faults, "spec.memory_mib", draft.memory_mib, 32, 1_048_576),
-    publish: checkPublish(faults, draft.publish),
-  };
-  return { faults, input: { metadata: { name: draft.name }, spec } };
 }
 
 export function checkPod(draft: PodDraft): { faults: Faults; input: PodInput } {
@@ -69,7 +48,6 @@ export function formShows(fields: string[], publishCount: number) {
   };
 }
 
-export const vmFields = ["metadata.name", "spec.image", "spec.vcpus", "spec.memory_mib"];
 export const podFields = [
   "metadata.name",
   "spec.containers[0].image",

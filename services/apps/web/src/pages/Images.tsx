@@ -5,6 +5,7 @@ import { useCallback, useEffect, useState } from "react";
 import { api } from "../api/client";
 import type { Image, Upload } from "../api/types";
 import { ConfirmDialog } from "../components/ConfirmDialog";
+import { CopyText } from "../components/CopyText";
 import { ImageDialog } from "../components/ImageDialog";
 import { JobProgress } from "../components/JobProgress";
 import { Loading } from "../components/Loading";
@@ -204,7 +205,7 @@ function shown(state: string): [string, Tone] {
 /** More than these say nothing more to people: an image from a registry may have many layers. */
 const digests_shown = 3;
 
-function Digests({ image: { spec } }: { image: Image }) {
+function Digests({ image: { metadata, spec } }: { image: Image }) {
   const more = spec.files.length - digests_shown;
   return (
     <ul className="sk-lines">
@@ -212,9 +213,11 @@ function Digests({ image: { spec } }: { image: Image }) {
         // An image from a registry may have the same layer twice, so the place tells them apart.
         <li key={place}>
           {file.role}{" "}
-          <span className="sk-mono" title={file.sha256}>
-            {file.sha256.slice(0, 12)}…
-          </span>
+          <CopyText
+            what={`digest of ${metadata.name}, ${file.role}`}
+            text={`sha256:${file.sha256}`}
+            shown={`${file.sha256.slice(0, 12)}…`}
+          />
         </li>
       ))}
       {more > 0 ? <li className="sk-none">and {more} more</li> : null}

@@ -1,0 +1,75 @@
+// The form of a registry as data: what is typed, what is wrong with it, what is sent.
+
+import type { Registry, RegistryInput } from "../api/types";
+import { type Faults, checkName } from "./fields";
+
+export interface RegistryDraft {
+  name: string;
+  host: string;
+  /** One host a line. */
+  mirrors: string;
+  ca_pem: string;
+  username: string;
+  /** Goes in and is never shown; nothing typed is no change. */
+  password: string;
+  plain_http: boolean;
+}
+
+export const newRegistry: RegistryDraft = {
+  name: "",
+  host: "",
+  mirrors: "",
+  ca_pem: "",
+  username: "",
+  password: "",
+  plain_http: false,
+};
+
+export const registryFields = [
+  "metadata.name",
+  "spec.host",
+  "spec.mirrors",
+  "spec.ca_pem",
+  "spec.username",
+  "spec.password",
+  "spec.plain_http",
+];
+
+export function draftOf({ metadata, spec }: Registry): RegistryDraft {
+  return {
+    name: metadata.name,
+    host: spec.host,
+    mirrors: spec.mirrors.join("\n"),
+    ca_pem: spec.ca_pem ?? "",
+    username: spec.username ?? "",
+    password: "",
+    plain_http: spec.plain_http,
+  };
+}
+
+const host = /^[A-Za-z0-9.-]+(:\d{1,5})?$|^\[[0-9a-fA-F:]+\](:\d{1,5})?$/;
+
+export function checkRegistry(draft: RegistryDraft): { faults: Faults; input: RegistryInput } {
+  const faults: Faults = {};
+  checkName(faults, "metadata.name", draft.name);
+  const address = draft.host.trim();
+  const mirrors = draft.mirrors.split(/[\s,]+/).filter(Boolean);
+  const username = draft.username.trim();
+  const ca_pem = draft.ca_pem.trim();
+  if (!host.test(address)) faults["spec.host"] = "Give host and port, such as registry.lab:5000, without https://.";
+  const wrong = mirrors.find((mirror) => !host.test(mirror));
+  if (wrong) faults["spec.mirrors"] = `${wrong} is no host with or without a port.`;
+  if (ca_pem && !ca_pem.includes("-----BEGIN CERTIFICATE-----")) faults["spec.ca_pem"] = "Must be certificates in PEM.";
+  if (ca_pem && draft.plain_http) faults["spec.ca_pem"] = "Of no use without TLS.";
+  if (draft.password && !username) faults["spec.username"] = "A password needs a user name.";
+  const spec = {
+    host: address,
+    mirrors,
+    plain_http: draft.plain_http,
+    // Said even if empty: a change is then one, too.
+    ca_pem: ca_pem ? `${ca_pem}\n` : null,
+    username: username || null,
+    ...(draft.password ? { password: draft.password } : {}),
+  };
+  return { faults, input: { metadata: { name: draft.name }, spec } };
+}
