@@ -130,6 +130,8 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
     memory_reservation_mib: null,
     io: null,
     log_rate: null,
+    privileged: false,
+    tty: false,
   };
   return {
     kind: "Pod",
@@ -141,6 +143,7 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
       power: "running",
       restart: "always",
       network: "default",
+      host_network: false,
       publish: [],
       stop_timeout_s: 30,
       autostart: "last_state",
