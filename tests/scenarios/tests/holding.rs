@@ -3,10 +3,12 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use skerry_ipc::{Answer, Auth, Json, Request};
 use skerry_model::{IoLimits, Kind, LogRate};
-use skerry_scenarios_tests::RunningNode;
+use skerry_scenarios_tests::{RunningNode, eventually};
 use skerry_sim_host::SimHost;
 
 fn pod(name: &str, fields: Value) -> Value {
@@ -170,5 +172,54 @@ async fn with_the_nodes_network_nothing_is_published() {
     bad["spec"]["publish"] = json!([{"host_port": 8080, "workload_port": 80}]);
     let refused = format!("{:?}", node.create(Kind::Pod, bad).await.unwrap_err());
     assert!(refused.contains("spec.publish"), "{refused}");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_with_users_of_their_own_share_none_and_keep_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let with_users = |name: &str, fields: Value| {
+        let mut pod = pod(name, fields);
+        pod["spec"]["user_namespace"] = json!("pod");
+        pod
+    };
+    let refused = node.create(Kind::Pod, with_users("bad", json!({"devices": ["/dev/kvm"]}))).await;
+    assert!(format!("{:?}", refused.unwrap_err()).contains("spec.user_namespace"));
+    let main = "main".parse().unwrap();
+    let mut found = Vec::new();
+    for name in ["a", "b", "c"] {
+        let made = node.create(Kind::Pod, with_users(name, json!({}))).await.unwrap();
+        let pod = node.wait_state(Kind::Pod, name, "running").await.unwrap();
+        let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+        let users = host.started(id, &main).unwrap().users;
+        assert_eq!(json!(users), pod["status"]["users"], "{pod}");
+        found.push(users.unwrap());
+    }
+    found.sort_unstable();
+    found.dedup();
+    assert!(found.len() == 3 && found.iter().all(|first| first % 65_536 == 0), "{found:?}");
+
+    // One that is changed gets some too, and keeps them when it has the node's again. Its layer stays.
+    let made = node.create(Kind::Pod, pod("d", json!({}))).await.unwrap();
+    let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    node.wait_state(Kind::Pod, "d", "running").await.unwrap();
+    let first = host.started(id, &main).unwrap();
+    assert_eq!(first.users, None);
+    let change = |word: &str| {
+        let patch = Json(json!({"spec": {"user_namespace": word}}).to_string());
+        Request::Patch { kind: Kind::Pod, key: "d".to_owned(), patch, if_revision: None }
+    };
+    for (word, wanted) in [("pod", true), ("host", false), ("pod", true)] {
+        node.ask(change(word)).await.unwrap();
+        let started = || async {
+            let now = host.started(id, &main).unwrap();
+            if now.users.is_some() == wanted { Ok(now) } else { Err("it still has the old ones") }
+        };
+        let now = eventually(Duration::from_secs(30), started).await.unwrap();
+        assert_eq!(now.layer, first.layer);
+        assert!(now.users.is_none_or(|users| !found.contains(&users)));
+    }
     node.stop().await.unwrap();
 }

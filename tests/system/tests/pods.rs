@@ -7,7 +7,7 @@
 #[path = "pods/volumes.rs"]
 mod volumes;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use skerry_system_tests::{NodeUnderTest, SOON, eventually};
@@ -31,6 +31,9 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
 
     println!("== the node's own network, and a container that nearly nothing holds");
     near_the_node(&mut node).await?;
+
+    println!("== users of a pod's own");
+    own_users(&mut node).await?;
 
     println!("== a bad revision gives way to the good one, and a person can go back further");
     revisions(&node).await?;
@@ -120,6 +123,31 @@ async fn near_the_node(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let list = node.skerry(&["pod", "list"])?;
     ensure!(list.contains("privileged") && list.contains("node"), "{list}");
     delete(node, "near").await
+}
+
+async fn own_users(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let script = "cat /proc/1/uid_map; echo kept >> /shared/file && echo kept >> /layer && chown 7:8 /shared/file /layer; \
+        echo owners $(stat -c %u:%g /shared/file /layer) lines $(wc -l < /layer); sleep 1000";
+    let mut pod = alone("own", script, &json!({"mounts": [{"volume": "shared", "path": "/shared"}]}));
+    pod["spec"]["volumes"] = json!([{"name": "shared", "source": {"empty": {"medium": "disk"}}}]);
+    pod["spec"]["user_namespace"] = json!("pod");
+    node.post("/api/v1/pods", pod).await?;
+    wait_log(node, "own", "main", "owners 7:8 7:8 lines 1").await?;
+    let own = node.get("/api/v1/pods/own").await?;
+    let first = own["status"]["users"].as_u64().context("it has no users")?;
+    let pid = own["status"]["containers"][0]["pid"].as_u64().context("it does not run")?;
+    let owner = node.shell(&format!("stat -c %u /proc/{pid}"))?;
+    ensure!(owner.trim() == first.to_string(), "root in it is user {owner}, not {first}");
+    let disk = "find /var/lib/skerry/data/pods /var/lib/skerry/data/pod-volumes -user 7 -group 8 -type f";
+    ensure!(node.shell(disk)?.lines().count() == 2, "owners on disk are not those in the pod");
+    ensure!(node.shell("ls /run/skerry/seen")?.trim().is_empty(), "the data is still seen");
+
+    // With the node's users again everything is there, and still belongs to the same.
+    let body = json!({"spec": {"user_namespace": "host"}});
+    let (status, answer) = node.request(Method::PATCH, "/api/v1/pods/own", Some(body)).await?;
+    ensure!(status.is_success(), "{status} {answer}");
+    wait_log(node, "own", "main", "owners 7:8 7:8 lines 2").await?;
+    delete(node, "own").await
 }
 
 async fn processor_bites(node: &mut NodeUnderTest) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ use skerry_containers::ContainerDesired;
 use skerry_model::Name;
 
 use crate::devices::Device;
+use crate::ids;
 use crate::images::ImageRecord;
 use crate::powers;
 use crate::user::User;
@@ -256,17 +257,16 @@ fn mounts(
             volume: seen.volume.to_string(),
         })?;
         let access = if seen.read_only { "ro" } else { "rw" };
-        let options = ["bind", access, "nosuid", "nodev"];
+        let mut options = vec!["bind", access, "nosuid", "nodev"];
+        // Its files are the pod's users' by number, as on disk.
+        options.extend(desired.users.map(|_| "idmap"));
         list.push(mount("bind", &source.to_string_lossy(), &seen.path, &options)?);
     }
     for name in ETC_FILES {
         let source = bundle.join("etc").join(name);
-        list.push(mount(
-            "bind",
-            &source.to_string_lossy(),
-            &format!("/etc/{name}"),
-            &["bind", "ro", "nosuid", "noexec", "nodev"],
-        )?);
+        let mut options = vec!["bind", "ro", "nosuid", "noexec", "nodev"];
+        options.extend(desired.users.map(|_| "idmap"));
+        list.push(mount("bind", &source.to_string_lossy(), &format!("/etc/{name}"), &options)?);
     }
     Ok(list)
 }
@@ -327,6 +327,9 @@ fn linux(desired: &ContainerDesired, namespaces: &Path) -> Result<Linux, BundleE
         namespace(LinuxNamespaceType::Ipc)?,
         namespace(LinuxNamespaceType::Cgroup)?,
     ];
+    if desired.users.is_some() {
+        list.push(namespace(LinuxNamespaceType::User)?);
+    }
     let mut sysctl = HashMap::new();
     if !network.is_of_node() {
         list.push(namespace(LinuxNamespaceType::Uts)?);
@@ -336,7 +339,10 @@ fn linux(desired: &ContainerDesired, namespaces: &Path) -> Result<Linux, BundleE
                 .path(namespaces.join(&network.namespace))
                 .build()?,
         );
-        // Programs without privileges may ping and open low ports: the namespace is the pod's alone.
+    }
+    if !network.is_of_node() && desired.users.is_none() {
+        // Programs without privileges may ping and open low ports: the namespace is the pod's alone. Users of the
+        // pod's own have no say over it, so there it is done before.
         sysctl.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
         sysctl.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
     }
@@ -345,6 +351,10 @@ fn linux(desired: &ContainerDesired, namespaces: &Path) -> Result<Linux, BundleE
         .sysctl(sysctl)
         .devices(devices(&desired.devices)?)
         .build()?;
+    if let Some(first) = desired.users {
+        let mapping = ids::mapping(first)?;
+        linux.set_uid_mappings(Some(mapping.clone())).set_gid_mappings(Some(mapping));
+    }
     hold(&mut linux, desired.privileged)?;
     Ok(without_resources(linux))
 }

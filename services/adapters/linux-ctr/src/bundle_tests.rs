@@ -67,6 +67,26 @@ fn a_privileged_container_is_held_by_its_namespaces_alone() {
 }
 
 #[test]
+fn users_of_its_own_are_mapped_and_keep_their_files() {
+    let mut desired = desired("web").with_users(Some(655_360));
+    desired.mounts = vec![VolumeMount {
+        volume: "conf".parse().unwrap(),
+        path: "/conf".to_owned(),
+        read_only: false,
+    }];
+    let config = config(&desired, &record());
+    let linux = &config["linux"];
+    let mapping = json!([{"containerID": 0, "hostID": 655_360, "size": 65_536}]);
+    assert_eq!((&linux["uidMappings"], &linux["gidMappings"]), (&mapping, &mapping));
+    assert!(linux["namespaces"].as_array().unwrap().contains(&json!({"type": "user"})));
+    assert_eq!(linux["sysctl"], json!({}), "crun could not set them");
+    for mount in config["mounts"].as_array().unwrap() {
+        let mapped = mount["options"].as_array().unwrap().contains(&json!("idmap"));
+        assert_eq!(mapped, mount["type"] == "bind", "{mount}");
+    }
+}
+
+#[test]
 fn with_the_nodes_network_there_is_no_name_of_its_own() {
     let mut desired = desired("web");
     desired.network = skerry_containers::PodNetwork::of_node();

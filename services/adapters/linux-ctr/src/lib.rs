@@ -16,6 +16,7 @@ mod exec;
 mod folders;
 mod frames;
 mod holder;
+mod ids;
 mod images;
 mod input;
 mod jail;

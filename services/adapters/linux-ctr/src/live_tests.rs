@@ -28,6 +28,9 @@ mod exec;
 #[path = "terminal_live_tests.rs"]
 mod terminal;
 
+#[path = "users_live_tests.rs"]
+mod users;
+
 #[path = "holding_live_tests.rs"]
 mod holding;
 
@@ -108,7 +111,8 @@ impl Supervisor for Direct {
         if !self.is_mounted(&mount.target).await? {
             let target = mount.target.to_str().unwrap();
             let kind = mount.kind;
-            succeed(&["mount", "-t", kind, kind, "-o", &mount.options, target]).await;
+            let what = mount.what.to_str().unwrap();
+            succeed(&["mount", "-t", kind, what, "-o", &mount.options, target]).await;
         }
         Ok(())
     }

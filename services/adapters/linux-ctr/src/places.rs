@@ -8,6 +8,7 @@
 //! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid, stdin, terminal: the bundle
 //! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
 //! <run>/pod-volumes/<pod>/<volume>/     files, and folders in memory
+//! <run>/seen/<pod>/                     the data as a pod's own users see it, while a root is mounted
 //! <run>/crun/                           crun's own records
 //! <run>/exec/                           what people run in containers: words and sockets, while they start
 //! ```
@@ -48,6 +49,17 @@ impl Places {
             journalctl: PathBuf::from("/usr/bin/journalctl"),
             namespaces: PathBuf::from("/run/netns"),
         }
+    }
+
+    /// The data partition's folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Where a pod's users see the data while a root of theirs is mounted. Short, since many paths below it have to fit
+    /// into one page.
+    pub fn seen(&self, pod: Id<Pod>) -> PathBuf {
+        self.run.join("seen").join(pod.short().to_string())
     }
 
     /// The image library.

@@ -29,7 +29,7 @@ use crate::programs::Programs;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
-use crate::{console, folders, input, logs, probe, user, volumes};
+use crate::{console, folders, ids, input, logs, probe, user, volumes};
 
 /// Options of a mount that still fit into the one page that the kernel takes.
 const MAX_OPTIONS: usize = 4000;
@@ -264,7 +264,8 @@ impl Inner {
         if let VolumeContent::Memory { size_mib } = &volume.content {
             let options = format!("nosuid,nodev,mode=777,size={size_mib}m");
             let target = volumes::tree(&folder);
-            self.supervisor.mount(&HostMount { kind: "tmpfs", target, options }).await?;
+            let (kind, what) = ("tmpfs", PathBuf::from("tmpfs"));
+            self.supervisor.mount(&HostMount { kind, what, target, options }).await?;
         }
         folders::mark(&folder, &volume.made_from).map_err(io_failed("cannot mark a volume"))
     }
@@ -357,9 +358,19 @@ impl Inner {
         let refused = |what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
             RuntimeError::new(RuntimeFault::Refused, what).because(error)
         };
+        let refuse_user = |user: &user::User| {
+            let what = format!(
+                "user {} or group {} is none of the 65536 that the pod has of its own",
+                user.uid, user.gid
+            );
+            RuntimeError::new(RuntimeFault::Refused, what)
+        };
         let named = if desired.user.is_empty() { &image.user } else { &desired.user };
         let user = user::find(named, &layers)
             .map_err(|error| refused("the container has no usable user", error.into()))?;
+        if desired.users.is_some() && !ids::has(&user) {
+            return Err(refuse_user(&user));
+        }
         let seen = self.seen_volumes(pod, desired);
         let spec = spec(desired, &image, &user, &bundle, &self.places.namespaces, &seen);
         let spec = spec.map_err(|error| match error {
@@ -374,7 +385,13 @@ impl Inner {
         })?;
         let write = || {
             folders::make_all(&self.places.pod_bundles(pod))?;
-            folders::make(&bundle, 0o700)?;
+            // Root in a container with users of its own is nobody to the machine, and has to come to its root.
+            let mode = if desired.users.is_some() { 0o711 } else { 0o700 };
+            if desired.users.is_some() {
+                folders::make(&self.places.all_bundles(), mode)?;
+                folders::make(&self.places.pod_bundles(pod), mode)?;
+            }
+            folders::make(&bundle, mode)?;
             folders::make(&bundle.join("rootfs"), 0o755)?;
             folders::make(&bundle.join("etc"), 0o755)?;
             write_etc(&bundle, desired)?;
@@ -412,23 +429,26 @@ impl Inner {
         desired: &ContainerDesired,
     ) -> Result<(), RuntimeError> {
         let image = self.image(desired)?;
+        let layers = self.layers(&image)?;
         let layer = self.places.layer(pod, &desired.name);
-        let lower: Vec<String> =
-            self.layers(&image)?.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-        // `userxattr`: the library's deletion marks are made without privileges. `nodev`: there are none.
-        let options = format!(
-            "nodev,userxattr,lowerdir={},upperdir={},workdir={}",
-            lower.join(":"),
-            layer.join("upper").display(),
-            layer.join("work").display()
-        );
-        if options.len() > MAX_OPTIONS {
-            let what =
-                format!("image `{}` has more layers than one mount takes", desired.image.name);
-            return Err(RuntimeError::new(RuntimeFault::Refused, what));
-        }
         let target = self.places.root(pod, &desired.name);
-        self.supervisor.mount(&HostMount { kind: "overlay", target, options }).await
+        let root = Root { layers, layer, image: &desired.image.name };
+        let Some(first) = desired.users else {
+            let mount = root.mount(&target, |path| Some(path.to_owned()))?;
+            return self.supervisor.mount(&mount).await;
+        };
+        // The root keeps what it is made of as it saw it, so what it sees may go again at once.
+        let seen = self.places.seen(pod);
+        folders::make_all(&seen).map_err(io_failed("cannot make a folder for a mount"))?;
+        let data = self.places.data();
+        let mount = root.mount(&target, |path| Some(seen.join(path.strip_prefix(data).ok()?)))?;
+        self.supervisor.mount(&ids::seen_by(first, data, &seen)).await?;
+        let mounted = self.supervisor.mount(&mount).await;
+        self.supervisor.unmount(&seen).await?;
+        // Never with what is in it: should it still be mounted, that would be all data.
+        folders::absent_is_fine(fs::remove_dir(&seen))
+            .map_err(io_failed("cannot remove a folder"))?;
+        mounted
     }
 
     async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
@@ -442,6 +462,12 @@ impl Inner {
         folders::make_all(&self.places.crun_state())
             .and_then(|()| folders::remove(&self.places.crun_record(pod, &desired.name)))
             .map_err(io_failed("cannot clear crun's folder"))?;
+        if desired.users.is_some() {
+            // crun, which sets these else, then has no say over the namespace.
+            ids::set_network(self.places.namespaces.join(&desired.network.namespace))
+                .await
+                .map_err(io_failed("cannot set up a pod's network for its users"))?;
+        }
         if desired.network.is_of_node() {
             // The node's name and resolvers may have changed since the bundle was written.
             write_etc(&self.places.bundle(pod, &desired.name), desired)
@@ -464,6 +490,46 @@ fn write_etc(bundle: &Path, desired: &ContainerDesired) -> std::io::Result<()> {
         folders::write(&bundle.join("etc").join(name), content.as_bytes(), 0o644)?;
     }
     Ok(())
+}
+
+/// What a container's root file system is made of.
+struct Root<'a> {
+    /// Layers of the image, topmost first.
+    layers: Vec<PathBuf>,
+    /// The writable layer.
+    layer: PathBuf,
+    image: &'a Name,
+}
+
+impl Root<'_> {
+    /// The mount of it, over folders as they are seen at other places.
+    fn mount(
+        &self,
+        target: &Path,
+        seen: impl Fn(&Path) -> Option<PathBuf>,
+    ) -> Result<HostMount, RuntimeError> {
+        let text = |path: &Path| {
+            let seen = seen(path).map(|path| path.to_string_lossy().into_owned());
+            seen.ok_or_else(|| {
+                let what = format!("{} does not lie with the other data", path.display());
+                RuntimeError::new(RuntimeFault::Broken, what)
+            })
+        };
+        let lower = self.layers.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
+        // `userxattr`: the library's deletion marks are made without privileges. `nodev`: there are none.
+        let options = format!(
+            "nodev,userxattr,lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            text(&self.layer.join("upper"))?,
+            text(&self.layer.join("work"))?
+        );
+        if options.len() > MAX_OPTIONS {
+            let what = format!("image `{}` has more layers than one mount takes", self.image);
+            return Err(RuntimeError::new(RuntimeFault::Refused, what));
+        }
+        let (kind, what) = ("overlay", PathBuf::from("overlay"));
+        Ok(HostMount { kind, what, target: target.to_owned(), options })
+    }
 }
 
 pub(crate) fn io_failed(what: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {

@@ -26,8 +26,10 @@ const PROBE_TASKS: u64 = 64;
 /// A file system to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostMount {
-    /// `overlay` or `tmpfs`.
+    /// `overlay`, `tmpfs`, or `none` for a folder that is to be seen elsewhere.
     pub kind: &'static str,
+    /// That folder, or the kind once more.
+    pub what: PathBuf,
     /// Where.
     pub target: PathBuf,
     /// Its options.
@@ -90,9 +92,9 @@ fn passing(what: String) -> impl FnOnce(SystemdError) -> RuntimeError {
 #[async_trait]
 impl Supervisor for Systemd {
     async fn mount(&self, mount: &HostMount) -> Result<(), RuntimeError> {
-        let target = mount.target.to_string_lossy();
+        let (what, target) = (mount.what.to_string_lossy(), mount.target.to_string_lossy());
         let mounted =
-            Systemd::mount(self, mount.kind, &target, mount.kind, &mount.options, DEADLINE).await;
+            Systemd::mount(self, &what, &target, mount.kind, &mount.options, DEADLINE).await;
         match mounted {
             Err(error) if error.is_unit_exists() && self.is_mounted(&mount.target).await? => Ok(()),
             other => other.map_err(passing(format!("cannot mount {target}"))),

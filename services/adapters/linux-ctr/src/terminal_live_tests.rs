@@ -88,8 +88,8 @@ async fn people_sit_down_at_a_containers_terminal_and_leave_it_as_it_was() {
         matches!(stage.observed().await.run, Run::Running { pid: Some(same), .. } if same == pid)
     );
     // A key, not a signal to whoever looks.
-    third.types("/bin/busybox sleep 1000\r").await;
-    third.until("sleep 1000").await;
+    third.types("/bin/busybox sh -c 'echo rea\"\"dy; /bin/busybox sleep 1000'\r").await;
+    third.until("ready").await;
     third.types("\u{3}").await;
     third.until("# ").await;
     third.types("exit 7\r").await;

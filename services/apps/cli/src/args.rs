@@ -395,7 +395,7 @@ mod tests {
             "skerry pod create x -i tiny --cpu-limit 500 --memory-reservation 32 --disk-write 1048576",
             "skerry pod create x -i tiny --stdin --device /dev/net/tun --device /dev/fuse",
             "skerry pod create x -i tiny --host-network --privileged",
-            "skerry pod create x -i tiny --tty",
+            "skerry pod create x -i tiny --tty --user-namespace",
             "skerry pod attach x -c main",
             "skerry pod attach -it x",
             "skerry pod logs web --since 10m --timestamps -f",

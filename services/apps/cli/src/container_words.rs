@@ -18,6 +18,9 @@ pub struct Holding {
     /// Give the pod the node's own network instead of one of its own. Only for an admin
     #[arg(long, conflicts_with = "publish")]
     pub host_network: bool,
+    /// Give the pod users of its own: its root is nobody to the node
+    #[arg(long, conflicts_with_all = ["host_network", "privileged", "device"])]
+    pub user_namespace: bool,
     /// A device of the machine that it may use, such as /dev/net/tun; may be repeated
     #[arg(long, value_name = "PATH")]
     pub device: Vec<String>,
@@ -46,6 +49,9 @@ impl Holding {
     pub fn add_to_pod(&self, spec: &mut Map<String, Value>) {
         if self.host_network {
             spec.insert("host_network".to_owned(), Value::Bool(true));
+        }
+        if self.user_namespace {
+            spec.insert("user_namespace".to_owned(), Value::from("pod"));
         }
     }
 

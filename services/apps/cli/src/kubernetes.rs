@@ -181,6 +181,7 @@ fn pod(mut spec: Part<'_>, update: Option<Map<String, Value>>) -> Value {
         }
     };
     let host_network = spec.take("hostNetwork") == Some(json!(true));
+    let own_users = spec.take("hostUsers") == Some(json!(false));
     for key in ["hostPID", "hostIPC"] {
         spec.only(key, &[json!(false)], "not supported");
     }
@@ -198,6 +199,9 @@ fn pod(mut spec: Part<'_>, update: Option<Map<String, Value>>) -> Value {
     let containers = spec.each("containers", |part| container(part, &user, &mut publish));
     let volumes = spec.each("volumes", volume);
     let mut made = Map::new();
+    if own_users {
+        made.insert("user_namespace".to_owned(), json!("pod"));
+    }
     if host_network {
         made.insert("host_network".to_owned(), json!(true));
         // There, as here, such a port is the node's already.

@@ -59,7 +59,10 @@ pub use log::{LogRate, Since, SinceError};
 pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
 pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
 pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
-pub use pod::{ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy};
+pub use pod::{
+    ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy,
+    UserNamespace,
+};
 pub use pod_life::{DependencyCondition, PodDependency, PodRequest, PodRequestKind};
 pub use pod_volume::{FilesOf, Medium, PodVolume, PodVolumeSource, VolumeMount, VolumeOf};
 pub use pool::{Pool, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile};

@@ -36,6 +36,25 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// Whose users those in a pod are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum UserNamespace {
+    /// The node's: root in it is the node's root, with little power.
+    #[default]
+    Host,
+    /// The pod's own: to the node each of them is somebody who owns nothing else.
+    Pod,
+}
+
+impl UserNamespace {
+    /// Whether they are the node's, as they are if nothing is said.
+    pub const fn is_host(&self) -> bool {
+        matches!(self, Self::Host)
+    }
+}
+
 /// What is wanted of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -69,6 +88,11 @@ pub struct PodSpec {
     /// beginning: it cannot be changed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub host_network: bool,
+    /// Whose users those in it are. With `pod` root in it is nobody to the node, while files in its layers and volumes
+    /// keep their owners: it may be changed at any time. Not together with `host_network`, or with `privileged`,
+    /// `devices` or `capabilities.add` of a container. Users and groups in it are numbers below 65536.
+    #[serde(default, skip_serializing_if = "UserNamespace::is_host")]
+    pub user_namespace: UserNamespace,
     /// What is reachable at the node's addresses.
     #[serde(default)]
     pub publish: Vec<Publish>,
@@ -218,6 +242,10 @@ pub struct PodStatus {
     pub history: Vec<PodRevision>,
     /// What of it loosens the hold on its containers, one sentence each.
     pub risks: Vec<String>,
+    /// The first of the 65536 users of the machine that are kept for it, once it had users of its own. They stay its
+    /// own for as long as it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<u32>,
     /// When the next start is tried, for people.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_try: Option<Timestamp>,
@@ -258,6 +286,7 @@ impl Validate for PodSpec {
         found.require(self.start_delay_s <= 3600, "spec.start_delay_s", "must be 0 to 3600");
         PodDependency::validate_all(&self.depends_on, found);
         Publish::validate_all(&self.publish, found);
+        self.validate_users(found);
         found.require(
             !self.host_network || self.publish.is_empty(),
             "spec.publish",
@@ -267,6 +296,21 @@ impl Validate for PodSpec {
 }
 
 impl PodSpec {
+    /// What needs the node's users cannot be had together with users of its own.
+    fn validate_users(&self, found: &mut Invalid) {
+        let needs = |container: &Container| {
+            container.privileged
+                || !container.devices.is_empty()
+                || !container.capabilities.add.is_empty()
+        };
+        let bad = self.host_network || self.all_containers().any(needs);
+        found.require(
+            self.user_namespace.is_host() || !bad,
+            "spec.user_namespace",
+            "must be host together with `host_network`, `privileged`, `devices` or `capabilities.add`",
+        );
+    }
+
     fn validate_volumes(&self, found: &mut Invalid) {
         found.require(self.volumes.len() <= 32, "spec.volumes", "must be at most 32 volumes");
         for (index, volume) in self.volumes.iter().enumerate() {
@@ -350,6 +394,26 @@ mod tests {
     }
 
     #[test]
+    fn users_of_its_own_are_not_for_what_needs_the_nodes() {
+        let with = |container: &str, pod: &str| {
+            let text = format!(
+                r#"{{"containers":[{{"name":"a","image":"tiny"{container}}}],"user_namespace":"pod"{pod}}}"#
+            );
+            violations(&text)
+        };
+        assert_eq!(with("", ""), Vec::<String>::new());
+        assert_eq!(with(r#","capabilities":{"drop":["ALL"]}"#, ""), Vec::<String>::new());
+        for (container, pod) in [
+            ("", r#","host_network":true"#),
+            (r#","privileged":true"#, ""),
+            (r#","devices":["/dev/kvm"]"#, ""),
+            (r#","capabilities":{"add":["NET_ADMIN"]}"#, ""),
+        ] {
+            assert_eq!(with(container, pod), ["spec.user_namespace"], "{container}{pod}");
+        }
+    }
+
+    #[test]
     fn a_terminal_is_for_those_who_can_type() {
         let with = |stdin: bool| {
             format!(
@@ -365,7 +429,7 @@ mod tests {
         let plain: PodSpec =
             serde_json::from_str(r#"{"containers":[{"name":"a","image":"tiny"}]}"#).unwrap();
         let text = serde_json::to_string(&plain).unwrap();
-        for later in ["host_network", "privileged", "tty"] {
+        for later in ["host_network", "privileged", "tty", "user_namespace"] {
             assert!(!text.contains(later), "{later}: {text}");
         }
         assert!(!plain.reaches_node() && plain.risks().is_empty());

@@ -26,7 +26,7 @@ use crate::status::{Report, status};
 use crate::turn::{self, Held};
 use crate::{
     ContainerRuntime, FINALIZER, PodEvent, PodObserved, PodStep, RuntimeError, RuntimeEvent,
-    RuntimeFault, plan, rollout,
+    RuntimeFault, plan, rollout, users,
 };
 
 /// Looks at a pod within one pass; more would only come of a runtime that never does what it says.
@@ -45,6 +45,8 @@ pub struct PodController {
     /// Tells one boot of the node from the next; `None` if the node cannot.
     boot: Option<String>,
     memory: Mutex<HashMap<Id<Pod>, PodMemory>>,
+    /// Held while users of the machine are given to a pod.
+    giving: tokio::sync::Mutex<()>,
 }
 
 impl PodController {
@@ -66,6 +68,7 @@ impl PodController {
             runtime,
             clock,
             memory: Mutex::default(),
+            giving: tokio::sync::Mutex::default(),
         }
     }
 
@@ -96,7 +99,7 @@ impl PodController {
                 self.let_go(id).await?;
                 return Ok(Outcome::Done);
             }
-            if self.follow_boot(&pod).await? {
+            if self.follow_boot(&pod).await? || self.give_users(&pod).await? {
                 continue;
             }
             memory.take_request(&pod.spec, &pod.status);
@@ -223,6 +226,25 @@ impl PodController {
         let spec = skerry_model::PodSpec { power, ..pod.spec.clone() };
         tx.put_spec(pod.id(), Some(pod.meta.revision), spec);
         self.store.commit(tx).await.map_err(store_failure)?;
+        Ok(true)
+    }
+
+    /// A pod that is to have users of its own gets some of the machine's. That is written down first.
+    async fn give_users(&self, pod: &Resource<Pod>) -> Result<bool, Failure> {
+        let wanted = !pod.spec.user_namespace.is_host() && pod.meta.phase == Phase::Present;
+        if !wanted || pod.status.users.is_some() {
+            return Ok(false);
+        }
+        // Two pods at a time would get the same.
+        let _turn = self.giving.lock().await;
+        let pods = self.store.list::<Pod>().map_err(store_failure)?;
+        let taken: Vec<u32> = pods.iter().filter_map(|other| other.status.users).collect();
+        let Some(first) = users::free_range(&taken) else {
+            let message = "no users of the machine are left for this pod: delete pods that have users of their own";
+            return Err(Failure::needs_operator(message.to_owned()));
+        };
+        let users = Some(first);
+        self.put_status(pod, skerry_model::PodStatus { users, ..pod.status.clone() }).await?;
         Ok(true)
     }
 

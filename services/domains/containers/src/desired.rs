@@ -117,6 +117,8 @@ pub struct ContainerDesired {
     pub io: Option<IoLimits>,
     /// How fast its log may grow, if not as usual.
     pub log_rate: Option<LogRate>,
+    /// The first of the users of the machine that its users are; they are the machine's own if not given.
+    pub users: Option<u32>,
     /// Seconds between the stop signal and the kill.
     pub stop_timeout_s: u32,
     /// The network to join.
@@ -159,6 +161,7 @@ impl ContainerDesired {
             tmpfs: spec.tmpfs.clone(),
             mounts: spec.mounts.clone(),
             outside: Vec::new(),
+            users: None,
             devices: spec.devices.clone(),
             capabilities: spec.capabilities.clone(),
             privileged: spec.privileged,
@@ -182,8 +185,30 @@ impl ContainerDesired {
     pub fn with_outside(mut self, all: &[Outside]) -> Self {
         let seen = |outside: &&Outside| self.mounts.iter().any(|it| it.volume == outside.name);
         self.outside = all.iter().filter(seen).cloned().collect();
-        if self.outside.is_empty() {
-            return self;
+        let list = self.outside.iter().map(|outside| {
+            (outside.name.to_string(), format!("{} {}", outside.read_only, outside.path))
+        });
+        let list: Vec<(String, String)> = list.collect();
+        self.rename_bundle(&list);
+        self
+    }
+
+    /// Gives it users of its own, these of the machine. That is another bundle; the layer stays, since its files keep
+    /// their owners.
+    #[must_use]
+    pub fn with_users(mut self, first: Option<u32>) -> Self {
+        self.users = first;
+        let list: Vec<_> =
+            first.map(|first| ("users".to_owned(), first.to_string())).into_iter().collect();
+        self.rename_bundle(&list);
+        self
+    }
+
+    /// Lets the bundle's name stand for these as well; for none of them it stays. The values of configs and secrets
+    /// stay apart.
+    fn rename_bundle(&mut self, more: &[(String, String)]) {
+        if more.is_empty() {
+            return;
         }
         let (definition, values) = match self.bundle.split_once('.') {
             Some((definition, values)) => (definition, format!(".{values}")),
@@ -191,11 +216,8 @@ impl ContainerDesired {
         };
         let mut print = Fingerprint::default();
         print.add("bundle", definition);
-        for outside in &self.outside {
-            print.add(outside.name.as_str(), &format!("{} {}", outside.read_only, outside.path));
-        }
+        more.iter().for_each(|(key, value)| print.add(key, value));
         self.bundle = format!("{}{values}", print.finish());
-        self
     }
 }
 
@@ -396,6 +418,16 @@ mod tests {
 
     const PLAIN_LAYER: &str = "78821dbe58a0e418ebc5e425f7acda04";
     const PLAIN_BUNDLE: &str = "3ee6ea50d0f69dba63e53735ad14f775";
+
+    #[test]
+    fn other_users_are_another_bundle_with_the_same_layer() {
+        let plain = desired("web");
+        assert_eq!(plain.clone().with_users(None), plain);
+        let first = plain.clone().with_users(Some(655_360));
+        let second = plain.clone().with_users(Some(720_896));
+        assert!(first.layer == plain.layer && second.layer == plain.layer);
+        assert!(first.bundle != plain.bundle && first.bundle != second.bundle);
+    }
 
     #[test]
     fn another_volume_of_the_node_is_another_bundle_with_the_same_layer() {

@@ -71,7 +71,8 @@ fn containers(
                 let mut desired =
                     ContainerDesired::new(container, image, network, stop_timeout_s, env);
                 lock_files(pod, &mut desired);
-                list.push(desired.with_outside(&outside));
+                let users = pod.status.users.filter(|_| !pod.spec.user_namespace.is_host());
+                list.push(desired.with_outside(&outside).with_users(users));
             }
             Err(missing) => return Ok(Err(missing)),
         }

@@ -26,6 +26,7 @@ mod step;
 #[cfg(test)]
 mod testing;
 mod turn;
+mod users;
 mod values;
 mod volume;
 
@@ -45,6 +46,7 @@ pub use runtime::{
     RuntimeFault,
 };
 pub use step::PodStep;
+pub use users::USERS;
 pub use volume::{VolumeContent, VolumeDesired, VolumeFile};
 
 /// Whether a pod names this config or secret.

@@ -59,6 +59,7 @@ pub(crate) fn status(
         revision: report.revision,
         history: report.history.to_vec(),
         risks: pod.spec.risks(),
+        users: pod.status.users,
         next_try: memory.next_try(report.clocks.now),
         request_done: pod.status.request_done,
         boot: pod.status.boot.clone(),
