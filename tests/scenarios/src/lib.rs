@@ -87,6 +87,7 @@ impl RunningNode {
             host: port(),
             network: port(),
             hypervisor: port(),
+            topology: port(),
             containers: port(),
             volumes: port(),
             guests: port(),

@@ -61,6 +61,9 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     step("killed, it is started again, left, or off, as was set");
     crashes(&mut node).await?;
 
+    step("with a processor and huge pages of its own it runs on them alone, and nobody else gets them");
+    own_place(&mut node).await?;
+
     step("after a power cut what ran runs, and what was stopped stays stopped");
     let spec = json!({"image": "tiny-vm", "memory_mib": 64, "graphics": "none"});
     node.post("/api/v1/vms", json!({"metadata": {"name": "other"}, "spec": spec})).await?;
@@ -106,6 +109,48 @@ async fn dealt_with(node: &NodeUnderTest) -> anyhow::Result<()> {
         if done { Ok(()) } else { bail!("{vm}") }
     })
     .await
+}
+
+/// The node has two processors, of which the second may be given away.
+async fn own_place(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let machine = |name: &str| {
+        let spec = json!({"image": "tiny-vm", "memory_mib": 64, "graphics": "none", "queues": 2,
+            "cpu": {"dedicated": true}, "huge_pages": "2Mi"});
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let (status, told) =
+        node.request(Method::POST, "/api/v1/vms", Some(machine("placed"))).await?;
+    ensure!(status == 409 && told.to_string().contains("none set aside"), "{status} {told}");
+    node.shell("echo 40 > /proc/sys/vm/nr_hugepages")?;
+    node.post("/api/v1/vms", machine("placed")).await?;
+    let placed = node.wait_state("/api/v1/vms/placed", "running", SOON).await?;
+    let place = &placed["status"]["placement"];
+    ensure!(place["cpus"] == json!([1]) && place["huge_pages"][0]["count"] == 32, "{place}");
+    let pid = &placed["status"]["pid"];
+    let threads = |which: &str| {
+        format!(
+            "for t in /proc/{pid}/task/*; do case $(cat $t/comm) in {which}) \
+             grep Cpus_allowed_list $t/status;; esac; done"
+        )
+    };
+    let pinned = node.shell(&threads("CPU*"))?;
+    ensure!(pinned.contains("Cpus_allowed_list:\t1"), "{pinned}");
+    let others = node.shell(&threads("qemu-system*"))?;
+    ensure!(others.contains("Cpus_allowed_list:\t0"), "{others}");
+    node.shell("test $(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages) = 8")?;
+    node.shell("ls -d /sys/class/net/skt*/queues/rx-1")?;
+    let (status, told) = node.request(Method::POST, "/api/v1/vms", Some(machine("late"))).await?;
+    let told = told.to_string();
+    ensure!(status == 409 && told.contains("0 of 1 are free"), "{status} {told}");
+    ensure!(told.contains("8 of 40 are free"), "{told}");
+    node.request(Method::DELETE, "/api/v1/vms/placed", None).await?;
+    eventually(SOON, || async {
+        let (status, _) = node.request(Method::GET, "/api/v1/vms/placed", None).await?;
+        if status == 404 { Ok(()) } else { bail!("still there: {status}") }
+    })
+    .await?;
+    node.shell("echo 0 > /proc/sys/vm/nr_hugepages")?;
+    Ok(())
 }
 
 async fn crashes(node: &mut NodeUnderTest) -> anyhow::Result<()> {

@@ -1,9 +1,10 @@
-//! The machine itself, as upkeep's port to it.
+//! The machine itself, as the ports of upkeep and compute to it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use skerry_compute::{Topology, TopologyHost};
 use skerry_model::Name;
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
@@ -12,7 +13,9 @@ use skerry_upkeep::{
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::roots::{Roots, text};
-use crate::{addresses, digest, disks, dmi, journal, memory, nics, pci, power, processors};
+use crate::{
+    addresses, digest, disks, dmi, journal, memory, nics, pci, power, processors, topology,
+};
 
 /// A Linux machine run by systemd.
 #[derive(Debug, Clone)]
@@ -141,6 +144,12 @@ impl Host for LinuxHost {
 
     async fn set_hostname(&self, name: &Name) -> Result<(), HostError> {
         set_hostname(&self.roots, name)
+    }
+}
+
+impl TopologyHost for LinuxHost {
+    fn topology(&self) -> Topology {
+        topology::topology(&self.roots)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The machine and its service manager: facts from `/sys`, `/proc` and DMI, power, and the journal.
 //!
-//! Implements the port [`skerry_upkeep::Host`]. It reads what the kernel tells and asks systemd; it decides
+//! Implements the ports [`skerry_upkeep::Host`] and [`skerry_compute::TopologyHost`]. It reads what the kernel tells and asks systemd; it decides
 //! nothing, and it never fails for want of a part that a machine does not have.
 
 mod addresses;
@@ -17,6 +17,7 @@ mod power;
 mod processors;
 mod roots;
 pub mod systemd;
+mod topology;
 
 pub use board::BoardProfile;
 pub use host::LinuxHost;

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod firmware;
 mod guests;
+mod hardware;
 mod host;
 mod kvm;
 mod label;

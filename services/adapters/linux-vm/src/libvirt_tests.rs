@@ -1,7 +1,7 @@
 //! Against libvirt's own test driver, which keeps domains in memory and needs no QEMU.
 
 use super::*;
-use skerry_compute::{Hold, NicDefinition};
+use skerry_compute::{HardwareDefinition, Hold, NicDefinition};
 use virt::connect::Connect;
 use virt::domain::Domain;
 
@@ -67,6 +67,7 @@ impl Bench {
             display: true,
             guest_agent: true,
             tpm: false,
+            hardware: HardwareDefinition::default(),
             generation: 1,
         }
     }
@@ -136,6 +137,35 @@ async fn a_new_definition_of_a_running_machine_waits_for_its_next_start() {
     assert_eq!(seen.power, DomainPower::Running);
     assert_eq!(seen.defined, Some(changed.fingerprint()));
     assert_eq!(seen.live, Some(bench.definition().fingerprint()));
+}
+
+#[tokio::test]
+async fn libvirt_takes_a_place_on_the_machine() {
+    let bench = Bench::new();
+    let hardware = HardwareDefinition {
+        cpu_model: Some("EPYC".into()),
+        topology: Some(skerry_model::CpuTopology { sockets: 1, cores: 1, threads: 2 }),
+        cpus: vec![2, 6],
+        emulator: "0,4".parse().unwrap(),
+        numa_nodes: vec![0],
+        huge_pages: Some(skerry_model::HugePageSize::Mib2),
+        nic_queues: Some(2),
+    };
+    let definition = DomainDefinition { vcpus: 2, hardware, ..bench.definition() };
+    bench.apply(VmStep::Define(Box::new(definition.clone()))).await;
+    let xml = bench.domain().get_xml_desc(0).unwrap();
+    for part in [
+        "<vcpupin vcpu='1' cpuset='6'/>",
+        "<emulatorpin cpuset='0,4'/>",
+        "<page size='2048' unit='KiB'/>",
+        "<source type='memfd'/>",
+        "<memory mode='strict' nodeset='0'/>",
+        "<topology sockets='1' dies='1'",
+        "queues='2'",
+    ] {
+        assert!(xml.contains(part), "{part} is not in {xml}");
+    }
+    assert_eq!(bench.look().await.unwrap().defined, Some(definition.fingerprint()));
 }
 
 #[tokio::test]

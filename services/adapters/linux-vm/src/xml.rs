@@ -12,7 +12,7 @@ use skerry_compute::{
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
 use crate::files::{NVRAM, SEED, TPM};
-use crate::{agent, firmware, label};
+use crate::{agent, firmware, hardware, label};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -123,14 +123,12 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> 
         .child(Element::new("uuid").text(definition.vm))
         .child(Element::new("title").text(&definition.title))
         .child(Element::new("metadata").child(label::element(definition)))
-        .child(Element::new("memory").attribute("unit", "MiB").text(definition.memory_mib))
-        .child(Element::new("vcpu").text(definition.vcpus))
-        .child(boot(definition, serial.log))
-        .child(features(definition, kind));
-    if definition.accelerator == Accelerator::Kvm && kind == "kvm" {
-        // What emulation offers by default is the least a guest can need, and the fastest to emulate.
-        root = root.child(Element::new("cpu").attribute("mode", "host-model"));
-    }
+        .child(Element::new("memory").attribute("unit", "MiB").text(definition.memory_mib));
+    root = hardware::backing(&definition.hardware).into_iter().fold(root, Element::child);
+    root = root.child(Element::new("vcpu").text(definition.vcpus));
+    root = hardware::pinning(&definition.hardware).into_iter().fold(root, Element::child);
+    root = root.child(boot(definition, serial.log)).child(features(definition, kind));
+    root = hardware::cpu(definition, kind).into_iter().fold(root, Element::child);
     root.child(Element::new("clock").attribute("offset", "utc"))
         // What is off stays defined, so that its end can be judged by its reason.
         .child(Element::new("on_poweroff").text("destroy"))
@@ -275,6 +273,7 @@ fn seed_disk(definition: &DomainDefinition, beside: &Path) -> DiskDefinition {
         read_only: true,
         iops: None,
         bytes_per_s: None,
+        queues: None,
     }
 }
 
@@ -312,6 +311,10 @@ pub fn disk_element(disk: &DiskDefinition) -> Element {
         .attribute("discard", "unmap")
         .attribute("error_policy", "enospace")
         .attribute("rerror_policy", "report");
+    let driver = match disk.queues {
+        Some(queues) => driver.attribute("queues", queues),
+        None => driver,
+    };
     let mut element = Element::new("disk")
         .attribute("type", "file")
         .attribute("device", device)
@@ -342,23 +345,27 @@ pub fn disk_element(disk: &DiskDefinition) -> Element {
 
 fn interface(definition: &DomainDefinition) -> Element {
     let nic = &definition.nic;
-    Element::new("interface")
+    let interface = Element::new("interface")
         .attribute("type", "bridge")
         .child(Element::new("mac").attribute("address", &nic.mac))
         .child(Element::new("source").attribute("bridge", &nic.bridge))
         .child(Element::new("target").attribute("dev", &nic.device))
-        .child(Element::new("model").attribute("type", "virtio"))
+        .child(Element::new("model").attribute("type", "virtio"));
+    match definition.hardware.nic_queues {
+        Some(queues) => interface.child(Element::new("driver").attribute("queues", queues)),
+        None => interface,
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use roxmltree::Document;
-    use skerry_compute::{NicDefinition, Seed};
+    use skerry_compute::{HardwareDefinition, NicDefinition, Seed};
     use skerry_model::Hidden;
 
-    fn definition(accelerator: Accelerator) -> DomainDefinition {
+    pub(crate) fn definition(accelerator: Accelerator) -> DomainDefinition {
         DomainDefinition {
             vm: "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c".parse().unwrap(),
             title: "web-1".into(),
@@ -381,6 +388,7 @@ mod tests {
             display: false,
             guest_agent: false,
             tpm: false,
+            hardware: HardwareDefinition::default(),
             generation: 3,
         }
     }
@@ -414,6 +422,7 @@ mod tests {
             read_only: false,
             iops: None,
             bytes_per_s: None,
+            queues: None,
         }
     }
 
@@ -441,7 +450,13 @@ mod tests {
         let mut definition = definition(Accelerator::Emulation);
         let (boot, iops, bytes_per_s) = (Some(1), Some(500), Some(1_048_576));
         definition.disks = vec![
-            DiskDefinition { boot, iops, bytes_per_s, ..disk("vda", DiskBus::Virtio) },
+            DiskDefinition {
+                boot,
+                iops,
+                bytes_per_s,
+                queues: Some(4),
+                ..disk("vda", DiskBus::Virtio)
+            },
             DiskDefinition { read_only: true, ..disk("sda", DiskBus::Scsi) },
             DiskDefinition { kind: DiskKind::Cdrom, format: "raw", ..disk("sdb", DiskBus::Sata) },
         ];

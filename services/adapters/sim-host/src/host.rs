@@ -5,6 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
+use skerry_compute::{Topology, TopologyHost};
 use skerry_model::Name;
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
@@ -15,6 +16,19 @@ use crate::library::digest_of;
 use crate::world::SimHost;
 
 const GIB: u64 = 1 << 30;
+
+impl SimHost {
+    /// Gives the machine other processors, NUMA nodes or huge pages.
+    pub fn set_topology(&self, topology: Topology) {
+        self.world().topology = topology;
+    }
+}
+
+impl TopologyHost for SimHost {
+    fn topology(&self) -> Topology {
+        self.world().topology.clone()
+    }
+}
 
 #[async_trait]
 impl Host for SimHost {

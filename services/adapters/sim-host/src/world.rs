@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent, Seed};
+use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent, Seed, Topology};
 use skerry_model::{Id, Vm};
 use skerry_network::NetworkObserved;
 use tokio::sync::{broadcast, watch};
@@ -47,6 +47,8 @@ pub(crate) struct World {
     /// Power is gone; every step waits for ever.
     pub dark: bool,
     pub hostname: String,
+    /// Its processors, NUMA nodes and huge pages.
+    pub topology: Topology,
     /// Restart and power-off orders, for tests to see.
     pub power_orders: Vec<skerry_upkeep::PowerAction>,
 }
@@ -101,6 +103,7 @@ impl SimHost {
             boots: 0,
             dark: false,
             hostname: "localhost".to_owned(),
+            topology: Topology::plain(4, 4096),
             power_orders: Vec::new(),
         };
         Self {

@@ -18,6 +18,7 @@ mod kubernetes;
 mod local;
 mod nodes;
 mod pin;
+mod placing_words;
 mod power_words;
 mod respond;
 mod shell;

@@ -8,6 +8,7 @@ use skerry_model::{DependencyCondition, Name, PodDependency, Protocol, Publish};
 
 use crate::args::{From, Selection, Tail, Target, Wait};
 use crate::container_words::Holding;
+use crate::placing_words::Placing;
 use crate::power_words::{Keeping, PowerVerb, Starting};
 use crate::storage_words::size;
 
@@ -383,9 +384,8 @@ pub enum VmVerb {
     Create {
         #[command(flatten)]
         new: NewWorkload,
-        /// Virtual processors
-        #[arg(long, value_name = "COUNT")]
-        vcpus: Option<u32>,
+        #[command(flatten)]
+        placing: Box<Placing>,
         #[command(flatten)]
         boot: Box<Boot>,
         /// Attach a volume; may be repeated

@@ -126,6 +126,7 @@ impl Daemon {
         let vms = Arc::new(VmController::new(
             store.clone(),
             Arc::clone(&machine.hypervisor),
+            Arc::clone(&machine.topology),
             capacity,
             now,
             &facts.boot_id,

@@ -51,8 +51,10 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
     let stored = LinuxBlobs::new(places.clone(), blobs.clone(), owner);
     let containers = Arc::new(LinuxContainers::start(places, blobs, systemd, config.log_rate));
+    let host = Arc::new(LinuxHost::default());
     let machine = Machine {
-        host: Arc::new(LinuxHost::default()),
+        topology: Arc::clone(&host) as _,
+        host,
         network: Arc::new(network),
         hypervisor: Arc::clone(&hypervisor) as _,
         consoles: Arc::clone(&hypervisor) as _,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use skerry_compute::{GuestConsoles, Hypervisor, VmController};
+use skerry_compute::{GuestConsoles, Hypervisor, TopologyHost, VmController};
 use skerry_containers::{ContainerAccess, ContainerRuntime, PodController};
 use skerry_engine::EngineHandle;
 use skerry_faults::Faults;
@@ -33,6 +33,8 @@ pub struct Machine {
     pub network: Arc<dyn NetworkHost>,
     /// Virtual machines.
     pub hypervisor: Arc<dyn Hypervisor>,
+    /// Processors, NUMA nodes and huge pages.
+    pub topology: Arc<dyn TopologyHost>,
     /// What people look at in virtual machines.
     pub consoles: Arc<dyn GuestConsoles>,
     /// Containers.

@@ -103,6 +103,7 @@ fn simulation(dirs: &Dirs) -> anyhow::Result<(Machine, BoardFacts)> {
         host: Arc::new(host.clone()),
         network: Arc::new(host.clone()),
         hypervisor: Arc::new(host.clone()),
+        topology: Arc::new(host.clone()),
         consoles: Arc::new(host.clone()),
         containers: Arc::new(host.clone()),
         access: Arc::new(host.clone()),

@@ -10,6 +10,7 @@ mod condition;
 mod config;
 mod container;
 mod container_limits;
+mod cpu_set;
 mod device;
 mod disk;
 mod hidden;
@@ -40,6 +41,7 @@ mod vm_agent;
 mod vm_boot;
 mod vm_init;
 mod vm_life;
+mod vm_placement;
 mod volume;
 
 pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
@@ -47,6 +49,7 @@ pub use condition::{Condition, ConditionState, Conditions};
 pub use config::{Config, ConfigSpec, ConfigStatus, Secret, SecretSpec, SecretStatus};
 pub use container::{Capabilities, Container, EnvVar, KeyOf, Tmpfs};
 pub use container_limits::IoLimits;
+pub use cpu_set::{CpuSet, CpuSetError};
 pub use disk::{DiskBus, DiskLimits, VmDisk};
 pub use hidden::Hidden;
 pub use id::{Id, ParseIdError};
@@ -83,6 +86,10 @@ pub use vm_init::VmInit;
 pub use vm_life::{
     Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,
     VmRequest, VmRequestKind,
+};
+pub use vm_placement::{
+    CpuTopology, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize, HugePagesTaken, NumaPolicy, VmCpu,
+    VmPlacement,
 };
 pub use volume::{
     Allocation, LARGEST_VOLUME_MIB, Volume, VolumeForm, VolumeOperation, VolumeSource, VolumeSpec,

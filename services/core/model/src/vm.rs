@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, GuestReport, Id, Invalid, Kind,
-    Name, Port, Publish, ResourceKind, Timestamp, Validate, VmActionState, VmDisk, VmFirmware,
-    VmInit, VmPower, VmRequest,
+    Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, GuestReport, HugePageSize, Id,
+    Invalid, Kind, Name, NumaPolicy, Port, Publish, ResourceKind, Timestamp, Validate,
+    VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmPlacement, VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -60,6 +60,19 @@ pub struct VmSpec {
     /// Memory in MiB, 32 to 1048576.
     #[serde(default = "VmSpec::default_memory")]
     pub memory_mib: u64,
+    /// The processor that its guest sees, and which of the machine's it has for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<VmCpu>,
+    /// Huge pages that its memory is made of; ordinary pages if absent. The machine has to have them set aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub huge_pages: Option<HugePageSize>,
+    /// From how many NUMA nodes it may have its dedicated processors and huge pages; from one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa: Option<NumaPolicy>,
+    /// Queues of its network interface, and of each virtio disk that is there when it starts, 1 to 64. If absent the
+    /// interface has as many as there are virtual processors, up to 8, and disks as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u32>,
     /// On, held, or off.
     #[serde(default)]
     pub power: VmPower,
@@ -233,6 +246,8 @@ pub struct VmStatus {
     pub machine: Option<String>,
     /// The size it runs with, which is that of its start; of a suspended one, that of its memory.
     pub running_size: Option<VmSize>,
+    /// What of the machine's processors and memory is its own while it runs; absent if nothing has to be.
+    pub placement: Option<VmPlacement>,
     /// When it last started.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub started_at: Option<Timestamp>,
@@ -249,7 +264,8 @@ pub struct VmStatus {
     pub request_done: u64,
     /// What can be done with it now, and why the rest cannot.
     pub actions: Vec<VmActionState>,
-    /// Details: `Ready`; `Pending`, `CrashLoop`; `GuestAgent`, whether the agent in its guest is there.
+    /// Details: `Ready`; `Pending`, `CrashLoop`; `GuestAgent`, whether the agent in its guest is there; `Placed`, whether
+    /// it has the processors and pages that it asks for.
     pub conditions: Conditions,
 }
 
@@ -277,6 +293,9 @@ impl Validate for VmSpec {
             init.validate(found);
         }
         VmDisk::validate_all(&self.disks, found);
+        let queues = self.queues.is_none_or(|queues| (1..=64).contains(&queues));
+        found.require(queues, "spec.queues", "must be 1 to 64");
+        self.validate_placement(found);
     }
 }
 

@@ -17,7 +17,9 @@
 
 use std::fmt;
 
-use skerry_model::{Accelerator, Container, Graphics, PodSpec, VmSpec};
+use skerry_model::{Accelerator, Container, Graphics, PodSpec, VmPlacement, VmSpec};
+
+use crate::Topology;
 
 /// Translation cache that emulated guests get, in MiB. QEMU's own default is 1 GiB. The boot of Linux fills 60 MiB; with
 /// half of that it is translated twice and takes half as long again.
@@ -52,6 +54,18 @@ impl Capacity {
         self.memory_mib.saturating_sub(self.reserve_mib())
     }
 
+    /// What is left to be shared on this machine: neither its huge pages, nor the processors on which the kernel puts
+    /// nothing, nor, where there are none of those, the ones that guests have for themselves.
+    #[must_use]
+    pub fn shared(&self, topology: &Topology, dedicated: u32) -> Self {
+        let isolated = u32::try_from(topology.isolated().len()).unwrap_or(u32::MAX);
+        let gone = if isolated > 0 { isolated } else { dedicated };
+        Self {
+            memory_mib: self.memory_mib.saturating_sub(topology.huge_mib()),
+            cpus: self.cpus.saturating_sub(gone).max(1),
+        }
+    }
+
     /// Virtual processors for workloads. One processor is kept for the node, if there is another.
     pub fn workload_vcpus(&self) -> u32 {
         self.cpus.saturating_sub(1).max(1).saturating_mul(CPU_RATIO)
@@ -65,8 +79,10 @@ pub struct Charge {
     pub memory_mib: u64,
     /// Memory of what runs it, in MiB.
     pub overhead_mib: u64,
-    /// Virtual processors.
+    /// Virtual processors that share the machine's with others.
     pub vcpus: u32,
+    /// Processors of the machine that are its own.
+    pub dedicated: u32,
 }
 
 impl Charge {
@@ -74,12 +90,28 @@ impl Charge {
     pub fn of_vm(spec: &VmSpec, accelerator: Accelerator) -> Self {
         let display = if spec.graphics == Graphics::Vnc { DISPLAY_MIB } else { 0 };
         let tpm = if spec.tpm { TPM_MIB } else { 0 };
+        let overhead = overhead_mib(spec.memory_mib, spec.vcpus, accelerator);
+        let own = spec.has_dedicated_cpus();
         Self {
-            memory_mib: spec.memory_mib,
-            overhead_mib: overhead_mib(spec.memory_mib, spec.vcpus, accelerator)
-                .saturating_add(display)
-                .saturating_add(tpm),
-            vcpus: spec.vcpus,
+            // Huge pages are set aside already, and counted by themselves.
+            memory_mib: if spec.huge_pages.is_some() { 0 } else { spec.memory_mib },
+            overhead_mib: overhead.saturating_add(display).saturating_add(tpm),
+            vcpus: if own { 0 } else { spec.vcpus },
+            dedicated: if own { spec.vcpus } else { 0 },
+        }
+    }
+
+    /// The same for one that runs with this placement, whatever is wanted of its next start.
+    #[must_use]
+    pub fn placed(self, spec: &VmSpec, placement: Option<&VmPlacement>) -> Self {
+        let own = placement.filter(|place| !place.cpus.is_empty());
+        let huge = placement.is_some_and(|place| !place.huge_pages.is_empty());
+        Self {
+            memory_mib: if huge { 0 } else { spec.memory_mib },
+            vcpus: if own.is_some() { 0 } else { spec.vcpus },
+            dedicated: own
+                .map_or(0, |place| u32::try_from(place.reserved.len()).unwrap_or(u32::MAX)),
+            ..self
         }
     }
 
@@ -89,7 +121,7 @@ impl Charge {
         let together = spec.containers.iter().map(Container::memory_taken_mib);
         let before = spec.init.iter().map(Container::memory_taken_mib).max().unwrap_or(0);
         let memory_mib = together.fold(0, u64::saturating_add).max(before);
-        Self { memory_mib, overhead_mib: 0, vcpus: 0 }
+        Self { memory_mib, ..Self::default() }
     }
 
     /// All the memory it costs.
@@ -172,11 +204,12 @@ pub fn admit(capacity: &Capacity, held: &[Charge], request: &Charge) -> Result<(
     let total = capacity.workload_vcpus();
     let used = held.iter().map(|charge| charge.vcpus).fold(0, u32::saturating_add);
     let free = total.saturating_sub(used);
-    if request.vcpus > free {
+    let squeezed = request.dedicated > 0 && used > total;
+    if request.vcpus > free || squeezed {
         shortages.push(Shortage {
-            resource: "processors",
+            resource: if squeezed { "processors that others share" } else { "processors" },
             unit: "",
-            requested: request.vcpus.into(),
+            requested: if squeezed { used.into() } else { request.vcpus.into() },
             free: free.into(),
             total: total.into(),
             largest_possible: free.min(capacity.cpus).into(),
@@ -243,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_every_shortage_with_its_numbers() {
-        let held = [Charge { memory_mib: 200, overhead_mib: 100, vcpus: 3 }];
+        let held = [Charge { memory_mib: 200, overhead_mib: 100, vcpus: 3, dedicated: 0 }];
         let request = Charge::of_vm(&vm(512, 4), Accelerator::Kvm);
         let refused = admit(&SMALL, &held, &request).unwrap_err();
         assert_eq!(
@@ -262,6 +295,48 @@ mod tests {
         assert_eq!(Capacity { memory_mib: 256, cpus: 1 }.workload_mib(), 0);
     }
 
+    #[test]
+    fn what_is_set_apart_is_not_shared() {
+        let machine = Capacity { memory_mib: 8192, cpus: 8 };
+        let mut topology = Topology::plain(8, 8192);
+        assert_eq!(machine.shared(&topology, 0), machine);
+        assert_eq!(machine.shared(&topology, 7).workload_vcpus(), 4, "the node's own is left");
+        topology.cpus.iter_mut().skip(4).for_each(|cpu| cpu.isolated = true);
+        let pages =
+            crate::PagePool { size: skerry_model::HugePageSize::Mib2, total: 1024, free: 0 };
+        topology.nodes.iter_mut().for_each(|node| node.pages.push(pages));
+        let shared = Capacity { memory_mib: 6144, cpus: 4 };
+        assert_eq!(machine.shared(&topology, 2), shared, "dedicated ones are isolated already");
+        let own = serde_json::json!({"image": "tiny", "vcpus": 4, "memory_mib": 1024,
+            "cpu": {"dedicated": true}, "huge_pages": "2Mi"});
+        let spec: VmSpec = serde_json::from_value(own).unwrap();
+        let charge = Charge::of_vm(&spec, Accelerator::Kvm);
+        assert_eq!((charge.memory_mib, charge.vcpus, charge.dedicated), (0, 0, 4));
+        assert!(charge.overhead_mib > 200, "QEMU itself lives in ordinary memory");
+        let place = VmPlacement {
+            cpus: vec![4, 5, 6],
+            reserved: "4-7".parse().unwrap(),
+            ..VmPlacement::default()
+        };
+        let runs = charge.placed(&spec, Some(&place));
+        assert_eq!((runs.memory_mib, runs.dedicated), (1024, 4));
+        assert_eq!(charge.placed(&spec, None).vcpus, 4);
+    }
+
+    #[test]
+    fn dedicated_processors_are_not_taken_from_those_who_share() {
+        let held = [Charge { vcpus: 10, ..Charge::default() }];
+        let request = Charge { dedicated: 2, ..Charge::default() };
+        let left = Capacity { memory_mib: 8192, cpus: 4 }.shared(&Topology::plain(4, 8192), 2);
+        let refused = admit(&left, &held, &request).unwrap_err().to_string();
+        assert!(
+            refused.contains("processors that others share: 10 needed, 0 of 4 free"),
+            "{refused}"
+        );
+        let roomy = Capacity { memory_mib: 8192, cpus: 8 }.shared(&Topology::plain(8, 8192), 2);
+        assert_eq!(admit(&roomy, &held, &request), Ok(()));
+    }
+
     proptest! {
         #[test]
         fn what_is_said_to_be_possible_fits(
@@ -269,7 +344,7 @@ mod tests {
             cpus in 1_u32..128, used in 0_u64..65_536,
         ) {
             let capacity = Capacity { memory_mib: host, cpus };
-            let held = [Charge { memory_mib: used, overhead_mib: 0, vcpus: 0 }];
+            let held = [Charge { memory_mib: used, ..Charge::default() }];
             let request = Charge::of_vm(&vm(memory, vcpus), Accelerator::Kvm);
             let Err(refused) = admit(&capacity, &held, &request) else { return Ok(()) };
             let mut spec = vm(memory, vcpus);

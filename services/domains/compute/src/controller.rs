@@ -19,12 +19,12 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::disks::{vms_of_snapshot, vms_of_volume};
-use crate::ledger::{Holding, charges};
+use crate::ledger::{Holding, charges, taken};
 use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
 use crate::{
     Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
-    HypervisorFacts, VmStep, admit, next,
+    HypervisorFacts, PlacementRefused, TopologyHost, VmStep, Wish, admit, next, place, unfit_cpu,
 };
 
 /// The name under which a machine's record is kept until its domain is gone.
@@ -36,6 +36,12 @@ pub enum AdmissionError {
     /// The machine cannot hold it.
     #[error(transparent)]
     DoesNotFit(#[from] DoesNotFit),
+    /// It cannot give it what it is to have for itself.
+    #[error(transparent)]
+    NoPlace(#[from] PlacementRefused),
+    /// Nor can it be shown the processor that is asked for.
+    #[error("{0}")]
+    CpuUnfit(String),
     /// What is held already could not be read.
     #[error("what other workloads hold could not be read")]
     Store(#[from] StoreError),
@@ -45,6 +51,7 @@ pub enum AdmissionError {
 pub struct VmController {
     pub(crate) store: Store,
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
+    pub(crate) topology: Arc<dyn TopologyHost>,
     pub(crate) capacity: Capacity,
     pub(crate) clock: fn() -> Timestamp,
     /// Tells one boot of the node from the next; `None` if the node cannot.
@@ -62,6 +69,7 @@ impl VmController {
     pub fn new(
         store: Store,
         hypervisor: Arc<dyn Hypervisor>,
+        topology: Arc<dyn TopologyHost>,
         capacity: Capacity,
         clock: fn() -> Timestamp,
         boot: &str,
@@ -69,6 +77,7 @@ impl VmController {
         Self {
             store,
             hypervisor,
+            topology,
             capacity,
             clock,
             boot: (!boot.is_empty()).then(|| boot.to_owned()),
@@ -83,8 +92,8 @@ impl VmController {
     #[must_use]
     pub fn rehearsal(&self, store: Store) -> Self {
         let boot = self.boot.as_deref().unwrap_or_default();
-        let mut other =
-            Self::new(store, Arc::clone(&self.hypervisor), self.capacity, self.clock, boot);
+        let (hypervisor, topology) = (Arc::clone(&self.hypervisor), Arc::clone(&self.topology));
+        let mut other = Self::new(store, hypervisor, topology, self.capacity, self.clock, boot);
         other.facts = self.facts.clone();
         other
     }
@@ -175,18 +184,35 @@ impl VmController {
     /// Whether the machine could hold this virtual machine beside everything that is meant to run. For
     /// a change of an existing one, `except` is that one.
     pub fn admit_vm(&self, spec: &VmSpec, except: Option<Id<Vm>>) -> Result<(), AdmissionError> {
-        let accelerator = self.accelerator();
+        // Not known before the hypervisor has answered; then its start says so.
+        if let Some(why) = self.facts.get().and_then(|facts| unfit_cpu(spec, facts.accelerator)) {
+            return Err(AdmissionError::CpuUnfit(why));
+        }
         let except = except.map(|vm| LocalRef { kind: Kind::Vm, id: vm.uuid() });
-        let held = charges(&self.store, accelerator, Holding::Wanted, except)?;
-        Ok(admit(&self.capacity, &held, &Charge::of_vm(spec, accelerator))?)
+        self.admit(&Charge::of_vm(spec, self.accelerator()), except)?;
+        let Some(wish) = Wish::of(spec) else { return Ok(()) };
+        let topology = self.topology.topology();
+        let taken = taken(&self.store, &topology, Holding::Wanted, except)?;
+        place(&topology, &taken, &wish, None)?;
+        Ok(())
     }
 
     /// Whether the machine could hold this pod beside everything that is meant to run.
     pub fn admit_pod(&self, spec: &PodSpec, except: Option<Id<Pod>>) -> Result<(), AdmissionError> {
-        let accelerator = self.accelerator();
         let except = except.map(|pod| LocalRef { kind: Kind::Pod, id: pod.uuid() });
-        let held = charges(&self.store, accelerator, Holding::Wanted, except)?;
-        Ok(admit(&self.capacity, &held, &Charge::of_pod(spec))?)
+        self.admit(&Charge::of_pod(spec), except)
+    }
+
+    fn admit(&self, charge: &Charge, except: Option<LocalRef>) -> Result<(), AdmissionError> {
+        let held = charges(&self.store, self.accelerator(), Holding::Wanted, except)?;
+        Ok(admit(&self.shared_capacity(&held, charge), &held, charge)?)
+    }
+
+    /// What of the machine is left to be shared beside all that is set apart.
+    pub(crate) fn shared_capacity(&self, held: &[Charge], request: &Charge) -> Capacity {
+        let dedicated = held.iter().chain([request]).map(|charge| charge.dedicated);
+        let dedicated = dedicated.fold(0, u32::saturating_add);
+        self.capacity.shared(&self.topology.topology(), dedicated)
     }
 
     pub(crate) fn memory(&self, vm: Id<Vm>) -> Memory {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use skerry_model::{Accelerator, Id, Vm, VmFirmware};
 
-use crate::{DiskDefinition, Seed};
+use crate::{DiskDefinition, HardwareDefinition, Seed};
 
 /// A digest of a [`DomainDefinition`]: 32 hex digits, and after a `-` 16 more for disks that can come and
 /// go while the guest runs, if it has any.
@@ -94,6 +94,9 @@ pub struct DomainDefinition {
     /// Whether it has an emulated TPM 2.0. Likewise left out if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tpm: bool,
+    /// Its processor, its place on the machine, and what follows from its size. Likewise left out if nothing was chosen.
+    #[serde(skip_serializing_if = "HardwareDefinition::is_plain")]
+    pub hardware: HardwareDefinition,
     /// The generation of the record when this was made. Not part of the fingerprint: it also counts
     /// changes, such as of the wanted power, that do not touch the definition.
     #[serde(skip)]

@@ -46,6 +46,10 @@ pub struct DiskDefinition {
     pub iops: Option<u64>,
     /// Bytes per second, if limited.
     pub bytes_per_s: Option<u64>,
+    /// Its queues; as many as there are virtual processors if absent, which is what machine types since 5.2 do. Left out
+    /// of the fingerprint then, as it was before it could be chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u32>,
 }
 
 impl DiskDefinition {
@@ -86,6 +90,7 @@ pub(crate) fn disks_of(
             read_only: disk.read_only,
             iops: disk.limits.iops,
             bytes_per_s: disk.limits.bytes_per_s,
+            queues: vm.spec.queues.filter(|_| disk.bus == DiskBus::Virtio),
         });
     }
     Ok(Ok(found))
@@ -227,6 +232,7 @@ mod tests {
             read_only: false,
             iops: None,
             bytes_per_s: None,
+            queues: None,
         }
     }
 

@@ -8,7 +8,7 @@ use skerry_model::{
 };
 use skerry_store::{Store, StoreError};
 
-use crate::Charge;
+use crate::{Charge, Taken, Topology, Wish, place};
 
 /// Which workloads count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,13 @@ pub fn charges(
     let mut held = Vec::new();
     for vm in store.list::<Vm>()? {
         if Some(vm.local_ref()) != except && vm_holds(&vm, holding) {
-            held.push(Charge::of_vm(&spec_held(vm, holding), accelerator));
+            let placement = vm.status.placement.clone();
+            let spec = spec_held(vm, holding);
+            let charge = Charge::of_vm(&spec, accelerator);
+            held.push(match holding {
+                Holding::Wanted => charge,
+                Holding::Running => charge.placed(&spec, placement.as_ref()),
+            });
         }
     }
     for pod in store.list::<Pod>()? {
@@ -39,6 +45,41 @@ pub fn charges(
         }
     }
     Ok(held)
+}
+
+/// What virtual machines but one have for themselves. Of those that are meant to run and do not yet, it is worked out
+/// where they would go; one that has no place takes none from others.
+pub fn taken(
+    store: &Store,
+    topology: &Topology,
+    holding: Holding,
+    except: Option<LocalRef>,
+) -> Result<Taken, StoreError> {
+    let mut taken = Taken::nothing(holding == Holding::Running);
+    let mut waiting = Vec::new();
+    for vm in store.list::<Vm>()? {
+        if Some(vm.local_ref()) == except {
+            continue;
+        }
+        // Memory on disk goes on where it was.
+        let there = vm_holds(&vm, Holding::Running) || vm.status.state == VmState::Suspended;
+        match (&vm.status.placement, there) {
+            (Some(placement), true) => {
+                let memory = vm.status.running_size.unwrap_or(vm.spec.size()).memory_mib;
+                taken.add(vm.meta.name.as_str(), placement, memory);
+            }
+            _ if holding == Holding::Wanted && vm_holds(&vm, holding) => waiting.push(vm),
+            _ => {}
+        }
+    }
+    for vm in waiting {
+        let former = vm.status.placement.as_ref().filter(|place| place.suits(&vm.spec));
+        let found = Wish::of(&vm.spec).map(|wish| place(topology, &taken, &wish, former));
+        if let Some(Ok(placement)) = found {
+            taken.add(vm.meta.name.as_str(), &placement, vm.spec.memory_mib);
+        }
+    }
+    Ok(taken)
 }
 
 /// What runs holds what it was started with, whatever is wanted of its next start.

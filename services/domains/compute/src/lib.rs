@@ -16,11 +16,15 @@ mod controller;
 mod decide;
 mod definition;
 mod disks;
+mod hardware;
 mod hypervisor;
 mod ledger;
 mod lifecycle;
 mod memory;
 mod pass;
+mod placement;
+#[cfg(test)]
+mod placement_scenarios;
 mod plan;
 #[cfg(test)]
 mod policy_scenarios;
@@ -29,9 +33,11 @@ mod random_life;
 mod report;
 #[cfg(test)]
 mod scenarios;
+mod shortage;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod topology;
 mod turn;
 
 pub use actions::{actions, pending, possible, spec_after};
@@ -49,9 +55,13 @@ pub use controller::{AdmissionError, FINALIZER, VmController};
 pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
+pub use hardware::{HardwareDefinition, unfit_cpu};
 pub use hypervisor::{
     Acceleration, DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
     HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 pub use lifecycle::{Effect, Event, Refused, next};
+pub use placement::{Taken, Wish, keep, place};
 pub use plan::{Target, plan};
+pub use shortage::{NodeRoom, PlacementRefused, PlacementShortage};
+pub use topology::{HostCpu, NumaNode, PagePool, Topology, TopologyHost};

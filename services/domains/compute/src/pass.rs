@@ -6,6 +6,7 @@
 mod agent;
 mod deeds;
 mod disks;
+mod place;
 mod start;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use skerry_model::{
 use skerry_store::Transaction;
 use tokio::time::Instant;
 
+pub use self::place::NoPlace;
 use crate::controller::{FINALIZER, VmController, store_failure};
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
 use crate::report::{Note, outcome, ready};
@@ -46,6 +48,8 @@ pub struct Pass<'a> {
     definition: Result<DomainDefinition, Missing>,
     define_error: Option<HypervisorError>,
     note: Option<Note>,
+    /// Why it has no place on the machine, if that was just found out.
+    no_place: Option<NoPlace>,
     /// What becomes of it after a boot of the node, until that has been done.
     boot: Option<Autostart>,
 }
@@ -69,6 +73,7 @@ impl<'a> Pass<'a> {
             definition: Err(unknown),
             define_error: None,
             note: None,
+            no_place: None,
             boot,
         }
     }
@@ -469,6 +474,7 @@ impl<'a> Pass<'a> {
             self.status.boot.clone_from(&self.controller.boot);
         }
         self.note_agent();
+        self.note_place();
         ready(&mut self.status, &self.vm.spec, self.note.as_ref(), pending, now);
         self.status.actions = actions(self.vm.meta.phase, self.vm.spec.power, self.status.state);
         self.status.clone()

@@ -9,6 +9,7 @@ use skerry_model::{
 use tokio::time::Instant;
 
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
+use crate::pass::NoPlace;
 use crate::sources::Missing;
 use crate::{Event, HypervisorError};
 
@@ -72,6 +73,11 @@ impl Note {
     /// The machine cannot be held now.
     pub fn refused(message: String) -> Self {
         Self::new("DoesNotFit", message)
+    }
+
+    /// The machine has no place for it.
+    pub fn no_place(none: &NoPlace) -> Self {
+        Self::new(none.reason, none.message.clone())
     }
 
     /// A pass that did not get to its end.

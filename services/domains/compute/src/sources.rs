@@ -11,7 +11,10 @@ use skerry_model::{
 use skerry_store::{Store, StoreError};
 
 use crate::disks::disks_of;
-use crate::{DiskDefinition, DomainDefinition, HypervisorFacts, NicDefinition, Seed};
+use crate::{
+    DiskDefinition, DomainDefinition, HardwareDefinition, HypervisorFacts, NicDefinition, Seed,
+    unfit_cpu,
+};
 
 /// Something without which a machine cannot be defined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +130,9 @@ fn define(
     facts: &HypervisorFacts,
     disks: Vec<DiskDefinition>,
 ) -> Result<DomainDefinition, Missing> {
+    if let Some(message) = unfit_cpu(&vm.spec, facts.accelerator) {
+        return Err(Missing { reason: "CpuModelUnfit", message, on: None });
+    }
     let waiting =
         |message: &str, on| Missing { reason: "WaitingForPort", message: message.to_owned(), on };
     let port = port.ok_or_else(|| waiting("has no port yet", None))?;
@@ -158,6 +164,7 @@ fn define(
         display: vm.spec.graphics == Graphics::Vnc,
         guest_agent: vm.spec.guest_agent,
         tpm: vm.spec.tpm,
+        hardware: HardwareDefinition::of(&vm.spec, vm.status.placement.as_ref()),
         generation: vm.meta.generation,
     })
 }

@@ -19,8 +19,9 @@ use uuid::Uuid;
 
 use crate::{
     Acceleration, AgentCommand, AgentLink, Capacity, DomainDefinition, DomainObserved, DomainPower,
-    FINALIZER, Hold, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
-    LogPosition, NicDefinition, OffReason, VmController, VmStep, spec_after,
+    FINALIZER, HardwareDefinition, Hold, Hypervisor, HypervisorError, HypervisorEvent,
+    HypervisorFacts, LogChunk, LogPosition, NicDefinition, OffReason, Topology, TopologyHost,
+    VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
@@ -47,6 +48,7 @@ pub fn definition(number: u128) -> DomainDefinition {
         display: false,
         guest_agent: false,
         tpm: false,
+        hardware: HardwareDefinition::default(),
         generation: 1,
     }
 }
@@ -220,6 +222,7 @@ pub struct Fake {
     mood: Mutex<Mood>,
     steps: Mutex<Vec<&'static str>>,
     asked: Mutex<Vec<&'static str>>,
+    topology: Mutex<Topology>,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
@@ -231,6 +234,7 @@ impl Fake {
             mood: Mutex::default(),
             steps: Mutex::default(),
             asked: Mutex::default(),
+            topology: Mutex::new(Topology::plain(4, 4096)),
             events: broadcast::channel(4).0,
         })
     }
@@ -238,6 +242,11 @@ impl Fake {
     /// From now on things behave like this.
     pub fn set(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
+    }
+
+    /// The machine is another one from now on.
+    pub fn set_topology(&self, topology: Topology) {
+        *self.topology.lock().unwrap() = topology;
     }
 
     /// Does something to a domain behind the controller's back.
@@ -338,6 +347,12 @@ impl Hypervisor for Fake {
     }
 }
 
+impl TopologyHost for Fake {
+    fn topology(&self) -> Topology {
+        self.topology.lock().unwrap().clone()
+    }
+}
+
 /// A store, a hypervisor and a controller.
 pub struct Node {
     /// The store.
@@ -376,15 +391,22 @@ impl Node {
         );
         store.commit(tx).await.unwrap();
         let fake = Fake::new();
-        let controller = VmController::new(store.clone(), fake.clone(), capacity, clock, "boot-0");
+        let controller =
+            VmController::new(store.clone(), fake.clone(), fake.clone(), capacity, clock, "boot-0");
         Self { store, fake, controller, capacity, boots: 0 }
     }
 
     /// The service starts anew and has forgotten what it only remembered.
     pub fn restart(&mut self) {
         let boot = format!("boot-{}", self.boots);
-        self.controller =
-            VmController::new(self.store.clone(), self.fake.clone(), self.capacity, clock, &boot);
+        self.controller = VmController::new(
+            self.store.clone(),
+            self.fake.clone(),
+            self.fake.clone(),
+            self.capacity,
+            clock,
+            &boot,
+        );
     }
 
     /// The host is switched off and on; with `forget` the hypervisor has no definitions any more.

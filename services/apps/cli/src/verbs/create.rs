@@ -8,6 +8,7 @@ use skerry_model::{Kind, Name, Publish};
 
 use crate::args::{Mount, NewWorkload, Restart, Wait};
 use crate::container_words::Holding;
+use crate::placing_words::Placing;
 use crate::power_words::Keeping;
 use crate::shell::{Done, Failure, Shell};
 use crate::text;
@@ -88,7 +89,7 @@ fn volumes(mounts: &[Mount]) -> (Value, Value) {
 
 pub(super) fn vm(
     new: &NewWorkload,
-    vcpus: Option<u32>,
+    placing: &Placing,
     boot: &Boot,
     disks: &[Name],
     graphics: Option<Graphics>,
@@ -97,7 +98,7 @@ pub(super) fn vm(
     let mut spec = Map::new();
     spec.insert("image".to_owned(), json!(new.image));
     insert_some(&mut spec, "memory_mib", new.memory);
-    insert_some(&mut spec, "vcpus", vcpus);
+    placing.add_to(&mut spec);
     insert_some(&mut spec, "disk_size_mib", boot.disk_size);
     let firmware = boot.firmware.map(|firmware| match firmware {
         Firmware::Bios => "bios",

@@ -93,8 +93,8 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let (action, target) = verb.order();
             workload::change(shell, Kind::Vm, target, action).await
         }
-        VmVerb::Create { new, vcpus, boot, disk, graphics, keeping } => {
-            let spec = create::vm(&new, vcpus, &boot, &disk, graphics, &keeping)?;
+        VmVerb::Create { new, placing, boot, disk, graphics, keeping } => {
+            let spec = create::vm(&new, &placing, &boot, &disk, graphics, &keeping)?;
             create::workload(shell, Kind::Vm, &new, spec).await
         }
         VmVerb::Guest(verb) => guest::run(shell, verb).await,

@@ -304,7 +304,8 @@ async fn put_spec<K: ResourceKind>(node: &Node, id: Id<K>, spec: K::Spec) -> Res
 
 fn admission(error: AdmissionError) -> Refusal {
     let class = match &error {
-        AdmissionError::DoesNotFit(_) => RefusalClass::Capacity,
+        AdmissionError::DoesNotFit(_) | AdmissionError::NoPlace(_) => RefusalClass::Capacity,
+        AdmissionError::CpuUnfit(why) => return wrong_field("spec.cpu.model", why.clone()),
         AdmissionError::Store(_) => return internal(error),
     };
     Refusal::new(class, error.to_string())

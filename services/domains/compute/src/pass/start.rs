@@ -43,6 +43,12 @@ impl Pass<'_> {
             self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
             return Ok(Flow::Wait);
         }
+        if let Err(none) = self.find_place()? {
+            self.note = Some(Note::no_place(&none));
+            self.no_place = Some(none);
+            self.memory.next_try = Some(Instant::now() + TRY_AGAIN);
+            return Ok(Flow::Wait);
+        }
         self.memory.seen_up = false;
         self.settle_in(self.status.state, Event::Start, to);
         self.commit().await?;
@@ -97,7 +103,7 @@ impl Pass<'_> {
         let held = charges(&self.controller.store, accelerator, Holding::Running, own)
             .map_err(store_failure)?;
         let charge = Charge::of_vm(&self.vm.spec, accelerator);
-        Ok(admit(&self.controller.capacity, &held, &charge))
+        Ok(admit(&self.controller.shared_capacity(&held, &charge), &held, &charge))
     }
 
     /// Whether a start has been written down and not yet been done.

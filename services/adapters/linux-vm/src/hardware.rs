@@ -1,0 +1,154 @@
+//! A guest's processor and its place on the machine, as libvirt is told of them.
+//!
+//! Pure, as [`crate::xml`] is, and under the same rule: what changes here for an equal definition needs another form.
+
+use skerry_compute::{DomainDefinition, HardwareDefinition};
+use skerry_model::{Accelerator, CpuSet, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize};
+
+use crate::xml::Element;
+
+/// What its memory is made of. Huge pages come from the kernel without a file system for them (`memfd`): one would have
+/// to be mounted, and its folders handed to the guests' account.
+pub fn backing(hardware: &HardwareDefinition) -> Option<Element> {
+    let page = Element::new("page");
+    let page = match hardware.huge_pages? {
+        HugePageSize::Mib2 => page.attribute("size", 2).attribute("unit", "M"),
+        HugePageSize::Gib1 => page.attribute("size", 1).attribute("unit", "G"),
+    };
+    let source = Element::new("source").attribute("type", "memfd");
+    let huge = Element::new("hugepages").child(page);
+    Some(Element::new("memoryBacking").child(huge).child(source))
+}
+
+/// Where its processors run, and on which NUMA nodes its memory lies.
+pub fn pinning(hardware: &HardwareDefinition) -> Vec<Element> {
+    let mut elements = Vec::new();
+    if !hardware.cpus.is_empty() {
+        let mut tune = Element::new("cputune");
+        for (vcpu, cpu) in hardware.cpus.iter().enumerate() {
+            let pin = Element::new("vcpupin").attribute("vcpu", vcpu);
+            tune = tune.child(pin.attribute("cpuset", cpu));
+        }
+        if !hardware.emulator.is_empty() {
+            let pin = Element::new("emulatorpin");
+            tune = tune.child(pin.attribute("cpuset", &hardware.emulator));
+        }
+        elements.push(tune);
+    }
+    // Huge pages were counted on these nodes, and there are no others for it. Ordinary memory is shared with all that
+    // is bound nowhere: where they have filled a node, the kernel had to end the guest, so that is only preferred.
+    let mode = match (hardware.huge_pages, hardware.numa_nodes.as_slice()) {
+        (Some(_), [_, ..]) => "strict",
+        (None, [_]) => "preferred",
+        _ => return elements,
+    };
+    let nodes: CpuSet = hardware.numa_nodes.iter().copied().collect();
+    let memory = Element::new("memory").attribute("mode", mode).attribute("nodeset", nodes);
+    elements.push(Element::new("numatune").child(memory));
+    elements
+}
+
+/// The processor that the guest sees.
+pub fn cpu(definition: &DomainDefinition, kind: &str) -> Option<Element> {
+    let HardwareDefinition { cpu_model, topology, .. } = &definition.hardware;
+    let cpu = Element::new("cpu");
+    let mut cpu = match cpu_model.as_deref() {
+        Some(HOST_PASSTHROUGH) => Some(cpu.attribute("mode", HOST_PASSTHROUGH)),
+        Some(HOST_MODEL) => Some(cpu.attribute("mode", HOST_MODEL)),
+        Some(name) => {
+            let model = Element::new("model").attribute("fallback", "forbid").text(name);
+            Some(cpu.attribute("mode", "custom").attribute("match", "exact").child(model))
+        }
+        None if definition.accelerator == Accelerator::Kvm && kind == "kvm" => {
+            Some(cpu.attribute("mode", HOST_MODEL))
+        }
+        // What emulation offers by default is the least a guest can need, and the fastest to emulate.
+        None => topology.is_some().then_some(cpu),
+    };
+    if let Some(topology) = topology {
+        let shape = Element::new("topology")
+            .attribute("sockets", topology.sockets)
+            .attribute("dies", 1)
+            .attribute("cores", topology.cores)
+            .attribute("threads", topology.threads);
+        cpu = cpu.map(|cpu| cpu.child(shape));
+    }
+    cpu
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::xml::{Serial, domain, kind_of, tests::definition};
+    use skerry_model::CpuTopology;
+
+    fn xml(accelerator: Accelerator, hardware: HardwareDefinition) -> String {
+        let definition = DomainDefinition { hardware, ..definition(accelerator) };
+        let path = Path::new("/x");
+        domain(&definition, kind_of(accelerator), Serial { log: path, socket: path }).to_string()
+    }
+
+    /// What lies between metadata and clock, but for what is started and the features, and the interface's queues.
+    fn own(accelerator: Accelerator, hardware: HardwareDefinition) -> String {
+        let xml = xml(accelerator, hardware);
+        let (_, rest) = xml.split_once("  </metadata>\n").unwrap();
+        let (before, rest) = rest.split_once("  <os>\n").unwrap();
+        let (_, rest) = rest.split_once("  </features>\n").unwrap();
+        let (after, rest) = rest.split_once("  <clock").unwrap();
+        let queues = rest.lines().find(|line| line.contains("queues")).unwrap_or("      no queues");
+        format!("{before}{after}{queues}\n\n")
+    }
+
+    fn topology(sockets: u32, cores: u32, threads: u32) -> Option<CpuTopology> {
+        Some(CpuTopology { sockets, cores, threads })
+    }
+
+    #[test]
+    fn processors_places_and_pages_are_as_written_down() {
+        let model = |name: &str| HardwareDefinition {
+            cpu_model: Some(name.to_owned()),
+            ..HardwareDefinition::default()
+        };
+        let placed = HardwareDefinition {
+            topology: topology(1, 1, 2),
+            cpus: vec![2, 6],
+            emulator: "0-1,4-5".parse().unwrap(),
+            numa_nodes: vec![1],
+            huge_pages: Some(HugePageSize::Gib1),
+            nic_queues: Some(2),
+            ..model("host-passthrough")
+        };
+        let spread = HardwareDefinition {
+            cpus: vec![2, 9],
+            numa_nodes: vec![0, 1],
+            huge_pages: Some(HugePageSize::Mib2),
+            ..HardwareDefinition::default()
+        };
+        let near = HardwareDefinition { huge_pages: None, numa_nodes: vec![0], ..spread.clone() };
+        let apart = HardwareDefinition { huge_pages: None, ..spread.clone() };
+        let shaped = HardwareDefinition { topology: topology(2, 1, 1), ..Default::default() };
+        let (kvm, emulation) = (Accelerator::Kvm, Accelerator::Emulation);
+        let all = [
+            own(kvm, placed),
+            own(kvm, spread),
+            own(kvm, near),
+            own(kvm, apart),
+            own(kvm, model("host-model")),
+            own(kvm, shaped.clone()),
+            own(emulation, shaped),
+            own(emulation, model("EPYC-v4")),
+            own(emulation, HardwareDefinition::default()),
+        ];
+        assert_eq!(all.concat(), include_str!("golden/hardware.xml"));
+    }
+
+    #[test]
+    fn what_is_chosen_makes_another_definition_and_what_is_not_does_not() {
+        let plain = definition(Accelerator::Kvm);
+        let hardware = HardwareDefinition { cpus: vec![1, 2], ..HardwareDefinition::default() };
+        let pinned = DomainDefinition { hardware, ..plain.clone() };
+        assert_ne!(pinned.fingerprint(), plain.fingerprint());
+    }
+}
