@@ -108,3 +108,30 @@ async fn a_place_outlives_a_power_cut_unless_the_machine_lost_it() {
     assert_eq!(moved["status"]["placement"]["reserved"], "6");
     node.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processors_are_added_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let made = create(&node, "grows", json!({"max_vcpus": 4})).await.unwrap();
+    let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    let pid = node.wait_state(Kind::Vm, "grows", "running").await.unwrap()["status"]["pid"].clone();
+    let set = async |vcpus: u32| {
+        let patch = Json(json!({"spec": {"vcpus": vcpus}}).to_string());
+        let key = "grows".to_owned();
+        node.ask(Request::Patch { kind: Kind::Vm, key, patch, if_revision: None }).await
+    };
+    set(3).await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        let status = node.get(Kind::Vm, "grows").await?["status"].clone();
+        let grown = status["running_size"]["vcpus"] == 3 && status["pid"] == pid;
+        anyhow::ensure!(grown && host.vcpus_of(id) == Some(3), "{status}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+    .unwrap();
+    let refused = set(5).await.unwrap_err().to_string();
+    assert!(refused.contains("spec.max_vcpus"), "{refused}");
+    node.stop().await.unwrap();
+}

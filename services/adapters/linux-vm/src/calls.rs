@@ -130,6 +130,16 @@ pub fn with_domain<T>(
     act(&domain)
 }
 
+/// Gives a running guest so many processors.
+pub fn set_vcpus(connection: &Connect, vm: Id<Vm>, count: u32) -> Result<(), CallError> {
+    while_active(connection, vm, "add processors", |domain| {
+        if domain.get_vcpus_flags(sys::VIR_DOMAIN_VCPU_LIVE)? == count {
+            return Ok(());
+        }
+        domain.set_vcpus_flags(count, sys::VIR_DOMAIN_VCPU_LIVE).map(drop)
+    })
+}
+
 /// Ends a domain's process.
 pub fn destroy(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
     while_active(connection, vm, "destroy", Domain::destroy)
@@ -218,6 +228,9 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
             None => domain.has_managed_save(0)?,
         };
     let live_xml = if power.is_up() { domain.get_xml_desc(0)? } else { String::new() };
+    // One that goes off between two calls has none.
+    let vcpus =
+        power.is_up().then(|| domain.get_vcpus_flags(sys::VIR_DOMAIN_VCPU_LIVE).ok()).flatten();
     let mut disks = disks::of(&live_xml);
     // Not one of those that come and go.
     disks.retain(|disk| disk.path != places.seed(vm));
@@ -226,6 +239,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
     };
     Ok(Some(DomainObserved {
         vm,
+        vcpus,
         disks: paths(false),
         hot_disks: paths(true),
         power,

@@ -20,6 +20,15 @@ pub fn backing(hardware: &HardwareDefinition) -> Option<Element> {
     Some(Element::new("memoryBacking").child(huge).child(source))
 }
 
+/// How many processors it has, and how many it may be given while it runs.
+pub fn vcpus(definition: &DomainDefinition) -> Element {
+    let vcpu = Element::new("vcpu");
+    match definition.hardware.max_vcpus {
+        Some(most) => vcpu.attribute("current", definition.vcpus).text(most),
+        None => vcpu.text(definition.vcpus),
+    }
+}
+
 /// Where its processors run, and on which NUMA nodes its memory lies.
 pub fn pinning(hardware: &HardwareDefinition) -> Vec<Element> {
     let mut elements = Vec::new();
@@ -140,6 +149,7 @@ mod tests {
             own(emulation, shaped),
             own(emulation, model("EPYC-v4")),
             own(emulation, HardwareDefinition::default()),
+            own(emulation, HardwareDefinition { max_vcpus: Some(4), ..Default::default() }),
         ];
         assert_eq!(all.concat(), include_str!("golden/hardware.xml"));
     }

@@ -298,6 +298,11 @@ impl Hypervisor for Libvirt {
                 let detach = move |connection: &_| disks::detach(connection, vm, &path);
                 return self.change.call("detach", Some(vm), STEP, detach).await;
             }
+            VmStep::SetVcpus { count, .. } => {
+                let count = *count;
+                let set = move |connection: &_| calls::set_vcpus(connection, vm, count);
+                return self.change.call(step.name(), Some(vm), STEP, set).await;
+            }
             VmStep::ShutdownByAgent(_) => return self.shut_down_by_agent(vm).await,
             VmStep::Shutdown(_) => (calls::shutdown, STEP),
             VmStep::Destroy(_) => (calls::destroy, STEP),
@@ -337,6 +342,7 @@ fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
         pid: None,
         agent: AgentLink::Absent,
         saved: places.saved(vm).unwrap_or(false),
+        vcpus: None,
         disks: Vec::new(),
         hot_disks: Vec::new(),
         files: true,

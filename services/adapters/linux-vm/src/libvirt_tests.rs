@@ -150,6 +150,7 @@ async fn libvirt_takes_a_place_on_the_machine() {
         numa_nodes: vec![0],
         huge_pages: Some(skerry_model::HugePageSize::Mib2),
         nic_queues: Some(2),
+        max_vcpus: None,
     };
     let definition = DomainDefinition { vcpus: 2, hardware, ..bench.definition() };
     bench.apply(VmStep::Define(Box::new(definition.clone()))).await;
@@ -166,6 +167,23 @@ async fn libvirt_takes_a_place_on_the_machine() {
         assert!(xml.contains(part), "{part} is not in {xml}");
     }
     assert_eq!(bench.look().await.unwrap().defined, Some(definition.fingerprint()));
+}
+
+#[tokio::test]
+async fn a_running_guest_is_given_processors_up_to_its_most() {
+    let bench = Bench::new();
+    let hardware = HardwareDefinition { max_vcpus: Some(4), ..HardwareDefinition::default() };
+    let definition = DomainDefinition { hardware, ..bench.definition() };
+    bench.apply(VmStep::Define(Box::new(definition))).await;
+    assert_eq!(bench.look().await.unwrap().vcpus, None);
+    bench.apply(VmStep::Start(bench.vm)).await;
+    assert_eq!(bench.look().await.unwrap().vcpus, Some(1));
+    for _ in 0..2 {
+        bench.apply(VmStep::SetVcpus { vm: bench.vm, count: 3 }).await;
+        assert_eq!(bench.look().await.unwrap().vcpus, Some(3));
+    }
+    let beyond = VmStep::SetVcpus { vm: bench.vm, count: 5 };
+    assert!(bench.libvirt.apply(&beyond).await.is_err());
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> 
         .child(Element::new("metadata").child(label::element(definition)))
         .child(Element::new("memory").attribute("unit", "MiB").text(definition.memory_mib));
     root = hardware::backing(&definition.hardware).into_iter().fold(root, Element::child);
-    root = root.child(Element::new("vcpu").text(definition.vcpus));
+    root = root.child(hardware::vcpus(definition));
     root = hardware::pinning(&definition.hardware).into_iter().fold(root, Element::child);
     root = root.child(boot(definition, serial.log)).child(features(definition, kind));
     root = hardware::cpu(definition, kind).into_iter().fold(root, Element::child);

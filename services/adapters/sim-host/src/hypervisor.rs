@@ -28,6 +28,11 @@ impl SimHost {
         self.world().domains.get(&vm).map_or(0, |domain| domain.disks.len())
     }
 
+    /// How many processors a guest has while it runs.
+    pub fn vcpus_of(&self, vm: Id<Vm>) -> Option<u32> {
+        self.world().domains.get(&vm).and_then(|domain| domain.vcpus)
+    }
+
     /// A file that cloud-init in a guest reads at its next start.
     pub fn seed_file(&self, vm: Id<Vm>, name: &str) -> Option<String> {
         let world = self.world();
@@ -105,12 +110,14 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 pid: None,
                 agent: AgentLink::Absent,
                 saved: false,
+                vcpus: None,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
                 files: true,
             });
             entry.defined = Some(definition.fingerprint());
             world.defined_disks.insert(definition.vm, definition.disks.clone());
+            world.defined_vcpus.insert(definition.vm, definition.vcpus);
             match &definition.seed {
                 Some(seed) => drop(world.seeds.insert(definition.vm, seed.clone())),
                 None => drop(world.seeds.remove(&definition.vm)),
@@ -151,6 +158,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             found.disks.retain(|other| other != path);
             found.hot_disks.retain(|other| other != path);
         }
+        VmStep::SetVcpus { vm, count } => running(world, *vm)?.vcpus = Some(*count),
         VmStep::Shutdown(vm) | VmStep::ShutdownByAgent(vm) => {
             if let Some(found) = world.domains.get_mut(vm) {
                 switch_off(found, OffReason::Shutdown);
@@ -185,6 +193,7 @@ fn attach(domain: &mut DomainObserved, disk: &DiskDefinition) {
 fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     let pid = world.pid();
     let disks = world.defined_disks.get(&vm).cloned().unwrap_or_default();
+    let vcpus = world.defined_vcpus.get(&vm).copied();
     let has_agent = world.defined_agents.contains(&vm);
     let found = domain(world, vm)?;
     if found.defined.is_none() {
@@ -195,6 +204,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         found.live.clone_from(&found.defined);
         disks.iter().for_each(|disk| attach(found, disk));
         found.pid = Some(pid);
+        found.vcpus = vcpus;
         found.saved = false;
         if has_agent {
             found.agent = AgentLink::Connected;
@@ -229,6 +239,7 @@ fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
     if domain.power.is_up() {
         domain.power = DomainPower::Off(reason);
         domain.pid = None;
+        domain.vcpus = None;
         domain.live = None;
         domain.agent = AgentLink::Absent;
         domain.disks.clear();

@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub library: SimLibrary,
     /// Disks that the next start of each guest has.
     pub defined_disks: BTreeMap<Id<Vm>, Vec<DiskDefinition>>,
+    /// Processors that the next start of each guest has.
+    pub defined_vcpus: BTreeMap<Id<Vm>, u32>,
     /// What cloud-init in each guest reads at its next start.
     pub seeds: BTreeMap<Id<Vm>, Seed>,
     /// Guests whose next start has a display, and those that have one now.
@@ -92,6 +94,7 @@ impl SimHost {
             disk: SimDisk::default(),
             library: SimLibrary::default(),
             defined_disks: BTreeMap::new(),
+            defined_vcpus: BTreeMap::new(),
             seeds: BTreeMap::new(),
             defined_displays: BTreeSet::new(),
             displays: BTreeSet::new(),

@@ -10,6 +10,9 @@ pub struct Placing {
     /// Virtual processors
     #[arg(long, value_name = "COUNT")]
     pub vcpus: Option<u32>,
+    /// Virtual processors that it may be given while it runs
+    #[arg(long, value_name = "COUNT")]
+    pub max_vcpus: Option<u32>,
     /// Processor that its guest sees: host-passthrough, host-model, or the name of a model
     #[arg(long, value_name = "MODEL")]
     pub cpu_model: Option<String>,
@@ -87,6 +90,7 @@ impl Placing {
             cpu.insert("set".to_owned(), json!(set));
         }
         insert("vcpus", self.vcpus.map(Value::from));
+        insert("max_vcpus", self.max_vcpus.map(Value::from));
         insert("cpu", (!cpu.is_empty()).then_some(Value::Object(cpu)));
         let pages = self.huge_pages.map(|pages| match pages {
             Pages::Mib2 => json!("2Mi"),
@@ -130,6 +134,7 @@ mod tests {
         let wanted =
             json!({"vcpus": 4, "cpu": cpu, "huge_pages": "1Gi", "numa": "spread", "queues": 2});
         assert_eq!(spec(&all).unwrap(), wanted);
+        assert_eq!(spec(&["--max-vcpus", "8"]).unwrap(), json!({"max_vcpus": 8}));
         assert_eq!(spec(&["--dedicated-cpus"]).unwrap(), json!({"cpu": {"dedicated": true}}));
         for bad in [
             &["--cpu-topology", "2x2"][..],

@@ -57,6 +57,10 @@ pub struct VmSpec {
     /// Virtual processors, 1 to 64.
     #[serde(default = "VmSpec::one")]
     pub vcpus: u32,
+    /// The most that `vcpus` may be raised to while it runs, up to 64: its guest sees that there is room for so many.
+    /// Without it, and for fewer, another number of them counts from the next start. Another value of this does, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_vcpus: Option<u32>,
     /// Memory in MiB, 32 to 1048576.
     #[serde(default = "VmSpec::default_memory")]
     pub memory_mib: u64,
@@ -295,6 +299,7 @@ impl Validate for VmSpec {
         VmDisk::validate_all(&self.disks, found);
         let queues = self.queues.is_none_or(|queues| (1..=64).contains(&queues));
         found.require(queues, "spec.queues", "must be 1 to 64");
+        self.validate_max_vcpus(found);
         self.validate_placement(found);
     }
 }

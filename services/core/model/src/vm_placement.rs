@@ -148,9 +148,23 @@ impl VmSpec {
         self.has_dedicated_cpus() || self.huge_pages.is_some()
     }
 
+    pub(crate) fn validate_max_vcpus(&self, found: &mut Invalid) {
+        let Some(max) = self.max_vcpus else { return };
+        if !(self.vcpus..=64).contains(&max) {
+            let message =
+                format!("must be {} to 64, the number of vcpus being the least", self.vcpus);
+            found.add("spec.max_vcpus", message);
+        }
+        found.require(
+            !self.has_dedicated_cpus(),
+            "spec.max_vcpus",
+            "cannot be set with dedicated processors, which are given out when it starts",
+        );
+    }
+
     pub(crate) fn validate_placement(&self, found: &mut Invalid) {
         if let Some(cpu) = &self.cpu {
-            validate_cpu(cpu, self.vcpus, found);
+            validate_cpu(cpu, self.vcpus, self.max_vcpus.unwrap_or(self.vcpus), found);
         }
         if let Some(size) = self.huge_pages
             && !self.memory_mib.is_multiple_of(size.mib())
@@ -166,7 +180,7 @@ impl VmSpec {
     }
 }
 
-fn validate_cpu(cpu: &VmCpu, vcpus: u32, found: &mut Invalid) {
+fn validate_cpu(cpu: &VmCpu, vcpus: u32, most: u32, found: &mut Invalid) {
     if let Some(model) = &cpu.model {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let named = (1..=64).contains(&model.len()) && model.bytes().all(plain);
@@ -176,9 +190,10 @@ fn validate_cpu(cpu: &VmCpu, vcpus: u32, found: &mut Invalid) {
     }
     if let Some(CpuTopology { sockets, cores, threads }) = cpu.topology {
         let product = sockets.checked_mul(cores).and_then(|count| count.checked_mul(threads));
-        if product != Some(vcpus) {
-            let message =
-                format!("sockets x cores x threads must be the number of vcpus, which is {vcpus}");
+        if product != Some(most) {
+            let message = format!(
+                "sockets x cores x threads must be the number of vcpus, or of max_vcpus if that is set: {most}"
+            );
             found.add("spec.cpu.topology", message);
         }
     }
@@ -218,6 +233,7 @@ mod tests {
             serde_json::json!({"cpu": {"topology": {"sockets": 1, "cores": 2, "threads": 2}}}),
             serde_json::json!({"cpu": {"set": "2-5"}, "huge_pages": "1Gi", "numa": "spread"}),
             serde_json::json!({"huge_pages": "2Mi"}),
+            serde_json::json!({"max_vcpus": 8, "cpu": {"topology": {"sockets": 2, "cores": 2, "threads": 2}}}),
             serde_json::json!({"cpu": {"dedicated": true}, "numa": "single"}),
         ] {
             assert_eq!(faults(good.clone()), Vec::<String>::new(), "{good}");
@@ -235,6 +251,9 @@ mod tests {
             (serde_json::json!({"huge_pages": "1Gi", "memory_mib": 1025}), "spec.memory_mib"),
             (serde_json::json!({"huge_pages": "2Mi", "memory_mib": 33}), "spec.memory_mib"),
             (serde_json::json!({"numa": "spread"}), "spec.numa"),
+            (serde_json::json!({"max_vcpus": 3}), "spec.max_vcpus"),
+            (serde_json::json!({"max_vcpus": 65}), "spec.max_vcpus"),
+            (serde_json::json!({"max_vcpus": 8, "cpu": {"dedicated": true}}), "spec.max_vcpus"),
             (serde_json::json!({"queues": 0}), "spec.queues"),
             (serde_json::json!({"queues": 65}), "spec.queues"),
         ] {
@@ -248,7 +267,7 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_is_not_written() {
         let text = serde_json::to_string(&spec(serde_json::json!({}))).unwrap();
-        for field in ["cpu\"", "huge_pages", "numa", "queues"] {
+        for field in ["cpu\"", "huge_pages", "numa", "queues", "max_vcpus"] {
             assert!(!text.contains(field), "{text}");
         }
         let empty = serde_json::to_string(&VmCpu::default()).unwrap();

@@ -11,8 +11,8 @@ use skerry_model::{Accelerator, Id, Vm, VmFirmware};
 
 use crate::{DiskDefinition, HardwareDefinition, Seed};
 
-/// A digest of a [`DomainDefinition`]: 32 hex digits, and after a `-` 16 more for disks that can come and
-/// go while the guest runs, if it has any.
+/// A digest of a [`DomainDefinition`]: 32 hex digits, and after a `-` 16 more for what can come and
+/// go while the guest runs, if there is anything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
@@ -27,9 +27,9 @@ impl Fingerprint {
         &self.0
     }
 
-    /// Whether another definition differs in nothing but disks that can be attached and detached while
-    /// the guest runs.
-    pub fn same_but_disks(&self, other: &Self) -> bool {
+    /// Whether another definition differs in nothing but what can be changed while the guest runs: disks that can be
+    /// attached and detached, and the number of processors if there is room for more.
+    pub fn same_but_hot(&self, other: &Self) -> bool {
         let fixed = |print: &Self| print.0.split('-').next().map(ToOwned::to_owned);
         fixed(self) == fixed(other)
     }
@@ -116,16 +116,20 @@ impl DomainDefinition {
             blake3::hash(text.as_bytes()).to_hex().chars().take(length).collect()
         };
         let (hot, cold): (Vec<_>, Vec<_>) = self.disks.iter().partition(|disk| disk.is_hot());
+        let size = self.hardware.max_vcpus.map(|_| self.vcpus);
+        let sizeless = size.map(|_| Self { vcpus: 0, ..self.clone() });
+        let whole = sizeless.as_ref().unwrap_or(self);
         let fixed = match cold.as_slice() {
-            [] => serde_json::to_string(&(Self::FORM, self)),
-            cold => serde_json::to_string(&(Self::FORM, self, cold)),
+            [] => serde_json::to_string(&(Self::FORM, whole)),
+            cold => serde_json::to_string(&(Self::FORM, whole, cold)),
         };
         let fixed = digest(fixed.unwrap_or_default(), 32);
-        if hot.is_empty() {
-            return Fingerprint(fixed);
-        }
-        let disks = digest(serde_json::to_string(&hot).unwrap_or_default(), 16);
-        Fingerprint(format!("{fixed}-{disks}"))
+        let hot = match (hot.as_slice(), size) {
+            ([], None) => return Fingerprint(fixed),
+            (disks, None) => serde_json::to_string(disks),
+            (disks, Some(size)) => serde_json::to_string(&(disks, size)),
+        };
+        Fingerprint(format!("{fixed}-{}", digest(hot.unwrap_or_default(), 16)))
     }
 
     /// The name of the domain: `skerry-vm-` and the first eight digits of the id.

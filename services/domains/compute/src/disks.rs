@@ -239,6 +239,7 @@ mod tests {
     fn observed(power: DomainPower, disks: &[u8], hot: &[u8]) -> DomainObserved {
         let paths = |list: &[u8]| list.iter().map(|n| format!("/pool/{n}").into()).collect();
         DomainObserved {
+            vcpus: None,
             vm: definition(1).vm,
             power,
             defined: None,
@@ -258,8 +259,8 @@ mod tests {
         let with = |bus| DomainDefinition { disks: vec![disk(1, bus)], ..definition(1) };
         let (hot, cold) = (with(DiskBus::Virtio), with(DiskBus::Sata));
         assert_ne!(plain.fingerprint(), hot.fingerprint());
-        assert!(hot.fingerprint().same_but_disks(&plain.fingerprint()));
-        assert!(!cold.fingerprint().same_but_disks(&plain.fingerprint()));
+        assert!(hot.fingerprint().same_but_hot(&plain.fingerprint()));
+        assert!(!cold.fingerprint().same_but_hot(&plain.fingerprint()));
         let limited = DiskDefinition { iops: Some(100), ..disk(1, DiskBus::Virtio) };
         let limited = DomainDefinition { disks: vec![limited], ..definition(1) };
         assert_ne!(limited.fingerprint(), hot.fingerprint());

@@ -32,6 +32,9 @@ pub struct HardwareDefinition {
     /// Huge pages that its memory is made of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub huge_pages: Option<HugePageSize>,
+    /// How many virtual processors it may be given while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_vcpus: Option<u32>,
     /// Queues of its network interface, if more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nic_queues: Option<u32>,
@@ -41,11 +44,14 @@ impl HardwareDefinition {
     /// What this spec asks for, at this place if it suits.
     pub fn of(spec: &VmSpec, placement: Option<&VmPlacement>) -> Self {
         let cpu = spec.cpu.as_ref();
-        let queues = spec.queues.unwrap_or(spec.vcpus.min(MOST_QUEUES));
+        // They are there from the start on, also for processors that come later.
+        let most = spec.max_vcpus.unwrap_or(spec.vcpus);
+        let queues = spec.queues.unwrap_or(most.min(MOST_QUEUES));
         let mut hardware = Self {
             cpu_model: cpu.and_then(|cpu| cpu.model.clone()),
             topology: cpu.and_then(|cpu| cpu.topology),
             huge_pages: spec.huge_pages,
+            max_vcpus: spec.max_vcpus,
             nic_queues: (queues > 1).then_some(queues),
             ..Self::default()
         };

@@ -71,6 +71,8 @@ pub struct DomainObserved {
     pub live: Option<Fingerprint>,
     /// Its process, while it runs.
     pub pid: Option<u32>,
+    /// Virtual processors that it has while it runs, if that can be told.
+    pub vcpus: Option<u32>,
     /// Files of the disks that it has while it runs.
     pub disks: Vec<PathBuf>,
     /// Those of them that can be detached while it runs.
@@ -118,6 +120,13 @@ pub enum VmStep {
         /// The disk's file.
         path: PathBuf,
     },
+    /// Give a running guest more processors. Whether it uses them is its own affair.
+    SetVcpus {
+        /// The machine.
+        vm: Id<Vm>,
+        /// How many it is to have.
+        count: u32,
+    },
     /// Press the guest's power button.
     Shutdown(Id<Vm>),
     /// Ask the agent in the guest to shut it down. It confirms nothing.
@@ -148,7 +157,8 @@ impl VmStep {
             | Self::Undefine(vm)
             | Self::Erase(vm)
             | Self::Attach { vm, .. }
-            | Self::Detach { vm, .. } => *vm,
+            | Self::Detach { vm, .. }
+            | Self::SetVcpus { vm, .. } => *vm,
         }
     }
 
@@ -165,6 +175,7 @@ impl VmStep {
             Self::Resume(_) => "resume",
             Self::Attach { .. } => "attach disk",
             Self::Detach { .. } => "detach disk",
+            Self::SetVcpus { .. } => "add processors",
             Self::Shutdown(_) => "shutdown",
             Self::ShutdownByAgent(_) => "shutdown by agent",
             Self::Destroy(_) => "destroy",

@@ -62,6 +62,6 @@ pub use hypervisor::{
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use placement::{Taken, Wish, keep, place};
-pub use plan::{Target, plan};
+pub use plan::{Target, plan, plan_size};
 pub use shortage::{NodeRoom, PlacementRefused, PlacementShortage};
 pub use topology::{HostCpu, NumaNode, PagePool, Topology, TopologyHost};

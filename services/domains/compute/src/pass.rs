@@ -7,6 +7,7 @@ mod agent;
 mod deeds;
 mod disks;
 mod place;
+mod size;
 mod start;
 
 use std::time::Duration;
@@ -122,6 +123,7 @@ impl<'a> Pass<'a> {
         self.definition = definition;
         self.take_up_waits();
         self.keep_disks().await;
+        self.keep_size().await;
         for _ in 0..MOST_EVENTS {
             if self.controller.is_held() {
                 return Ok(());
@@ -146,6 +148,11 @@ impl<'a> Pass<'a> {
         let seen = self.without_snapshot_hold(seen)?;
         let up = seen.as_ref().is_some_and(|domain| domain.power.is_up());
         self.status.pid = seen.as_ref().and_then(|domain| domain.pid);
+        if let (Some(size), Some(vcpus)) =
+            (&mut self.status.running_size, seen.as_ref().and_then(|domain| domain.vcpus))
+        {
+            size.vcpus = vcpus;
+        }
         self.observed = seen;
         let now = Instant::now();
         if self.power() == DomainPower::Paused(Hold::DiskFault) {
@@ -466,7 +473,9 @@ impl<'a> Pass<'a> {
         self.status.observed_generation = self.vm.meta.generation;
         let live = self.observed.as_ref().and_then(|domain| domain.live.as_ref());
         let pending = match (&self.definition, live) {
-            (Ok(wanted), Some(live)) => !wanted.fingerprint().same_but_disks(live),
+            (Ok(wanted), Some(live)) => {
+                !wanted.fingerprint().same_but_hot(live) || self.size_differs(wanted)
+            }
             _ => false,
         };
         let now = (self.controller.clock)();

@@ -5,7 +5,7 @@ use skerry_model::{
 };
 
 use crate::scenarios::{MINUTE, reason, running, seconds};
-use crate::testing::Node;
+use crate::testing::{Mood, Node};
 use crate::{AdmissionError, PagePool, Topology};
 
 /// Wants so many processors for itself.
@@ -161,4 +161,39 @@ async fn a_changed_wish_is_pending_and_counts_at_the_next_start() {
     node.settle(vm, MINUTE).await;
     assert_eq!(node.vm(vm).status.placement, None);
     assert!(node.vm(vm).status.conditions.get("Placed").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn processors_are_added_while_it_runs_and_a_refusal_shows() {
+    let node = Node::new(4096).await;
+    let vm = node.create(1, 128).await;
+    let set = async |vcpus: u32| {
+        node.edit(vm, |spec| (spec.vcpus, spec.max_vcpus) = (vcpus, Some(4))).await;
+        node.settle(vm, MINUTE).await;
+    };
+    set(1).await;
+    node.fake.steps();
+    set(3).await;
+    assert_eq!(node.fake.steps(), ["add processors", "define"]);
+    let status = node.vm(vm).status;
+    assert_eq!((status.starts, status.running_size.unwrap().vcpus), (1, 3));
+    assert!(!status.conditions.holds("Pending"));
+
+    node.fake.set(Mood::NoRoom);
+    set(4).await;
+    let status = node.vm(vm).status;
+    assert_eq!((status.state, reason(&node, vm).as_str()), (VmState::Running, "SizeNotChanged"));
+    assert!(status.reason.contains("guest says no"), "{}", status.reason);
+    assert!(status.conditions.get("Pending").unwrap().message.contains("vcpus 3 -> 4"));
+    node.fake.set(Mood::Good);
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.running_size.unwrap().vcpus, 4);
+
+    set(2).await;
+    let status = node.vm(vm).status;
+    assert!(status.conditions.get("Pending").unwrap().message.contains("vcpus 4 -> 2"));
+    node.act(vm, VmAction::Restart).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.running_size.unwrap().vcpus, 2);
+    assert!(!node.vm(vm).status.conditions.holds("Pending"));
 }

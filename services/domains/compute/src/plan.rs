@@ -82,6 +82,19 @@ pub fn plan(
     steps
 }
 
+/// The steps that give a running guest more processors, if it was started with room for them. Fewer it gets at its next
+/// start: a guest need not let go of one, and may stop when it is taken.
+pub fn plan_size(wanted: &DomainDefinition, observed: &DomainObserved) -> Vec<VmStep> {
+    let room = wanted.hardware.max_vcpus.is_some()
+        && observed.live.as_ref().is_some_and(|live| wanted.fingerprint().same_but_hot(live));
+    match observed.vcpus {
+        Some(has) if room && observed.power.is_up() && has < wanted.vcpus => {
+            vec![VmStep::SetVcpus { vm: wanted.vm, count: wanted.vcpus }]
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn removal(domain: &DomainObserved) -> Vec<VmStep> {
     let mut steps = Vec::new();
     if domain.power.is_up() {
@@ -135,6 +148,7 @@ mod tests {
                 pid: up.then_some(7),
                 agent: if agent && up { AgentLink::Connected } else { AgentLink::Silent },
                 saved: saved && !up,
+                vcpus: None,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
                 files,
@@ -174,6 +188,7 @@ mod tests {
             pid: Some(7),
             agent: AgentLink::Absent,
             saved: false,
+            vcpus: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
             files: true,
@@ -197,6 +212,7 @@ mod tests {
             pid: Some(7),
             agent: AgentLink::Absent,
             saved: false,
+            vcpus: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
             files: true,
@@ -207,6 +223,38 @@ mod tests {
         assert_eq!(names(&by_agent), ["resume", "shutdown by agent"]);
         let gone = ["destroy", "undefine", "erase"];
         assert_eq!(names(&plan(Target::Gone, None, Some(&domain))), gone);
+    }
+
+    #[test]
+    fn processors_are_only_added_where_there_is_room() {
+        let sized = |vcpus, max| {
+            let mut definition = definition(1);
+            definition.vcpus = vcpus;
+            definition.hardware.max_vcpus = max;
+            definition
+        };
+        let runs = |with: &DomainDefinition| {
+            let mut hypervisor = ModelHypervisor::default();
+            hypervisor.apply(&VmStep::Define(Box::new(with.clone())));
+            hypervisor.apply(&VmStep::Start(with.vm));
+            hypervisor
+        };
+        for (before, after, added) in [
+            (sized(1, Some(4)), sized(3, Some(4)), true),
+            (sized(3, Some(4)), sized(1, Some(4)), false),
+            (sized(1, Some(4)), sized(1, Some(4)), false),
+            (sized(1, None), sized(2, None), false),
+            (sized(1, Some(4)), sized(2, Some(8)), false),
+            (sized(1, None), sized(2, Some(4)), false),
+        ] {
+            let mut hypervisor = runs(&before);
+            let steps = plan_size(&after, &hypervisor.look().unwrap());
+            assert_eq!(!steps.is_empty(), added, "{before:?} {after:?}");
+            steps.iter().for_each(|step| hypervisor.apply(step));
+            assert_eq!(plan_size(&after, &hypervisor.look().unwrap()), []);
+            hypervisor.end(OffReason::Shutdown);
+            assert_eq!(plan_size(&after, &hypervisor.look().unwrap()), []);
+        }
     }
 
     proptest! {

@@ -69,6 +69,8 @@ pub struct ModelHypervisor {
     domain: Option<DomainObserved>,
     /// Whether the definition has a line to an agent.
     has_agent: bool,
+    /// Processors of the definition.
+    vcpus: u32,
     /// Steps that an orderly caller never takes.
     pub wrong: Vec<String>,
     /// Successful starts.
@@ -96,6 +98,7 @@ impl ModelHypervisor {
             domain.power = DomainPower::Off(reason);
             domain.live = None;
             domain.pid = None;
+            domain.vcpus = None;
             domain.agent = AgentLink::Absent;
         }
     }
@@ -137,6 +140,7 @@ impl ModelHypervisor {
             pid: None,
             agent: AgentLink::Absent,
             saved: false,
+            vcpus: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
             files: false,
@@ -146,6 +150,7 @@ impl ModelHypervisor {
                 domain.defined = Some(wanted.fingerprint());
                 domain.files = true;
                 self.has_agent = wanted.guest_agent;
+                self.vcpus = wanted.vcpus;
             }
             VmStep::Start(_) if domain.power.is_up() => self.wrong.push("started twice".into()),
             VmStep::Start(_) if domain.defined.is_none() => {
@@ -159,6 +164,7 @@ impl ModelHypervisor {
                 }
                 domain.live = domain.defined.clone();
                 domain.pid = Some(1000 + self.starts);
+                domain.vcpus = Some(self.vcpus);
                 domain.agent =
                     if self.has_agent { AgentLink::Connected } else { AgentLink::Absent };
             }
@@ -183,6 +189,10 @@ impl ModelHypervisor {
                 domain.disks.retain(|other| other != path);
                 domain.hot_disks.retain(|other| other != path);
             }
+            VmStep::SetVcpus { .. } if !domain.power.is_up() => {
+                self.wrong.push("processors for what is off".into());
+            }
+            VmStep::SetVcpus { count, .. } => domain.vcpus = Some(*count),
             VmStep::ShutdownByAgent(_) if domain.agent != AgentLink::Connected => {
                 self.wrong.push("asked an agent that is not there".into());
             }
@@ -212,6 +222,8 @@ pub enum Mood {
     DefineRefused,
     /// Memory takes for ever to be written.
     SlowDisk,
+    /// Guests take no processors.
+    NoRoom,
     /// Nothing answers.
     Away,
 }
@@ -311,6 +323,9 @@ impl Hypervisor for Fake {
             (VmStep::Shutdown(_) | VmStep::ShutdownByAgent(_), Mood::Deaf) => {}
             (VmStep::ShutdownByAgent(_), Mood::Mute) => {
                 return Err(HypervisorError::Failed { call, vm, message: "disabled".into() });
+            }
+            (VmStep::SetVcpus { .. }, Mood::NoRoom) => {
+                return Err(HypervisorError::Failed { call, vm, message: "guest says no".into() });
             }
             (VmStep::Save(_), Mood::SlowDisk) => {
                 std::future::pending::<()>().await;
