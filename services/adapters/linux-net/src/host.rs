@@ -20,7 +20,7 @@ use crate::pod::{self, Pods};
 use crate::service::Services;
 use crate::units::Units;
 use crate::uplink::{Resolver, Surroundings, Uplinks};
-use crate::{bridge, files, nics};
+use crate::{bridge, files, metadata, nics};
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -109,6 +109,7 @@ impl LinuxNet {
             veths: links.iter().filter(|l| pod::is_ours(l)).map(|l| l.name.clone()).collect(),
             services: self.services.observe().await?,
             rules,
+            metadata: metadata::observe(&links, &addresses),
             forwarding: files::read(Path::new(FORWARDING))?.is_some_and(|text| text.trim() == "1"),
         })
     }
@@ -129,6 +130,7 @@ impl LinuxNet {
             NetworkStep::EnableForwarding => {
                 std::fs::write(FORWARDING, "1\n").map_err(NetError::file(FORWARDING, "written"))
             }
+            NetworkStep::AnswerGuests => metadata::ensure(&self.net).await,
             NetworkStep::ManageUplink { device } => {
                 self.uplinks.manage(device);
                 Ok(())

@@ -1,7 +1,7 @@
 //! Loading the packet rules, and recognising them again.
 //!
 //! `nft` reads the whole set from its standard input and hands it to the kernel in one transaction. The
-//! table `inet skerry` is ours; no other table is read or written.
+//! tables `inet skerry` and `bridge skerry` are ours; no other table is read or written.
 
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
@@ -50,9 +50,16 @@ impl Rules {
     }
 }
 
-/// Our table as nft describes it, without counters; nothing if there is none.
+/// Our tables as nft describes them, without counters; nothing if one is missing.
 async fn list() -> Result<Option<Value>, NetError> {
-    let text = match nft(&["-j", "-s", "list", "table", "inet", "skerry"], "").await {
+    let (Some(node), Some(bridge)) = (table("inet").await?, table("bridge").await?) else {
+        return Ok(None);
+    };
+    Ok(Some(Value::from(vec![node, bridge])))
+}
+
+async fn table(family: &str) -> Result<Option<Value>, NetError> {
+    let text = match nft(&["-j", "-s", "list", "table", family, "skerry"], "").await {
         Ok(text) => text,
         Err(NetError::Program { output, .. }) if output.contains("No such file") => {
             return Ok(None);
@@ -63,9 +70,10 @@ async fn list() -> Result<Option<Value>, NetError> {
 }
 
 fn mark_of(listing: &Value) -> Option<String> {
-    let objects = listing.get("nftables")?.as_array()?;
-    let chains = objects.iter().filter_map(|o| o.get("chain")?.get("name")?.as_str());
-    chains.into_iter().find(|name| name.starts_with(MARK_PREFIX)).map(str::to_owned)
+    let tables = listing.as_array()?.iter();
+    let objects = tables.filter_map(|table| table.get("nftables")?.as_array()).flatten();
+    let mut chains = objects.filter_map(|o| o.get("chain")?.get("name")?.as_str());
+    chains.find(|name| name.starts_with(MARK_PREFIX)).map(str::to_owned)
 }
 
 async fn nft(arguments: &[&str], input: &str) -> Result<String, NetError> {

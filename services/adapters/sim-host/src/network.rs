@@ -56,6 +56,7 @@ const fn step_name(step: &NetworkStep) -> &'static str {
         NetworkStep::ReleaseUplink { .. } => "ReleaseUplink",
         NetworkStep::LoadRules(_) => "LoadRules",
         NetworkStep::EnableForwarding => "EnableForwarding",
+        NetworkStep::AnswerGuests => "AnswerGuests",
         NetworkStep::ManageUplink { .. } => "ManageUplink",
         NetworkStep::EnsureBridge(_) => "EnsureBridge",
         NetworkStep::EnsureAttachment(_) => "EnsureAttachment",
@@ -84,6 +85,7 @@ fn take(network: &mut NetworkObserved, step: &NetworkStep) -> Result<(), String>
         NetworkStep::ReleaseUplink { device } => nic(network, device)?.managed = false,
         NetworkStep::LoadRules(rules) => network.rules = Some(rules.mark.clone()),
         NetworkStep::EnableForwarding => network.forwarding = true,
+        NetworkStep::AnswerGuests => network.metadata = true,
         NetworkStep::ManageUplink { device } => manage(nic(network, device)?),
         NetworkStep::EnsureBridge(bridge) => {
             network.bridges.insert(bridge.name.clone(), Some(bridge.clone()));

@@ -60,7 +60,7 @@ pub use job::{Job, JobSpec, JobState, JobStatus};
 pub use kind::{Kind, ParseKindError};
 pub use log::{LogRate, Since, SinceError};
 pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
-pub use network::{Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
+pub use network::{METADATA_ADDRESS, Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
 pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
 pub use pod::{
     ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Conditions, Invalid, Kind, ResourceKind, Validate};
 
+/// Where a guest asks for its own data, on every network; clouds have agreed on it, and cloud-init looks there.
+pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
 /// Marks [`crate::Resource`]s that are networks.
 #[derive(Debug, Clone, Copy)]
 pub enum Network {}

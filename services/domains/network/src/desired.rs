@@ -10,12 +10,13 @@ use skerry_model::{Id, Kind, Name, Network, NetworkMode, Phase, Port, Protocol, 
 use uuid::Uuid;
 
 use crate::dnsmasq::{DnsmasqInput, FOLDER, UPSTREAM, dnsmasq_files, domain};
+use crate::guard::PortGuard;
 use crate::names::{bridge_mac, bridge_name, namespace_name, tap_name, veth_name};
 use crate::rules::{RuleInput, ruleset};
 use crate::{Attachment, Bridge, DnsmasqFiles, NicObserved, RuleSet};
 
 /// Largest packet on a network. NAT networks have no underlay of their own, so Ethernet's default holds.
-const MTU: u32 = 1500;
+pub const MTU: u32 = 1500;
 
 /// Which network cards the node is reached through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub struct Desired {
     pub uplinks: BTreeSet<String>,
     /// Whether the kernel must forward.
     pub forwarding: bool,
+    /// Whether guests may ask the node for their data.
+    pub metadata: bool,
     /// Packet rules.
     pub rules: RuleSet,
     /// Bridges by name.
@@ -100,6 +103,7 @@ pub fn desired(
     let networks = usable_networks(networks, ports, &mut out.problems);
     let ports = usable_ports(&networks, ports, &mut out.problems);
     out.forwarding = networks.values().any(|n| n.spec.mode == NetworkMode::Nat);
+    out.metadata = !networks.is_empty();
     out.rules = ruleset(&rule_input(&out.uplinks, &networks, &ports));
     for (id, network) in &networks {
         let here: Vec<_> = ports.iter().copied().filter(|p| p.spec.network == *id).collect();
@@ -252,7 +256,21 @@ fn rule_input(
             .map(|(id, n)| (bridge_name(*id), (n.spec.mode, n.spec.subnet)))
             .collect(),
         published: ports.iter().filter(reachable).flat_map(entries).collect(),
+        ports: ports.iter().copied().map(guard).collect(),
     }
+}
+
+/// What a workload was given, by its device on the bridge.
+fn guard(port: &Resource<Port>) -> (String, PortGuard) {
+    let guest = port.spec.workload.kind == Kind::Vm;
+    let device = if guest { tap_name(port.id()) } else { veth_name(port.id()) };
+    let guard = PortGuard {
+        bridge: bridge_name(port.spec.network),
+        mac: port.spec.mac.to_ascii_lowercase(),
+        address: port.spec.address,
+        guest,
+    };
+    (device, guard)
 }
 
 fn bridge(network: &Resource<Network>) -> Bridge {

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use skerry_model::{NetworkMode, Subnet};
+use skerry_model::{METADATA_ADDRESS, NetworkMode, Subnet};
 
 use crate::DnsmasqFiles;
 
@@ -86,8 +86,14 @@ dhcp-option=option:domain-search,{domain}
         NetworkMode::Nat => {
             let _ = writeln!(text, "resolv-file={upstream}");
         }
-        // Neither a route nor foreign names where there is no way out.
-        NetworkMode::Isolated => text.push_str("no-resolv\ndhcp-option=option:router\n"),
+        // Neither a route nor foreign names where there is no way out, but one to where a guest learns of itself.
+        NetworkMode::Isolated => {
+            let gateway = subnet.gateway();
+            let _ = writeln!(
+                text,
+                "no-resolv\ndhcp-option=option:router\ndhcp-option=option:classless-static-route,{METADATA_ADDRESS}/32,{gateway}"
+            );
+        }
     }
     text
 }
@@ -125,6 +131,8 @@ mod tests {
         let config = dnsmasq_files(&input(NetworkMode::Isolated)).config;
         assert!(config.contains("no-resolv\n"));
         assert!(config.contains("dhcp-option=option:router\n"));
+        let route = "option:classless-static-route,169.254.169.254/32,10.88.0.1\n";
+        assert!(config.contains(route), "guests find their data all the same: {config}");
         assert!(!config.contains("resolv-file"));
     }
 

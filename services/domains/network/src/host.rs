@@ -42,6 +42,8 @@ pub struct NetworkObserved {
     pub rules: Option<String>,
     /// Whether the kernel forwards IPv4.
     pub forwarding: bool,
+    /// Whether the node has the address at which guests ask for their data.
+    pub metadata: bool,
 }
 
 impl NetworkObserved {
@@ -181,7 +183,8 @@ pub struct ServiceObserved {
 pub struct RuleSet {
     /// Made from the text; the loaded rules carry it, so that they can be recognised.
     pub mark: String,
-    /// Input for `nft -f -`: replaces the table `inet skerry` in one transaction.
+    /// Input for `nft -f -`: replaces the tables `inet skerry` and `bridge skerry` in one
+    /// transaction.
     pub text: String,
 }
 
@@ -217,6 +220,8 @@ pub enum NetworkStep {
     LoadRules(RuleSet),
     /// Let the kernel forward IPv4.
     EnableForwarding,
+    /// Give the node the address at which guests ask for their data ([`skerry_model::METADATA_ADDRESS`]).
+    AnswerGuests,
     /// Switch a network card on and look after its addresses from now on. Returns at once: neither
     /// cable nor DHCP server need be there.
     ManageUplink {

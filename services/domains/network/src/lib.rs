@@ -10,6 +10,7 @@ mod apply;
 mod controller;
 mod desired;
 mod dnsmasq;
+mod guard;
 mod host;
 mod names;
 mod plan;
@@ -20,10 +21,11 @@ mod test_machine;
 
 pub use allocate::{AllocateError, PortRequest, allocate_port, check_subnet, collides};
 pub use controller::{FINALIZER, NetworkController, PASS};
-pub use desired::{Desired, Problem, UplinkPolicy, UplinkRule, desired};
+pub use desired::{Desired, MTU, Problem, UplinkPolicy, UplinkRule, desired};
 pub use dnsmasq::{
     DnsmasqInput, FOLDER as DNSMASQ_FOLDER, UPSTREAM as UPSTREAM_FILE, dnsmasq_files,
 };
+pub use guard::PortGuard;
 pub use host::{
     AddressObserved, Attachment, Bridge, DnsmasqFiles, NetworkHost, NetworkObserved, NetworkStep,
     NicObserved, Origin, RuleSet, ServiceObserved,

@@ -44,6 +44,9 @@ fn base(desired: &Desired, observed: &NetworkObserved) -> Vec<NetworkStep> {
     if desired.forwarding && !observed.forwarding {
         steps.push(NetworkStep::EnableForwarding);
     }
+    if desired.metadata && !observed.metadata {
+        steps.push(NetworkStep::AnswerGuests);
+    }
     let unmanaged = |device: &&String| observed.nics.get(*device).is_some_and(|nic| !nic.managed);
     let uplinks = desired.uplinks.iter().filter(unmanaged);
     steps.extend(uplinks.map(|device| NetworkStep::ManageUplink { device: device.clone() }));
@@ -92,6 +95,7 @@ impl NetworkStep {
             | Self::ReleaseUplink { .. }
             | Self::LoadRules(_)
             | Self::EnableForwarding
+            | Self::AnswerGuests
             | Self::ManageUplink { .. } => None,
         }
     }
@@ -101,7 +105,10 @@ impl NetworkStep {
     /// them has its own authentication, and a node that cannot be reached cannot be repaired.
     pub fn waits_for(&self, failed: &Self) -> bool {
         match (self, failed) {
-            (Self::EnsureAttachment(_) | Self::StartService { .. }, Self::LoadRules(_)) => true,
+            (
+                Self::EnsureAttachment(_) | Self::StartService { .. } | Self::AnswerGuests,
+                Self::LoadRules(_),
+            ) => true,
             (
                 Self::EnsureAttachment(_) | Self::StartService { .. } | Self::ReloadService { .. },
                 Self::EnsureBridge(bridge),
@@ -127,6 +134,7 @@ impl NetworkStep {
             Self::ReleaseUplink { device } => format!("release uplink {device}"),
             Self::LoadRules(_) => "load packet rules".to_owned(),
             Self::EnableForwarding => "enable forwarding".to_owned(),
+            Self::AnswerGuests => "take the address at which guests ask for their data".to_owned(),
             Self::ManageUplink { device } => format!("look after uplink {device}"),
             Self::EnsureBridge(bridge) => format!("set up bridge {}", bridge.name),
             Self::EnsureAttachment(a) => format!("wire {} to {}", a.namespace, a.bridge),

@@ -104,6 +104,7 @@ proptest! {
         if broken & 8 == 8 { observed.services.values_mut().for_each(|s| s.running = false); }
         if broken & 16 == 16 { observed.veths.insert("skvstray".into()); }
         if broken & 32 == 32 { observed.forwarding = false; }
+        if broken & 64 == 64 { observed.metadata = false; }
         run(&second, &mut observed);
         let wanted = desired(&second.0, &second.1, &observed.nics, &UplinkPolicy::default());
         prop_assert_eq!(observed.bridges.len(), wanted.bridges.len());
@@ -162,6 +163,7 @@ fn steps_go_down_before_they_go_up() {
         [
             "load packet rules",
             "enable forwarding",
+            "take the address at which guests ask for their data",
             "look after uplink ens3",
             "set up bridge skb00000001",
             "wire skerry-pod-00000005 to skb00000001",

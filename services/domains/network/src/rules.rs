@@ -1,7 +1,7 @@
 //! The node's packet rules as one text.
 //!
-//! Pure. The table `inet skerry` is replaced as a whole in one transaction, so no packet ever meets half
-//! a rule set, and connections in flight keep their entries. Membership is in sets and maps: the number of
+//! Pure. The tables `inet skerry` and `bridge skerry` are replaced as a whole in one transaction, so no packet ever
+//! meets half a rule set, and connections in flight keep their entries. Membership is in sets and maps: the number of
 //! rules does not grow with networks and ports. The name of an empty chain carries a digest of the text, by
 //! which a running rule set is recognised after a restart.
 
@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use skerry_model::{NetworkMode, Protocol, Subnet};
 
 use crate::RuleSet;
+use crate::guard::{PortGuard, bridge_table, guests};
 
 /// Starts the name of the chain that carries the digest.
 pub const MARK_PREFIX: &str = "mark_";
@@ -25,16 +26,21 @@ pub struct RuleInput {
     pub bridges: BTreeMap<String, (NetworkMode, Subnet)>,
     /// Published ports of the node, each with the workload's address and port.
     pub published: BTreeMap<(Protocol, u16), (Ipv4Addr, u16)>,
+    /// What workloads were given, by their devices on the bridges.
+    pub ports: BTreeMap<String, PortGuard>,
 }
 
 /// The complete rule set.
 pub fn ruleset(input: &RuleInput) -> RuleSet {
     let body = format!("{}{}{}{}", sets(input), NAT, INPUT, FORWARD);
-    let digest: String = blake3::hash(body.as_bytes()).to_hex().chars().take(16).collect();
+    let gateways = input.bridges.values().map(|(_, subnet)| subnet.gateway()).collect();
+    let bridge = bridge_table(&input.ports, &gateways);
+    let digest: String =
+        blake3::hash(format!("{body}{bridge}").as_bytes()).to_hex().chars().take(16).collect();
     let mark = format!("{MARK_PREFIX}{digest}");
     // Adding before deleting makes the deletion valid when the table is not there yet.
     let text = format!(
-        "add table inet skerry\ndelete table inet skerry\ntable inet skerry {{\n\tchain {mark} {{\n\t}}\n{body}}}\n"
+        "add table inet skerry\ndelete table inet skerry\nadd table bridge skerry\ndelete table bridge skerry\n{bridge}table inet skerry {{\n\tchain {mark} {{\n\t}}\n{body}}}\n"
     );
     RuleSet { mark, text }
 }
@@ -64,11 +70,12 @@ fn sets(input: &RuleInput) -> String {
     let target = "inet_service : ipv4_addr . inet_service";
     named(&mut text, "map tcp_ports", target, "", published(Protocol::Tcp));
     named(&mut text, "map udp_ports", target, "", published(Protocol::Udp));
+    guests(&mut text, &input.ports);
     text
 }
 
 /// Writes a set or map; an empty list of elements is a syntax error, so it is left out.
-fn named(
+pub fn named(
     text: &mut String,
     name: &str,
     kind: &str,
@@ -89,18 +96,21 @@ fn named(
 /// Published ports answer at every address of the node, for the outside, for workloads of other networks
 /// and for the node itself; loopback addresses are left out since their packets cannot leave the node.
 /// A workload that comes back to its own network by the node's address must see the reply come from the
-/// node, or it drops it: hence the masquerade of `same_network`.
-const NAT: &str = "\tchain publish {
+/// node, or it drops it: hence the masquerade of `same_network`. Where guests ask for their data nobody else may
+/// publish.
+pub const NAT: &str = "\tchain publish {
 \t\tdnat ip to tcp dport map @tcp_ports
 \t\tdnat ip to udp dport map @udp_ports
 \t}
 \tchain prerouting {
 \t\ttype nat hook prerouting priority -100; policy accept;
 \t\tiifname @isolated return
+\t\tip daddr 169.254.169.254 return
 \t\tfib daddr type local jump publish
 \t}
 \tchain output {
 \t\ttype nat hook output priority -100; policy accept;
+\t\tip daddr 169.254.169.254 return
 \t\tip daddr != 127.0.0.0/8 fib daddr type local jump publish
 \t}
 \tchain postrouting {
@@ -112,12 +122,14 @@ const NAT: &str = "\tchain publish {
 
 /// The host firewall. The page and the API are for the uplinks only: a workload never reaches the node's
 /// management, whatever address it tries. Nor may it speak IPv6 to the node: a router advertisement from a
-/// workload would become the node's own default route.
-const INPUT: &str = "\tchain input {
+/// workload would become the node's own default route. Guests, and nobody else, may ask for their data.
+pub const INPUT: &str = "\tchain input {
 \t\ttype filter hook input priority 0; policy drop;
 \t\tct state established,related accept
 \t\tct state invalid drop
 \t\tiifname \"lo\" accept
+\t\tip daddr 169.254.169.254 tcp dport 80 iifname . ether saddr . ip saddr @guests accept
+\t\tip daddr 169.254.169.254 drop
 \t\ticmp type echo-request accept
 \t\tiifname @uplinks meta l4proto ipv6-icmp accept
 \t\tiifname @uplinks tcp dport 443 accept
@@ -131,8 +143,9 @@ const INPUT: &str = "\tchain input {
 /// Networks do not reach each other, and a workload cannot send with an address that is not on its network.
 /// Traffic inside one network is switched and does not come here, unless `br_netfilter` is loaded: then it
 /// must pass all the same.
-const FORWARD: &str = "\tchain forward {
+pub const FORWARD: &str = "\tchain forward {
 \t\ttype filter hook forward priority 0; policy drop;
+\t\tip daddr 169.254.169.254 drop
 \t\tiifname @workloads fib saddr . iif oif missing drop
 \t\tiifname @workloads ip saddr . ip daddr @same_network accept
 \t\tiifname @isolated drop
@@ -164,6 +177,16 @@ mod tests {
                 ((Protocol::Udp, 5000), (Ipv4Addr::new(10, 88, 0, 2), 5000)),
             ]
             .into(),
+            ports: [(
+                "skt00000011".to_owned(),
+                PortGuard {
+                    bridge: "skb00000001".to_owned(),
+                    mac: "02:00:00:00:00:11".to_owned(),
+                    address: Ipv4Addr::new(10, 88, 0, 2),
+                    guest: true,
+                },
+            )]
+            .into(),
         }
     }
 
@@ -175,7 +198,7 @@ mod tests {
     #[test]
     fn an_empty_node_still_has_its_firewall() {
         let rules = ruleset(&RuleInput::default());
-        assert!(!rules.text.contains("elements"), "an empty list is a syntax error");
+        assert!(!rules.text.contains("{  }"), "an empty list is a syntax error");
         assert!(rules.text.contains("hook input priority 0; policy drop;"));
         assert!(rules.text.contains(&rules.mark));
     }

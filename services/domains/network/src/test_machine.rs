@@ -24,6 +24,10 @@ pub fn carry_out(observed: &mut NetworkObserved, step: &NetworkStep) {
         }
         NetworkStep::LoadRules(rules) => observed.rules = Some(rules.mark.clone()),
         NetworkStep::EnableForwarding => observed.forwarding = true,
+        NetworkStep::AnswerGuests => {
+            assert!(observed.rules.is_some(), "rules must come before anything reachable");
+            observed.metadata = true;
+        }
         NetworkStep::ManageUplink { device } => {
             observed.nics.get_mut(device).unwrap().managed = true;
         }

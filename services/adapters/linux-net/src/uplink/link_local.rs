@@ -7,6 +7,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use skerry_model::METADATA_ADDRESS;
 use tokio::sync::watch;
 
 use super::Uplink;
@@ -55,13 +56,17 @@ async fn remove(uplink: &Uplink, link: &Link) -> Result<(), NetError> {
 }
 
 /// 169.254.1.0 to 169.254.254.255: the first and last 256 are reserved. The FNV hash spreads cards whose
-/// addresses differ in the last octet only.
+/// addresses differ in the last octet only. Where guests ask for their data no card may be.
 fn address(mac: &str) -> Ipv4Addr {
     let hash = mac
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let folded = (hash ^ (hash >> 16)) % (254 * 256);
-    Ipv4Addr::from(0xa9fe_0100_u32.saturating_add(folded))
+    avoiding(METADATA_ADDRESS, Ipv4Addr::from(0xa9fe_0100_u32.saturating_add(folded)))
+}
+
+fn avoiding(taken: Ipv4Addr, address: Ipv4Addr) -> Ipv4Addr {
+    if address == taken { Ipv4Addr::from(u32::from(address) ^ 1) } else { address }
 }
 
 #[cfg(test)]
@@ -81,5 +86,12 @@ mod tests {
             assert!((1..=254).contains(&c), "{found}");
         }
         assert_eq!(address("52:54:00:12:34:56"), address("52:54:00:12:34:56"));
+    }
+
+    #[test]
+    fn no_card_takes_the_address_of_guests_data() {
+        let (own, other) = (METADATA_ADDRESS, Ipv4Addr::new(169, 254, 169, 253));
+        assert_eq!(avoiding(own, own), Ipv4Addr::new(169, 254, 169, 255));
+        assert_eq!(avoiding(own, other), other);
     }
 }

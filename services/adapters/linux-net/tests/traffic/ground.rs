@@ -1,9 +1,6 @@
 //! The ground for tests with real packets: every test has its own network, mount and `/run`, so nothing of
 //! the machine is touched and tests may run side by side. Needs root.
 
-// In a test a failure to prepare the ground is a failed test, wherever it happens.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io::{Read, Write};
@@ -259,6 +256,15 @@ pub fn plug_in_outside() {
     ip("-n outside link set lo up");
     ip("-n outside address add 192.0.2.1/24 dev out0");
     ip("-n outside link set out0 up");
+}
+
+/// The hypervisor's part: a device on a bridge, whose other end is `eth0` in a namespace.
+pub fn plug_in_guest(name: &str, device: &str, mac: &str, bridge: &str) {
+    ip(&format!("netns add {name}"));
+    ip(&format!("link add {device} type veth peer name eth0 netns {name} address {mac}"));
+    ip(&format!("link set {device} master {bridge} up"));
+    ip(&format!("-n {name} link set lo up"));
+    ip(&format!("-n {name} link set eth0 up"));
 }
 
 /// A DHCP server on the outside that has 192.0.2.50 to 192.0.2.59.

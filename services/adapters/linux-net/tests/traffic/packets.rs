@@ -1,117 +1,24 @@
 //! Real packets through a node built of namespaces: what a user of the network relies on.
 
-// In a test a failure to prepare the ground is a failed test, wherever it happens.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod ground;
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ground::{
-    Call, DirectUnits, answer_at, call, dhcp_server_outside, eventually, ip, isolated, node,
-    plug_in_outside, run, within,
-};
 use skerry_linux_net::LinuxNet;
-use skerry_model::{
-    Kind, LocalRef, Meta, Name, Network, NetworkMode, NetworkSpec, Owner, Phase, Port, Protocol,
-    Publish, Resource, Subnet, Timestamp,
-};
-use skerry_network::{
-    NetworkHost, NetworkStep, Origin, PortRequest, UplinkPolicy, allocate_port, desired, plan,
-};
-use uuid::Uuid;
+use skerry_model::{Kind, NetworkMode};
+use skerry_network::{NetworkHost, NetworkStep, Origin, tap_name};
 
-const POD: &str = "skerry-pod-00000005";
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+use crate::ground::{
+    Call, DirectUnits, answer_at, call, dhcp_server_outside, eventually, ip, isolated, node,
+    plug_in_guest, plug_in_outside, run, within,
+};
+use crate::wanted::{Wanted, one_pod, settle};
+
+pub const POD: &str = "skerry-pod-00000005";
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 88, 1, 1);
 
-/// What the store would hold.
-#[derive(Clone, Default)]
-struct Wanted {
-    networks: Vec<Resource<Network>>,
-    ports: Vec<Resource<Port>>,
-}
-
-fn meta(name: String, id: u128) -> Meta {
-    Meta {
-        id: Uuid::from_u128(id),
-        name: Name::new(name).unwrap(),
-        labels: Default::default(),
-        generation: 1,
-        revision: 1,
-        owner: Owner::Local,
-        phase: Phase::Present,
-        finalizers: Vec::new(),
-        created: Timestamp::UNIX_EPOCH,
-        updated: Timestamp::UNIX_EPOCH,
-    }
-}
-
-impl Wanted {
-    fn network(&mut self, name: &str, third: u8, mode: NetworkMode) {
-        let subnet = Subnet { network: Ipv4Addr::new(10, 88, third, 0), prefix: 24 };
-        self.networks.push(Resource {
-            meta: meta(name.to_owned(), u128::from(third) << 96),
-            spec: NetworkSpec { mode, subnet },
-            status: Default::default(),
-        });
-    }
-
-    fn workload(&mut self, network: usize, kind: Kind, seed: u128, publish: &[(u16, u16)]) {
-        let name = format!("w{seed}");
-        let publish: Vec<_> = publish
-            .iter()
-            .map(|(host_port, workload_port)| Publish {
-                protocol: Protocol::Tcp,
-                host_port: *host_port,
-                workload_port: *workload_port,
-            })
-            .collect();
-        let request = PortRequest {
-            workload: LocalRef { kind, id: Uuid::from_u128(seed << 96) },
-            hostname: &name,
-            publish: &publish,
-        };
-        let random = u64::try_from(seed).unwrap();
-        let spec = allocate_port(&self.networks[network], &self.ports, request, random).unwrap();
-        self.ports.push(Resource {
-            meta: meta(name.clone(), (seed << 96) | 1),
-            spec,
-            status: Default::default(),
-        });
-    }
-
-    fn address(&self, seed: u128) -> Ipv4Addr {
-        let id = Uuid::from_u128(seed << 96);
-        self.ports.iter().find(|p| p.spec.workload.id == id).unwrap().spec.address
-    }
-}
-
-/// One pass; returns the steps it took.
-async fn converge(host: &LinuxNet, wanted: &Wanted) -> Vec<NetworkStep> {
-    let observed = host.observe().await.unwrap();
-    let policy = UplinkPolicy::default();
-    let goal = desired(&wanted.networks, &wanted.ports, &observed.nics, &policy);
-    assert!(goal.problems.is_empty(), "{:?}", goal.problems);
-    let steps = plan(&goal, &observed);
-    for step in &steps {
-        if let Err(error) = host.apply(step).await {
-            panic!("{}: {error}: {:?}", step.summary(), error.source);
-        }
-    }
-    steps
-}
-
-async fn settle(host: &LinuxNet, wanted: &Wanted) -> Vec<NetworkStep> {
-    let steps = converge(host, wanted).await;
-    let rest = converge(host, wanted).await;
-    assert_eq!(rest, [], "a plan carried out leaves nothing to do");
-    steps
-}
-
 /// The uplink's address by DHCP, once it has one.
-async fn leased(host: &LinuxNet) -> Ipv4Addr {
+pub async fn leased(host: &LinuxNet) -> Ipv4Addr {
     let found = Arc::new(std::sync::Mutex::new(None));
     eventually("a DHCP lease on up0", || async {
         let observed = host.observe().await.unwrap();
@@ -129,11 +36,11 @@ async fn leased(host: &LinuxNet) -> Ipv4Addr {
     address.unwrap()
 }
 
-async fn reaches(namespace: Option<&str>, address: Ipv4Addr, port: u16) -> bool {
+pub async fn reaches(namespace: Option<&str>, address: Ipv4Addr, port: u16) -> bool {
     call(namespace, address, port).await.is_some()
 }
 
-async fn connect(namespace: Option<&str>, address: Ipv4Addr, port: u16) -> Call {
+pub async fn connect(namespace: Option<&str>, address: Ipv4Addr, port: u16) -> Call {
     let from = namespace.unwrap_or("the node").to_owned();
     match call(namespace, address, port).await {
         Some(call) => call,
@@ -141,13 +48,6 @@ async fn connect(namespace: Option<&str>, address: Ipv4Addr, port: u16) -> Call 
             panic!("{from} does not reach {address}:{port}\n{}", run("nft", &["list", "ruleset"]))
         }
     }
-}
-
-fn one_pod() -> Wanted {
-    let mut wanted = Wanted::default();
-    wanted.network("default", 1, NetworkMode::Nat);
-    wanted.workload(0, Kind::Pod, 5, &[(8080, 80)]);
-    wanted
 }
 
 #[test]
@@ -219,13 +119,9 @@ fn a_virtual_machine_gets_its_address_and_names_by_dhcp() {
         assert_eq!(of_service, ["restart skb00000001", "reload skb00000001"]);
 
         // The hypervisor's part: a device with the port's address on the bridge.
-        let mac = &wanted.ports[1].spec.mac;
-        for (name, mac) in [("vm", mac.as_str()), ("stranger", "02:aa:aa:aa:aa:aa")] {
-            ip(&format!("netns add {name}"));
-            ip(&format!("link add skt-{name} type veth peer name eth0 netns {name} address {mac}"));
-            ip(&format!("link set skt-{name} master skb00000001 up"));
-            ip(&format!("-n {name} link set eth0 up"));
-        }
+        let port = &wanted.ports[1];
+        plug_in_guest("vm", &tap_name(port.id()), &port.spec.mac, "skb00000001");
+        plug_in_guest("stranger", "skt-stranger", "02:aa:aa:aa:aa:aa", "skb00000001");
         let ask = |name: &'static str| {
             within(Some(name), || {
                 let arguments = [
