@@ -299,6 +299,7 @@ fn call(request: Request) -> Result<Call, CallError> {
             Call::post(&[kind.plural(), &key, "actions", action_name(action)], json!({}), document)
         }
         Request::GuestReport { key } => Call::get(&["vms", &key, "guest"], document),
+        Request::VmMetadata { key } => Call::get(&["vms", &key, "metadata"], document),
         Request::SetGuestPassword { key, user, password } => {
             let body = json!({ "user": user, "password": password.reveal() });
             Call::post(&["vms", &key, "guest", "password"], body, Shape::Nothing)
@@ -323,6 +324,7 @@ fn call(request: Request) -> Result<Call, CallError> {
         | Request::Graph
         | Request::ServerIdentity
         | Request::MayBringIn
+        | Request::GuestMetadata { .. }
         | Request::Fetches
         | Request::FetchReport { .. }
         | Request::Pulls

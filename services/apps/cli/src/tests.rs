@@ -13,6 +13,8 @@ use skerry_model::{Kind, Role, Violation};
 
 use super::*;
 
+mod told;
+
 /// Gives prepared answers and keeps the requests.
 #[derive(Default)]
 struct Scripted {

@@ -332,6 +332,9 @@ pub struct Boot {
     /// File with a password, or the hash of one, for the image's own account, through cloud-init
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Let its guest also ask at 169.254.169.254 for its data, but for the password; any program in it may
+    #[arg(long)]
+    pub metadata: bool,
 }
 
 /// What starts a virtual machine from its disk.
@@ -350,6 +353,11 @@ pub enum Firmware {
 pub enum GuestVerb {
     /// What the agent in its guest says now: the guest's addresses
     Guest {
+        /// Name or id
+        name: String,
+    },
+    /// What its guest is told when it asks for its data at 169.254.169.254
+    Metadata {
         /// Name or id
         name: String,
     },

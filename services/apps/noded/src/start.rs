@@ -78,16 +78,18 @@ fn lost_on_restart(state: &Path) -> Option<Concern> {
     })
 }
 
-/// The north side and the console run as users of their own; root may everything; others need a session.
+/// The north side, the console and the service that answers guests run as users of their own; root may everything; others need a session.
 fn roles(simulated: bool) -> Roles {
     let id = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
     let (north, console) = (id("skerry-northd"), id("skerry-console"));
+    let guests = id("skerry-metad");
     let own = simulated.then(|| Uid::current().as_raw());
     Box::new(move |uid, _gid| {
         Some(match uid {
             0 => PeerRole::Root,
             uid if Some(uid) == north => PeerRole::North,
             uid if Some(uid) == console => PeerRole::Console,
+            uid if Some(uid) == guests => PeerRole::Guests,
             uid if Some(uid) == own => PeerRole::Root,
             _ => PeerRole::Member,
         })

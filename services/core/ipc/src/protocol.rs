@@ -3,6 +3,8 @@
 //! No message may use what postcard cannot carry: untagged or internally tagged enums, `flatten`,
 //! `skip_serializing_if`. A property test sends every message through the codec.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 use skerry_model::{Hidden, Kind, Role, Since, Violation};
 use uuid::Uuid;
@@ -49,6 +51,8 @@ pub enum PeerRole {
     Console,
     /// Any other member of the group: only what a token allows.
     Member,
+    /// The service that guests ask for their data: what each of them may know, and nothing else.
+    Guests,
 }
 
 /// On whose behalf a request is made.
@@ -269,6 +273,18 @@ pub enum Request {
     /// What the agent in the guest of a running virtual machine says now: [`Answer::Document`] of
     /// `model::GuestReport`.
     GuestReport {
+        /// Id or name.
+        key: String,
+    },
+    /// What the guest with this address is told when it asks for its data: [`Answer::Document`] of
+    /// `model::GuestMetadata`; [`RefusalClass::NotFound`] if nothing. It holds secrets, so it is for the service that
+    /// answers guests, and for root, only.
+    GuestMetadata {
+        /// The address that it asks from.
+        address: Ipv4Addr,
+    },
+    /// What the guest of a virtual machine would be told now: [`Answer::Document`] of `model::MetadataReport`.
+    VmMetadata {
         /// Id or name.
         key: String,
     },

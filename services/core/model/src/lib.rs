@@ -42,6 +42,7 @@ mod vm_boot;
 mod vm_init;
 mod vm_life;
 mod vm_placement;
+mod vm_metadata;
 mod volume;
 
 pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
@@ -91,6 +92,7 @@ pub use vm_placement::{
     CpuTopology, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize, HugePagesTaken, NumaPolicy, VmCpu,
     VmPlacement,
 };
+pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
 pub use volume::{
     Allocation, LARGEST_VOLUME_MIB, Volume, VolumeForm, VolumeOperation, VolumeSource, VolumeSpec,
     VolumeState, VolumeStatus,

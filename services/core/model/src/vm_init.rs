@@ -47,6 +47,11 @@ pub struct VmInit {
     /// as a hash. It goes in and is never shown; left out in a change, it stays; empty, it is removed.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub password: Option<Hidden>,
+    /// Whether the guest also gets its data when it asks at <http://169.254.169.254>, as in clouds. Any program in the
+    /// guest may ask there, so user-data that holds secrets is safer without it. The password is not told there. Takes
+    /// effect at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub metadata: bool,
 }
 
 impl VmInit {

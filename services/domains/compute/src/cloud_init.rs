@@ -18,24 +18,36 @@ impl Seed {
     /// The seed of a machine, if it is to have one.
     pub fn of(vm: &Resource<Vm>) -> Option<Self> {
         let init = vm.spec.init.as_ref()?;
-        let user_data = init.user_data.as_ref().map(Hidden::reveal).unwrap_or_default();
-        let name = init.hostname.clone().unwrap_or_else(|| vm.meta.name.to_string());
-        let mut files = vec![("user-data", user_data.to_owned()), ("vendor-data", vendor(init))];
-        if let Some(network) = &init.network_data {
-            files.push(("network-config", network.clone()));
-        }
-        // cloud-init does what it does once for each instance when this changes.
-        let parts = json!([&files, &name, &init.ssh_keys]).to_string();
-        let digest: String = blake3::hash(parts.as_bytes()).to_hex().chars().take(8).collect();
+        let mut files = told(init);
         let meta = json!({
-            "instance-id": format!("{}-{digest}", vm.id()),
-            "local-hostname": name,
+            "instance-id": instance_id(vm, init),
+            "local-hostname": hostname(vm, init),
             "public-keys": init.ssh_keys,
         });
         files.push(("meta-data", meta.to_string()));
         let files = files.into_iter().map(|(name, text)| (name.to_owned(), Hidden::new(text)));
         Some(Self { files: files.collect() })
     }
+}
+
+/// What is given to the guest, without what the node knows itself.
+fn told(init: &VmInit) -> Vec<(&'static str, String)> {
+    let user_data = init.user_data.as_ref().map(Hidden::reveal).unwrap_or_default();
+    let mut files = vec![("user-data", user_data.to_owned()), ("vendor-data", vendor(init))];
+    files.extend(init.network_data.clone().map(|network| ("network-config", network)));
+    files
+}
+
+/// The guest's name.
+pub(crate) fn hostname(vm: &Resource<Vm>, init: &VmInit) -> String {
+    init.hostname.clone().unwrap_or_else(|| vm.meta.name.to_string())
+}
+
+/// By what cloud-init knows an instance: it does what it does once for each when this changes.
+pub(crate) fn instance_id(vm: &Resource<Vm>, init: &VmInit) -> String {
+    let parts = json!([told(init), hostname(vm, init), &init.ssh_keys]).to_string();
+    let digest: String = blake3::hash(parts.as_bytes()).to_hex().chars().take(8).collect();
+    format!("{}-{digest}", vm.id())
 }
 
 /// What the node itself asks of cloud-init. User-data goes before it.

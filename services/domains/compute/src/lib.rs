@@ -21,6 +21,7 @@ mod hypervisor;
 mod ledger;
 mod lifecycle;
 mod memory;
+mod metadata;
 mod pass;
 mod placement;
 #[cfg(test)]
@@ -65,3 +66,4 @@ pub use placement::{Taken, Wish, keep, place};
 pub use plan::{Target, plan, plan_size};
 pub use shortage::{NodeRoom, PlacementRefused, PlacementShortage};
 pub use topology::{HostCpu, NumaNode, PagePool, Topology, TopologyHost};
+pub use metadata::metadata;

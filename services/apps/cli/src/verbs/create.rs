@@ -129,6 +129,7 @@ fn init(boot: &Boot) -> Result<Option<Value>, Failure> {
     let password = boot.password_file.as_ref().map(content).transpose()?;
     insert_some(&mut init, "password", password.map(|text| text.trim_end().to_owned()));
     insert_some(&mut init, "hostname", boot.hostname.clone());
+    insert_some(&mut init, "metadata", boot.metadata.then_some(true));
     if !boot.ssh_key.is_empty() {
         let keys = boot.ssh_key.iter().map(|path| Ok(content(path)?.trim_end().to_owned()));
         let keys = keys.collect::<Result<Vec<String>, Failure>>()?;

@@ -1,4 +1,4 @@
-//! The guest of a virtual machine, through its agent, and the machine's own name.
+//! The guest of a virtual machine: through its agent, and what it is told; and the machine's own name.
 
 use serde_json::{Value, json};
 use skerry_ipc::{Answer, Json, Request};
@@ -12,6 +12,7 @@ use crate::workload_words::GuestVerb;
 pub(super) async fn run(shell: &mut Shell<'_, '_>, verb: GuestVerb) -> Done {
     match verb {
         GuestVerb::Guest { name } => show(shell, name).await,
+        GuestVerb::Metadata { name } => metadata(shell, name).await,
         GuestVerb::Password { name, user, password_stdin } => {
             set_password(shell, name, user, password_stdin).await
         }
@@ -37,6 +38,24 @@ async fn show(shell: &mut Shell<'_, '_>, key: String) -> Done {
         });
         let lines: String = lines.collect();
         format!("agent        {}\n{lines}", cell(told, "/agent_version"))
+    })
+}
+
+async fn metadata(shell: &mut Shell<'_, '_>, key: String) -> Done {
+    let told = shell.document(Request::VmMetadata { key }).await?;
+    shell.show(&told, |told| {
+        if told.get("on") != Some(&Value::Bool(true)) {
+            return "Its guest is told nothing: set `init.metadata` to change that.\n".to_owned();
+        }
+        let entries = told.get("entries").and_then(Value::as_array);
+        let line = |entry: &Value| {
+            let text = match entry.get("text").and_then(Value::as_str) {
+                Some(text) => text.trim_end().to_owned(),
+                None => format!("({} bytes, not shown)", cell(entry, "/bytes")),
+            };
+            format!("{:<45} {text}\n", cell(entry, "/path"))
+        };
+        entries.into_iter().flatten().map(line).collect()
     })
 }
 

@@ -65,7 +65,7 @@ impl Caller {
             PeerRole::Console => {
                 matches!(permission, Permission::Read | Permission::ReadLogs | Permission::Power)
             }
-            PeerRole::North | PeerRole::Member => false,
+            PeerRole::North | PeerRole::Guests | PeerRole::Member => false,
         };
         if allowed {
             Ok(())
@@ -131,5 +131,6 @@ mod tests {
         assert!(caller(PeerRole::Console).permit(Permission::ChangeWorkloads).is_err());
         assert!(caller(PeerRole::North).permit(Permission::Read).is_err());
         assert!(caller(PeerRole::Member).permit(Permission::Read).is_err());
+        assert!(caller(PeerRole::Guests).permit(Permission::Read).is_err());
     }
 }

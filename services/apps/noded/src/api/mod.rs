@@ -18,6 +18,7 @@ mod guests;
 mod images;
 mod jobs;
 mod logs;
+mod metadata;
 mod pod_order;
 mod pod_volumes;
 mod pulls;
@@ -81,7 +82,7 @@ impl Api {
                     certificates: node.identity.chain(),
                     private_key: node.identity.server_key.clone(),
                 }),
-                PeerRole::Console | PeerRole::Member => Err(Refusal::new(
+                PeerRole::Console | PeerRole::Guests | PeerRole::Member => Err(Refusal::new(
                     RefusalClass::Forbidden,
                     "only the north side may have the server's key",
                 )),
@@ -98,6 +99,8 @@ impl Api {
             Request::WhoAmI => accounts::who_am_i(caller),
             Request::List { kind, query } => read::list(node, caller, *kind, query),
             Request::Get { kind, key } => read::get(node, caller, *kind, key),
+            Request::VmMetadata { key } => metadata::of_vm(node, caller, key),
+            Request::GuestMetadata { address } => metadata::of_guest(node, caller, *address),
             Request::Explain { kind, key } => read::explain(node, caller, *kind, key),
             Request::Graph => {
                 caller.permit(Permission::Read).map(|()| Answer::Text(node.engine.graph_dot()))

@@ -1,4 +1,4 @@
-//! What is asked of the agent in a guest.
+//! What is asked of the agent in a guest, and what a guest is told when it asks for its data.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -33,6 +33,17 @@ pub(super) async fn report(
 ) -> Result<Response, Problem> {
     params.only(&[])?;
     let request = Request::GuestReport { key: segments.get("key").to_owned() };
+    Ok(json(StatusCode::OK, app.document(caller.auth(), request).await?))
+}
+
+pub(super) async fn metadata(
+    State(app): State<App>,
+    caller: Caller,
+    segments: Segments,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let request = Request::VmMetadata { key: segments.get("key").to_owned() };
     Ok(json(StatusCode::OK, app.document(caller.auth(), request).await?))
 }
 

@@ -77,6 +77,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/vms/{key}/console", get(access::console))
         .route("/api/v1/vms/{key}/vnc", get(access::screen))
         .route("/api/v1/vms/{key}/guest", get(guests::report))
+        .route("/api/v1/vms/{key}/metadata", get(guests::metadata))
         .route("/api/v1/vms/{key}/guest/password", post(guests::set_password))
         .route("/api/v1/tickets", post(access::ticket));
     for kind in KINDS {

@@ -14,10 +14,10 @@ mod operations;
 use serde_json::{Map, Value, json};
 use skerry_model::{
     AlarmSpec, AlarmStatus, ConfigSpec, ConfigStatus, GuestReport, ImageSpec, ImageStatus, JobSpec,
-    JobStatus, Kind, Meta, NetworkSpec, NetworkStatus, NodeSpec, NodeStatus, PodSpec, PodStatus,
-    PoolSpec, PoolStatus, PortSpec, PortStatus, RegistrySpec, RegistryStatus, SecretSpec,
-    SecretStatus, SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec, UserStatus,
-    VmSpec, VmStatus, VolumeSpec, VolumeStatus,
+    JobStatus, Kind, Meta, MetadataReport, NetworkSpec, NetworkStatus, NodeSpec, NodeStatus,
+    PodSpec, PodStatus, PoolSpec, PoolStatus, PortSpec, PortStatus, RegistrySpec, RegistryStatus,
+    SecretSpec, SecretStatus, SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec,
+    UserStatus, VmSpec, VmStatus, VolumeSpec, VolumeStatus,
 };
 use skerry_upkeep::{Inventory, Summary};
 use utoipa::OpenApi;
@@ -75,6 +75,7 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     VmSpec,
     VmStatus,
     GuestReport,
+    MetadataReport,
     PodSpec,
     PodStatus,
     JobSpec,

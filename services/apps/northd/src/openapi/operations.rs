@@ -55,6 +55,9 @@ const CONSOLE: &str = "The last 64 KiB come first. One types and any number watc
 const GUEST: &str = "Needs `spec.guest_agent`, and the QEMU guest agent in the guest: 409 if it is not there or refuses, 503 \
     if it does not answer.";
 
+const METADATA: &str =
+    "Nothing unless `spec.init.metadata` is set. User-data is counted and not shown.";
+
 const SCREEN: &str = "Sub-protocol `binary`: binary messages hold the bytes of RFB (RFC 6143), both ways, cut anywhere. RFB \
     itself asks for no password: the ticket or token is the proof. Any number may look and type at the same time. A \
     machine whose `spec.graphics` is `none` has no screen, which closes with 4409; otherwise close codes are those of \
@@ -213,6 +216,14 @@ fn fixed() -> Vec<Operation> {
         )
         .says(GUEST)
         .gives(200, Content::json("GuestReport")),
+        Operation::new(
+            "get",
+            "vms/{key}/metadata",
+            "metadataOfVm",
+            "What the guest of a virtual machine is told when it asks for its data at 169.254.169.254.",
+        )
+        .says(METADATA)
+        .gives(200, Content::json("MetadataReport")),
         Operation::new(
             "post",
             "vms/{key}/guest/password",

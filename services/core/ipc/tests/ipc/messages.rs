@@ -145,6 +145,8 @@ fn others() -> impl Strategy<Value = Request> {
             .prop_map(|(key, container)| Request::Attach { key, container }),
         text().prop_map(|key| Request::Screen { key }),
         text().prop_map(|key| Request::GuestReport { key }),
+        text().prop_map(|key| Request::VmMetadata { key }),
+        any::<u32>().prop_map(|bits| Request::GuestMetadata { address: bits.into() }),
         (text(), text(), text()).prop_map(|(key, user, password)| {
             Request::SetGuestPassword { key, user, password: Hidden::new(password) }
         }),
