@@ -12,6 +12,7 @@ use crate::paths::Paths;
 /// Units whose exposure, as `systemd-analyze security` counts it (0 to 10), has a limit.
 const EXPOSURE: &[(&str, u32)] = &[
     ("skerry-northd.service", 20),
+    ("skerry-metad.service", 20),
     ("skerry-console@.service", 20),
     // It starts the reader of image layers as another user, for which it needs to change user and group.
     ("skerry-noded.service", 46),

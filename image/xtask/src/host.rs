@@ -27,6 +27,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dnsmasq-base", "/usr/sbin/dnsmasq"),
     ("crun", "/usr/bin/crun"),
     ("busybox-static", "/usr/bin/busybox"),
+    ("curl", "/usr/bin/curl"),
     // A real registry to pull from, and the program that fills it
     ("docker-registry", "/usr/bin/docker-registry"),
     ("skopeo", "/usr/bin/skopeo"),

@@ -18,6 +18,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("skerry-linux-ctr", "skerry-unpack"),
     ("skerry-linux-ctr", "skerry-terminal"),
     ("skerry-northd", "northd"),
+    ("skerry-metad", "metad"),
     ("skerry-console", "skerry-console"),
     ("skerry-cli", "skerry"),
 ];
