@@ -22,6 +22,18 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
         ensure!(told.contains(part), "no `{part}` in {told}");
     }
 
+    println!("== it finds the same when it asks for it, once it may");
+    let told = node.fetch(port, "/cgi-bin/disk?metadata").await?;
+    ensure!(told.contains("nothing at latest/user-data"), "nobody said that it may: {told}");
+    patch(&node, VM, json!({"spec": {"init": {"metadata": true}}})).await?;
+    let told = node.fetch(port, "/cgi-bin/disk?metadata").await?;
+    for part in [USER_DATA, SSH_KEY, "told", id.as_str()] {
+        ensure!(told.contains(part), "no `{part}` in {told}");
+    }
+    let shown = node.get(&format!("{VM}/metadata")).await?;
+    ensure!(shown["on"] == true && !shown.to_string().contains("runcmd"), "{shown}");
+    node.shell("systemctl is-active skerry-metad")?;
+
     println!("== a volume comes to a running guest, which writes to it");
     volume(&node, "data", json!({"size_mib": 64})).await?;
     patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
