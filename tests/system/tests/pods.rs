@@ -128,7 +128,8 @@ async fn near_the_node(node: &mut NodeUnderTest) -> anyhow::Result<()> {
 async fn own_users(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let script = "cat /proc/1/uid_map; echo kept >> /shared/file && echo kept >> /layer && chown 7:8 /shared/file /layer; \
         echo owners $(stat -c %u:%g /shared/file /layer) lines $(wc -l < /layer); sleep 1000";
-    let mut pod = alone("own", script, &json!({"mounts": [{"volume": "shared", "path": "/shared"}]}));
+    let mut pod =
+        alone("own", script, &json!({"mounts": [{"volume": "shared", "path": "/shared"}]}));
     pod["spec"]["volumes"] = json!([{"name": "shared", "source": {"empty": {"medium": "disk"}}}]);
     pod["spec"]["user_namespace"] = json!("pod");
     node.post("/api/v1/pods", pod).await?;
@@ -138,7 +139,8 @@ async fn own_users(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let pid = own["status"]["containers"][0]["pid"].as_u64().context("it does not run")?;
     let owner = node.shell(&format!("stat -c %u /proc/{pid}"))?;
     ensure!(owner.trim() == first.to_string(), "root in it is user {owner}, not {first}");
-    let disk = "find /var/lib/skerry/data/pods /var/lib/skerry/data/pod-volumes -user 7 -group 8 -type f";
+    let disk =
+        "find /var/lib/skerry/data/pods /var/lib/skerry/data/pod-volumes -user 7 -group 8 -type f";
     ensure!(node.shell(disk)?.lines().count() == 2, "owners on disk are not those in the pod");
     ensure!(node.shell("ls /run/skerry/seen")?.trim().is_empty(), "the data is still seen");
 

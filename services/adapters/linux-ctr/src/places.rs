@@ -59,7 +59,7 @@ impl Places {
     /// Where a pod's users see the data while a root of theirs is mounted. Short, since many paths below it have to fit
     /// into one page.
     pub fn seen(&self, pod: Id<Pod>) -> PathBuf {
-        self.run.join("seen").join(pod.short().to_string())
+        self.run.join("seen").join(pod.short())
     }
 
     /// The image library.

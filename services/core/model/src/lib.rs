@@ -41,8 +41,8 @@ mod vm_agent;
 mod vm_boot;
 mod vm_init;
 mod vm_life;
-mod vm_placement;
 mod vm_metadata;
+mod vm_placement;
 mod volume;
 
 pub use alarm::{Alarm, AlarmSpec, AlarmStatus, Severity};
@@ -88,11 +88,11 @@ pub use vm_life::{
     Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,
     VmRequest, VmRequestKind,
 };
+pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
 pub use vm_placement::{
     CpuTopology, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize, HugePagesTaken, NumaPolicy, VmCpu,
     VmPlacement,
 };
-pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
 pub use volume::{
     Allocation, LARGEST_VOLUME_MIB, Volume, VolumeForm, VolumeOperation, VolumeSource, VolumeSpec,
     VolumeState, VolumeStatus,

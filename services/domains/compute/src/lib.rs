@@ -62,8 +62,8 @@ pub use hypervisor::{
     HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 pub use lifecycle::{Effect, Event, Refused, next};
+pub use metadata::metadata;
 pub use placement::{Taken, Wish, keep, place};
 pub use plan::{Target, plan, plan_size};
 pub use shortage::{NodeRoom, PlacementRefused, PlacementShortage};
 pub use topology::{HostCpu, NumaNode, PagePool, Topology, TopologyHost};
-pub use metadata::metadata;
