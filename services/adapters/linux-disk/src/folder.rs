@@ -7,20 +7,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use skerry_model::{Id, Volume};
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::erase::overwrite;
-
-/// The tool that sets projects and their limits.
-const XFS_QUOTA: &str = "/usr/sbin/xfs_quota";
-/// Time for it.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::reserve::GUESTS;
+use crate::xfs;
 
 /// What a folder takes, and whether it is held to its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,29 +26,18 @@ pub struct FolderUsage {
 
 /// The number of the project of a volume: its short id, by which no two volumes of a node are called.
 fn project(volume: Id<Volume>) -> u32 {
-    u32::from_str_radix(&volume.short(), 16).unwrap_or(0).max(1)
+    match u32::from_str_radix(&volume.short(), 16).unwrap_or(0) {
+        // No project, and that of the guests' disks.
+        0 | GUESTS => 1,
+        own => own,
+    }
 }
 
 /// Has the file system hold a folder to this many bytes. What is made in it later belongs to its project, too. One
 /// that knows no projects leaves the folder as it is.
 pub async fn limit(mount: &Path, folder: &Path, volume: Id<Volume>, bytes: u64) {
-    let project = project(volume);
-    let commands = [
-        format!("project -d 0 -s -p {} {project}", folder.display()),
-        format!("limit -p bhard={bytes} {project}"),
-    ];
-    let mut command = Command::new(XFS_QUOTA);
-    command.args(["-x", "-c"]).arg(&commands[0]).arg("-c").arg(&commands[1]).arg(mount);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    match timeout(LIMIT, command.output()).await {
-        Ok(Ok(output)) if output.stderr.is_empty() => {}
-        Ok(Ok(output)) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said: String = said.chars().take(300).collect();
-            tracing::warn!(%volume, said, "the folder is not held to its size");
-        }
-        Ok(Err(error)) => tracing::warn!(%volume, %error, "xfs_quota cannot be run"),
-        Err(_) => tracing::warn!(%volume, "xfs_quota did not end in time"),
+    if let Err(said) = xfs::hold_folder(mount, folder, project(volume), bytes).await {
+        tracing::warn!(%volume, said, "the folder is not held to its size");
     }
 }
 

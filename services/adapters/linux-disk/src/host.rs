@@ -20,6 +20,7 @@ use crate::files::{
 use crate::folder::{limit, mount_of, overwrite_all};
 use crate::places::Places;
 use crate::qemu_img::QemuImg;
+use crate::reserve::Reserve;
 use crate::{header, observe};
 
 /// Who may open the files of volumes beside root.
@@ -31,12 +32,13 @@ pub struct LinuxDisk {
     data: PathBuf,
     owner: Owner,
     qemu_img: QemuImg,
+    reserve: Reserve,
 }
 
 impl LinuxDisk {
     /// Pools below `data`; volumes belong to `owner`, as whom guests run.
     pub fn new(data: impl Into<PathBuf>, owner: Owner) -> Self {
-        Self { data: data.into(), owner, qemu_img: QemuImg::default() }
+        Self { data: data.into(), owner, qemu_img: QemuImg::default(), reserve: Reserve::default() }
     }
 
     fn places(&self, pool: &PoolRef) -> Places {
@@ -97,6 +99,7 @@ impl LinuxDisk {
                 self.copy_of(from, &making, size).await?
             }
         };
+        self.reserve.take_in(places, &making).await;
         let (this, places) = (self.clone(), places.clone());
         let note = VolumeNote { base, ..note.clone() };
         on_disk("making a volume", move || {
@@ -275,12 +278,64 @@ impl LinuxDisk {
         on_disk(what, move || copy(&from, &to)).await?;
         // What is there is replaced only by what is sound.
         self.qemu_img.check(&making).await?;
+        self.reserve.take_in(places, &making).await;
         let (this, target) = (self.clone(), places.volume(volume));
         on_disk(what, move || {
             this.give(&making)?;
             place(&making, &target)
         })
         .await
+    }
+
+    async fn step(&self, places: &Places, step: &StorageStep) -> Result<(), StorageError> {
+        match step {
+            StorageStep::Create { note, size_bytes, content } => {
+                on_disk("making the pool's folders", {
+                    let folders = places.folders();
+                    move || folders.iter().try_for_each(|folder| make_folder(folder))
+                })
+                .await?;
+                self.create(places, note, *size_bytes, content).await
+            }
+            StorageStep::Grow { volume, size_bytes } if places.folder(*volume).is_dir() => {
+                self.grow_folder(places, *volume, *size_bytes).await
+            }
+            StorageStep::Grow { volume, size_bytes } => {
+                let path = places.volume(*volume);
+                let now = header::read(&path).map(|header| header.size);
+                // Shrinking would cut data off; the program would refuse it, too.
+                if now.is_ok_and(|now| now >= *size_bytes) {
+                    return Ok(());
+                }
+                self.qemu_img.grow(&path, *size_bytes).await
+            }
+            StorageStep::Remove { volume, erase } => self.remove(places, *volume, *erase).await,
+            StorageStep::Take { note } => self.take(places, note).await,
+            StorageStep::Revert { snapshot, volume } => {
+                self.revert(places, *snapshot, *volume).await
+            }
+            StorageStep::Drop { snapshot } => {
+                let (from, to) = (places.snapshot(*snapshot), places.making("drop", snapshot));
+                let snapshots = places.snapshots();
+                on_disk("removing a snapshot", move || {
+                    remove_all(&to)?;
+                    match fs::rename(&from, &to) {
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                        result => result?,
+                    }
+                    sync_folder(&snapshots)?;
+                    remove_all(&to)
+                })
+                .await
+            }
+            StorageStep::DropBase { sha256 } => {
+                let paths = [DiskFormat::Qcow2, DiskFormat::Raw].map(|f| places.base(sha256, f));
+                on_disk("removing an unused image", move || {
+                    paths.iter().try_for_each(|path| remove_file(path))
+                })
+                .await
+            }
+        }
     }
 }
 
@@ -346,55 +401,21 @@ impl VolumeHost for LinuxDisk {
         on_disk("looking at a volume", move || observe::volume(&places, volume)).await
     }
 
+    async fn keep_reserve(
+        &self,
+        pool: &PoolRef,
+        reserve_bytes: u64,
+    ) -> Result<Option<u64>, StorageError> {
+        let what = "keeping the reserve of a pool";
+        let kept = self.reserve.keep(&self.places(pool), reserve_bytes).await;
+        kept.map_err(|source| StorageError::Files { what, source })
+    }
+
     async fn apply(&self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
         let places = self.places(pool);
-        match step {
-            StorageStep::Create { note, size_bytes, content } => {
-                on_disk("making the pool's folders", {
-                    let folders = places.folders();
-                    move || folders.iter().try_for_each(|folder| make_folder(folder))
-                })
-                .await?;
-                self.create(&places, note, *size_bytes, content).await
-            }
-            StorageStep::Grow { volume, size_bytes } if places.folder(*volume).is_dir() => {
-                self.grow_folder(&places, *volume, *size_bytes).await
-            }
-            StorageStep::Grow { volume, size_bytes } => {
-                let path = places.volume(*volume);
-                let now = header::read(&path).map(|header| header.size);
-                // Shrinking would cut data off; the program would refuse it, too.
-                if now.is_ok_and(|now| now >= *size_bytes) {
-                    return Ok(());
-                }
-                self.qemu_img.grow(&path, *size_bytes).await
-            }
-            StorageStep::Remove { volume, erase } => self.remove(&places, *volume, *erase).await,
-            StorageStep::Take { note } => self.take(&places, note).await,
-            StorageStep::Revert { snapshot, volume } => {
-                self.revert(&places, *snapshot, *volume).await
-            }
-            StorageStep::Drop { snapshot } => {
-                let (from, to) = (places.snapshot(*snapshot), places.making("drop", snapshot));
-                on_disk("removing a snapshot", move || {
-                    remove_all(&to)?;
-                    match fs::rename(&from, &to) {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                        result => result?,
-                    }
-                    sync_folder(&places.snapshots())?;
-                    remove_all(&to)
-                })
-                .await
-            }
-            StorageStep::DropBase { sha256 } => {
-                let paths = [DiskFormat::Qcow2, DiskFormat::Raw].map(|f| places.base(sha256, f));
-                on_disk("removing an unused image", move || {
-                    paths.iter().try_for_each(|path| remove_file(path))
-                })
-                .await
-            }
-        }
+        let done = self.step(&places, step).await;
+        self.reserve.renew(&places).await;
+        done
     }
 
     async fn check(&self, pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError> {
@@ -405,6 +426,8 @@ impl VolumeHost for LinuxDisk {
             self.hold(&places, volume, note.and_then(|note| note.size_bytes)).await?;
             return Ok(Soundness::Sound);
         }
+        // A power cut, or an earlier version of the node, may have left it out.
+        self.reserve.take_in(&places, &places.volume(volume)).await;
         self.qemu_img.check(&places.volume(volume)).await
     }
 

@@ -17,6 +17,8 @@ mod library;
 mod observe;
 mod places;
 pub mod qemu_img;
+mod reserve;
+mod xfs;
 
 pub use host::LinuxDisk;
 pub use library::{

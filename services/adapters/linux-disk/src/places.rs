@@ -8,6 +8,7 @@
 //! <pool>/snapshots/<snapshot>/<volume>.json  the note beside it
 //! <pool>/snapshots/<snapshot>/note.json
 //! <pool>/bases/<sha256>.qcow2 or .raw    an image that volumes share data with
+//! <pool>/gauge/                          empty; its space is what guests may write yet
 //! <pool>/tmp/                            what is being made or removed
 //! ```
 
@@ -36,6 +37,11 @@ impl Places {
     /// All folders that have to be there.
     pub fn folders(&self) -> [PathBuf; 4] {
         [self.volumes(), self.snapshots(), self.bases(), self.tmp()]
+    }
+
+    /// The folder that tells what guests may write yet.
+    pub fn gauge(&self) -> PathBuf {
+        self.root.join("gauge")
     }
 
     /// The volumes.

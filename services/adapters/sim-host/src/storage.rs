@@ -169,6 +169,14 @@ impl VolumeHost for SimHost {
         Ok(self.world().disk.observed())
     }
 
+    async fn keep_reserve(
+        &self,
+        _pool: &PoolRef,
+        reserve_bytes: u64,
+    ) -> Result<Option<u64>, StorageError> {
+        Ok(Some(self.world().disk.free.saturating_sub(reserve_bytes)))
+    }
+
     async fn apply(&self, _pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
         let name = step.name();
         self.step(name, |world| world.disk.take(step)).await.map_err(ordered(name))?

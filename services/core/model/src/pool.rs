@@ -92,6 +92,10 @@ pub struct PoolStatus {
     pub free_bytes: u64,
     /// Space that new data may not take, so that the node itself keeps working, in bytes.
     pub reserve_bytes: u64,
+    /// What guests may write yet before they are held, in bytes; absent where the file system cannot hold them to
+    /// that, and only the space of the whole ends what they write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest_room_bytes: Option<u64>,
     /// Sum of the sizes that volumes show to their guests, in bytes.
     pub committed_bytes: u64,
     /// How much may be committed in all, in bytes.
@@ -102,7 +106,7 @@ pub struct PoolStatus {
     pub snapshots: u32,
     /// Files without a record, at most 100.
     pub unmanaged: Vec<UnmanagedFile>,
-    /// Details: `Ready`, `SpaceLow`, `Unmanaged`.
+    /// Details: `Ready`, `SpaceLow`, `ReserveHeld`, `Unmanaged`.
     pub conditions: Conditions,
 }
 

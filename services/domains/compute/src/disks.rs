@@ -159,7 +159,7 @@ pub(crate) fn held_for_snapshot(store: &Store, vm: &Resource<Vm>) -> Result<bool
     Ok(false)
 }
 
-/// Free space with which a guest that found none goes on.
+/// What guests must be able to write before one that found no space goes on.
 const ROOM: u64 = 64 * 1024 * 1024;
 
 /// The pools of a machine's disks, and whether each has room for what its guest writes.
@@ -172,7 +172,8 @@ pub(crate) fn pools_of(store: &Store, vm: &Resource<Vm>) -> Result<Vec<(Name, bo
             continue;
         }
         let room = store.find::<Pool>(&name)?.is_some_and(|pool| {
-            pool.status.state == PoolState::Ready && pool.status.free_bytes >= ROOM
+            let room = pool.status.guest_room_bytes.unwrap_or(pool.status.free_bytes);
+            pool.status.state == PoolState::Ready && room >= ROOM
         });
         pools.push((name, room));
     }

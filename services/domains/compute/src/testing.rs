@@ -435,6 +435,16 @@ impl Node {
 
     /// The pool `default` has so much free space.
     pub async fn set_pool_free(&self, free_bytes: u64) {
+        self.set_pool(PoolStatus { free_bytes, ..PoolStatus::default() }).await;
+    }
+
+    /// The same, of which guests may write only so much.
+    pub async fn set_pool_room(&self, free_bytes: u64, room: u64) {
+        let guest_room_bytes = Some(room);
+        self.set_pool(PoolStatus { free_bytes, guest_room_bytes, ..PoolStatus::default() }).await;
+    }
+
+    async fn set_pool(&self, status: PoolStatus) {
         let id = Id::<Pool>::new(Uuid::from_u128(950));
         if self.store.get(id).unwrap().is_none() {
             let mut tx = Transaction::new();
@@ -444,7 +454,7 @@ impl Node {
         }
         let state = PoolState::Ready;
         let mut tx = Transaction::new();
-        tx.put_status(id, PoolStatus { state, free_bytes, ..PoolStatus::default() });
+        tx.put_status(id, PoolStatus { state, ..status });
         self.store.commit(tx).await.unwrap();
     }
 

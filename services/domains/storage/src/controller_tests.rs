@@ -447,3 +447,22 @@ async fn a_folder_is_held_by_the_pods_that_name_it() {
     assert!(world.store.get(id::<Volume>(2)).unwrap().is_none());
     assert!(world.host.disk().volumes.is_empty());
 }
+
+#[tokio::test]
+async fn a_pool_tells_what_guests_may_write_and_whether_anything_holds_them() {
+    let world = World::new().await;
+    let status = || world.store.get::<Pool>(id(1)).unwrap().unwrap().status;
+    assert_eq!(
+        status().guest_room_bytes,
+        Some(40 * GIB),
+        "50 are free, and a tenth of 100 is kept"
+    );
+    assert!(status().conditions.holds("ReserveHeld"));
+    world.host.disk().free = 8 * GIB;
+    world.settle().await;
+    assert_eq!(status().guest_room_bytes, Some(0));
+    world.host.disk().holds = false;
+    world.settle().await;
+    assert_eq!(status().guest_room_bytes, None);
+    assert!(!status().conditions.holds("ReserveHeld"));
+}

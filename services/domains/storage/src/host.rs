@@ -327,6 +327,14 @@ pub trait VolumeHost: Send + Sync + 'static {
         Ok(self.observe(pool).await?.volume(volume).cloned())
     }
 
+    /// Sees to it that what guests write leaves so much of the pool's file system free; a guest whose write would not
+    /// finds no space. Returns what they may write yet; `None` where nothing holds them back.
+    async fn keep_reserve(
+        &self,
+        pool: &PoolRef,
+        reserve_bytes: u64,
+    ) -> Result<Option<u64>, StorageError>;
+
     /// Does one step.
     async fn apply(&self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError>;
 

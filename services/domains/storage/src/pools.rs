@@ -19,6 +19,12 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Figures are kept in such units, so that the store is not written for every block.
 const GRAIN: u64 = 16 * 1024 * 1024;
 
+/// The soonest a reserve is looked after again.
+const SOONEST: Duration = Duration::from_millis(200);
+
+/// More than guests are thought to write over shared data in a second, in bytes.
+const FASTEST: u64 = 1 << 30;
+
 /// Files without a record that are named.
 const MOST_NAMED: usize = 100;
 
@@ -32,13 +38,53 @@ impl StorageController {
         let snapshots = self.store.list::<Snapshot>().map_err(store_failure)?;
         let volumes: Vec<_> =
             volumes.into_iter().filter(|v| v.spec.pool == pool.meta.name).collect();
-        let status = self.pool_status(&pool, &seen, &volumes, &snapshots);
+        let mut status = self.pool_status(&pool, &seen, &volumes, &snapshots);
+        if seen.is_ok() {
+            self.describe_reserve(&pool, &mut status).await;
+        }
         let mut tx = Transaction::new();
         tx.put_status(id, status);
         self.commit(tx).await?;
         seen.map_err(failure)?;
         self.drop_bases(&pool).await?;
         Ok(Outcome::Again(LOOK))
+    }
+
+    /// Keeps what guests write from the reserve of each pool, for as long as the node runs. Passes are too far apart
+    /// for that when little is left.
+    pub async fn keep_reserves(&self) {
+        loop {
+            let mut pause = LOOK;
+            for pool in self.store.list::<Pool>().unwrap_or_default() {
+                if pool.status.state != PoolState::Ready {
+                    continue;
+                }
+                let reserve = reserve(pool.status.size_bytes);
+                match self.host.keep_reserve(&pool_ref(&pool), reserve).await {
+                    Ok(room) => pause = pause.min(room.map_or(LOOK, next_look)),
+                    Err(error) => {
+                        tracing::debug!(pool = %pool.meta.name, %error, "the reserve is not kept");
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn describe_reserve(&self, pool: &Resource<Pool>, status: &mut PoolStatus) {
+        let room = self.host.keep_reserve(&pool_ref(pool), status.reserve_bytes).await;
+        let now = (self.clock)();
+        status.guest_room_bytes =
+            room.as_ref().ok().copied().flatten().map(|room| room - room % GRAIN);
+        let (state, reason, message) = match room {
+            Ok(Some(_)) => (ConditionState::True, "Quota", String::new()),
+            Ok(None) => {
+                let message = "the file system knows no quota: guests may fill all of it";
+                (ConditionState::False, "NoQuota", message.to_owned())
+            }
+            Err(error) => (ConditionState::Unknown, "NotKnown", error.to_string()),
+        };
+        status.conditions.set("ReserveHeld", state, reason, message, now);
     }
 
     /// Images that no volume shares data with any more.
@@ -105,6 +151,15 @@ impl StorageController {
     }
 }
 
+/// When the reserve is looked after again: before guests can have written over what is left. When nothing is left,
+/// they cannot write, and what comes free shows in the next pass.
+fn next_look(room: u64) -> Duration {
+    if room == 0 {
+        return Duration::from_secs(1);
+    }
+    Duration::from_millis(room.saturating_mul(1000) / FASTEST).clamp(SOONEST, LOOK)
+}
+
 fn space_message(level: Level, space: &Space) -> (ConditionState, String) {
     match level {
         Level::Enough => (ConditionState::False, String::new()),
@@ -156,4 +211,17 @@ fn strangers(
 /// Whether a condition says that a pool's space is scarce, and how much.
 pub fn level_of(condition: Option<&Condition>) -> Level {
     condition.map(|c| Level::of_reason(&c.reason)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_less_is_left_the_sooner_it_is_looked_again() {
+        assert_eq!(next_look(u64::MAX), LOOK);
+        assert_eq!(next_look(4 << 30), Duration::from_secs(4));
+        assert_eq!(next_look(1), SOONEST);
+        assert_eq!(next_look(0), Duration::from_secs(1));
+    }
 }

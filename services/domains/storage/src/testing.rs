@@ -28,6 +28,8 @@ pub struct Disk {
     pub snapshots: BTreeMap<Id<Snapshot>, BTreeMap<Id<Volume>, File>>,
     pub bases: BTreeSet<String>,
     pub free: u64,
+    /// Whether guests can be kept from the reserve.
+    pub holds: bool,
     /// Names of steps that fail once.
     pub failing: Vec<&'static str>,
     /// Volumes whose check finds damage.
@@ -46,7 +48,7 @@ pub struct Disk {
 
 impl Disk {
     pub fn new() -> Self {
-        Self { free: 50 * GIB, ..Self::default() }
+        Self { free: 50 * GIB, holds: true, ..Self::default() }
     }
 
     pub fn observed(&self) -> PoolObserved {
@@ -174,6 +176,15 @@ impl ModelHost {
 impl VolumeHost for ModelHost {
     async fn observe(&self, _pool: &PoolRef) -> Result<PoolObserved, StorageError> {
         Ok(self.disk().observed())
+    }
+
+    async fn keep_reserve(
+        &self,
+        _pool: &PoolRef,
+        reserve_bytes: u64,
+    ) -> Result<Option<u64>, StorageError> {
+        let disk = self.disk();
+        Ok(disk.holds.then(|| disk.free.saturating_sub(reserve_bytes)))
     }
 
     async fn apply(&self, _pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
