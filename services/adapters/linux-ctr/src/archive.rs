@@ -71,6 +71,13 @@ pub struct LayerBlob {
     pub compression: Compression,
 }
 
+impl Place {
+    /// Its bytes.
+    pub(crate) const fn size(self) -> u64 {
+        self.size
+    }
+}
+
 impl LayerBlob {
     /// The layers of a manifest with the identities that its configuration gives them.
     pub fn list(manifest: &Manifest, identities: Vec<String>) -> Vec<Self> {
@@ -127,17 +134,29 @@ impl ImageArchiveFile {
         if let Some(docker) = &self.docker {
             return Ok(docker.image());
         }
+        let (digest, manifest) = self.chosen()?;
+        let bytes = self.document(&manifest.config.digest, "the configuration")?;
+        let (configuration, ids) = oci::configuration(&bytes, manifest.layers.len())?;
+        let layers = LayerBlob::list(&manifest, ids);
+        Ok(OpenImage { manifest: digest, configuration, layers })
+    }
+
+    /// The manifest of the image for this machine; one that is made up if the archive has none.
+    pub fn manifest_bytes(&self) -> Result<Vec<u8>, ArchiveError> {
+        match &self.docker {
+            Some(docker) => Ok(docker.manifest()),
+            None => self.document(&self.chosen()?.0, "the manifest"),
+        }
+    }
+
+    fn chosen(&self) -> Result<(String, Manifest), ArchiveError> {
         let layout = self.bytes(self.place("oci-layout")?, "oci-layout")?;
         let layout: serde_json::Value = serde_json::from_slice(&layout).unwrap_or_default();
         if layout.get("imageLayoutVersion").and_then(|v| v.as_str()) != Some("1.0.0") {
             return Err(invalid("its oci-layout is not version 1.0.0"));
         }
         let index = self.bytes(self.place("index.json")?, "index.json")?;
-        let (digest, manifest) = self.manifest(&index)?;
-        let bytes = self.document(&manifest.config.digest, "the configuration")?;
-        let (configuration, ids) = oci::configuration(&bytes, manifest.layers.len())?;
-        let layers = LayerBlob::list(&manifest, ids);
-        Ok(OpenImage { manifest: digest, configuration, layers })
+        self.manifest(&index)
     }
 
     /// The manifest that the index leads to, over one more index at most.
@@ -185,7 +204,7 @@ impl ImageArchiveFile {
         Ok(bytes)
     }
 
-    /// A layer's blob as it lies in the archive; whoever reads it must check its digest.
+    /// A layer's blob or the configuration as it lies in the archive; whoever reads it must check its digest.
     pub fn blob(&self, digest: &str) -> Result<impl Read + Send + use<>, ArchiveError> {
         let docker = self.docker.as_ref().and_then(|docker| docker.places.get(digest).copied());
         match docker {

@@ -9,7 +9,8 @@ use std::io::{self, BufReader, Read};
 use oci_spec::image::ImageConfiguration;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use skerry_containers::oci::{self, Compression, MAX_LAYERS};
+use skerry_containers::composed_manifest;
+use skerry_containers::oci::{self, Blob, Compression, MAX_LAYERS};
 
 use crate::archive::{ArchiveError, ImageArchiveFile, LayerBlob, OpenImage, Place, invalid};
 
@@ -28,8 +29,8 @@ struct Listed {
 pub(crate) struct DockerImage {
     configuration: ImageConfiguration,
     layers: Vec<LayerBlob>,
-    config_digest: String,
-    /// Layers by digest.
+    config: Blob,
+    /// Layers and the configuration by digest.
     pub places: HashMap<String, Place>,
 }
 
@@ -56,14 +57,27 @@ impl DockerImage {
             layers.push(LayerBlob { digest: digest.clone(), diff_id, compression });
             places.insert(digest, place);
         }
-        let config_digest = hex::encode(Sha256::digest(&config));
-        Ok(Self { configuration, layers, config_digest, places })
+        let digest = hex::encode(Sha256::digest(&config));
+        places.insert(digest.clone(), archive.place(&image.config)?);
+        let config = Blob { digest, size: config.len() as u64 };
+        Ok(Self { configuration, layers, config, places })
+    }
+
+    /// A manifest for it.
+    pub fn manifest(&self) -> Vec<u8> {
+        let size = |digest: &str| self.places.get(digest).map_or(0, |place| place.size());
+        let layer = |layer: &LayerBlob| {
+            let digest = layer.digest.clone();
+            (Blob { size: size(&digest), digest }, layer.compression)
+        };
+        let layers: Vec<(Blob, Compression)> = self.layers.iter().map(layer).collect();
+        composed_manifest(&self.config, &layers)
     }
 
     /// The image. Having no manifest, it goes by its configuration.
     pub fn image(&self) -> OpenImage {
         OpenImage {
-            manifest: self.config_digest.clone(),
+            manifest: self.config.digest.clone(),
             configuration: self.configuration.clone(),
             layers: self.layers.clone(),
         }

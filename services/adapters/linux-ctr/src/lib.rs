@@ -20,6 +20,7 @@ mod ids;
 mod images;
 mod input;
 mod jail;
+mod leaving;
 mod logs;
 mod observe;
 mod places;

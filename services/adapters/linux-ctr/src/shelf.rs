@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use nix::unistd::{Gid, Uid, chown};
 use skerry_containers::oci::{self, Blob, Described};
-use skerry_model::ImageFile;
-use skerry_upkeep::{BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, Swept};
+use skerry_model::{ImageArchiveForm, ImageFile, ImageReference};
+use skerry_upkeep::{
+    BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, ImageExport, Swept,
+};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::blobs::{BlobError, BlobStore};
 use crate::folders;
 use crate::images::ImageLibrary;
+use crate::leaving::Leaving;
 use crate::places::Places;
 use crate::unpacker::Unpacking;
 
@@ -162,6 +165,17 @@ impl ImageBlobs for LinuxBlobs {
     async fn contents(&self, named: &str) -> Result<BlobContents, BlobFault> {
         let named = named.to_owned();
         self.off(move |own| own.read_contents(&named)).await
+    }
+
+    async fn export(
+        &self,
+        files: &[ImageFile],
+        form: ImageArchiveForm,
+        name: &ImageReference,
+    ) -> Result<ImageExport, BlobFault> {
+        let (files, name) = (files.to_vec(), name.clone());
+        let leaving = self.off(move |own| Leaving::of(&own.blobs, &files, form, &name)).await?;
+        Ok(leaving.stream())
     }
 
     async fn sweep(&self, keep: &BlobKeep) -> Result<Swept, BlobFault> {

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use skerry_linux_ctr::{BlobStore, LinuxBlobs, Places};
-use skerry_upkeep::{BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, Swept};
+use skerry_model::{ImageArchiveForm, ImageFile, ImageReference};
+use skerry_upkeep::{
+    BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, ImageExport, Swept,
+};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -60,6 +63,16 @@ impl ImageBlobs for SimBlobs {
 
     async fn contents(&self, named: &str) -> Result<BlobContents, BlobFault> {
         self.inner.contents(named).await
+    }
+
+    async fn export(
+        &self,
+        files: &[ImageFile],
+        form: ImageArchiveForm,
+        name: &ImageReference,
+    ) -> Result<ImageExport, BlobFault> {
+        self.step("ExportImage").await?;
+        self.inner.export(files, form, name).await
     }
 
     async fn sweep(&self, keep: &BlobKeep) -> Result<Swept, BlobFault> {

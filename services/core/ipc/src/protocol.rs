@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
-use skerry_model::{Hidden, Kind, Role, Since, Violation};
+use skerry_model::{Hidden, ImageArchiveForm, Kind, Role, Since, Violation};
 use uuid::Uuid;
 
 use crate::pull::{PullOrder, PullReport};
@@ -311,6 +311,14 @@ pub enum Request {
     Power(PowerAction),
     /// The whole state as one checksummed file: [`Answer::Bytes`]. Admin only.
     Export,
+    /// A container image as one archive: a stream of one [`StreamItem::File`] and then [`StreamItem::Piece`]s. If it
+    /// ends before all bytes have come, what came is of no use.
+    ExportImage {
+        /// Id or name.
+        key: String,
+        /// The form of the archive.
+        form: ImageArchiveForm,
+    },
     /// Images to pull: a stream of [`StreamItem::Pulls`]. North and root only, since it carries passwords.
     Pulls,
     /// How a pull stands: [`Answer::Done`]; [`RefusalClass::NotFound`] if it is no longer wanted. North and root only.
@@ -515,6 +523,15 @@ pub enum StreamItem {
     Line(String),
     /// All pulls that are wanted now. One that is no longer listed is to be given up.
     Pulls(Vec<PullOrder>),
+    /// A file whose bytes follow.
+    File {
+        /// What to call it.
+        name: String,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Bytes of a file, at most 64 KiB.
+    Piece(Vec<u8>),
     /// What a program or a console wrote, at most 64 KiB.
     Output {
         /// Where it comes from.

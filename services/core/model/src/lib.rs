@@ -16,6 +16,7 @@ mod disk;
 mod hidden;
 mod id;
 mod image;
+mod image_archive;
 mod job;
 mod kind;
 mod log;
@@ -57,6 +58,7 @@ pub use id::{Id, ParseIdError};
 pub use image::{
     Image, ImageFile, ImageFirmware, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus,
 };
+pub use image_archive::{ImageArchiveForm, ImageArchiveFormError};
 pub use job::{Job, JobSpec, JobState, JobStatus};
 pub use kind::{Kind, ParseKindError};
 pub use log::{LogRate, Since, SinceError};

@@ -17,6 +17,7 @@ mod lifecycle;
 mod memory;
 mod observed;
 pub mod oci;
+mod outgoing;
 mod plan;
 mod prober;
 mod rollout;
@@ -39,6 +40,7 @@ pub use desired::{ContainerDesired, ImageArchive, Outside, PodNetwork, PodWanted
 pub use health::{Count, Health, HealthEvent, health_after, health_table};
 pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
 pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};
+pub use outgoing::{ArchiveContent, ArchiveFile, archive_files, composed_manifest};
 pub use plan::plan;
 pub use rollout::{RevisionEvent, revision_after, revision_table};
 pub use runtime::{

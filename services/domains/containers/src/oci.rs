@@ -14,8 +14,8 @@ pub const MAX_LAYERS: usize = 60;
 /// Most bytes of one layer as it is stored, which is also what a registry may send for one.
 pub const MAX_LAYER: u64 = 8 << 30;
 
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
@@ -115,6 +115,20 @@ pub fn describe(bytes: &[u8], media_type: Option<&str>) -> Result<Described, Oci
         Some(other) => Err(invalid(format!("its manifest is a {}", printable(other)))),
         None if head.manifests.is_some() => index(bytes),
         None => manifest(bytes).map(Described::Manifest),
+    }
+}
+
+/// What a manifest that has been read calls itself; without a word of its own it is OCI's.
+pub(crate) fn media_type(manifest: &[u8]) -> &'static str {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named {
+        media_type: Option<String>,
+    }
+    let named: Option<Named> = serde_json::from_slice(manifest).ok();
+    match named.and_then(|named| named.media_type).as_deref() {
+        Some(DOCKER_MANIFEST) => DOCKER_MANIFEST,
+        _ => OCI_MANIFEST,
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use skerry_model::ImageFile;
+use futures::stream::BoxStream;
+use skerry_model::{ImageArchiveForm, ImageFile, ImageReference};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -63,6 +64,15 @@ pub struct Swept {
     pub folders: usize,
 }
 
+/// An archive of an image on its way out.
+pub struct ImageExport {
+    /// Its bytes.
+    pub size: u64,
+    /// What it is made of, in pieces of at most 64 KiB. Every part of the image is compared with its digest while it is
+    /// read: one that is not right ends the stream with [`BlobTrouble::Wrong`].
+    pub pieces: BoxStream<'static, Result<Vec<u8>, BlobFault>>,
+}
+
 /// The store of blobs. Every step bears being repeated.
 #[async_trait]
 pub trait ImageBlobs: Send + Sync + 'static {
@@ -83,6 +93,14 @@ pub trait ImageBlobs: Send + Sync + 'static {
 
     /// Reads what the index or manifest `named` leads to. All of it must be there.
     async fn contents(&self, named: &str) -> Result<BlobContents, BlobFault>;
+
+    /// Makes an archive of the container image with these files, under this name. The same each time.
+    async fn export(
+        &self,
+        files: &[ImageFile],
+        form: ImageArchiveForm,
+        name: &ImageReference,
+    ) -> Result<ImageExport, BlobFault>;
 
     /// Removes what is not needed. Layers that something is mounted from stay.
     async fn sweep(&self, keep: &BlobKeep) -> Result<Swept, BlobFault>;

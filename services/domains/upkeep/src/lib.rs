@@ -12,7 +12,7 @@ mod inventory;
 mod jobs;
 mod summary;
 
-pub use blobs::{BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, Swept};
+pub use blobs::{BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, ImageExport, Swept};
 pub use builtin::{ImageListError, builtin_images};
 pub use host::{FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, PowerAction};
 pub use images::{IMAGE_FINALIZER, ImageController, image_users};

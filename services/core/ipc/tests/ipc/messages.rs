@@ -7,7 +7,7 @@ use skerry_ipc::{
     Json, ListQuery, LogQuery, PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal,
     RefusalClass, Request, ServerFrame, StreamItem, TerminalSize, decode, encode,
 };
-use skerry_model::{Hidden, Kind, Role, Since, Violation};
+use skerry_model::{Hidden, ImageArchiveForm, Kind, Role, Since, Violation};
 use uuid::Uuid;
 
 fn text() -> impl Strategy<Value = String> {
@@ -151,6 +151,8 @@ fn others() -> impl Strategy<Value = Request> {
             Request::SetGuestPassword { key, user, password: Hidden::new(password) }
         }),
         power.prop_map(Request::Power),
+        (text(), prop::sample::select(vec![ImageArchiveForm::Oci, ImageArchiveForm::Docker]))
+            .prop_map(|(key, form)| Request::ExportImage { key, form }),
         Just(Request::Pulls),
         (any::<u128>(), pull_report())
             .prop_map(|(job, report)| Request::Pulled { job: uuid::Uuid::from_u128(job), report }),
@@ -267,6 +269,8 @@ fn item() -> impl Strategy<Value = StreamItem> {
         text().prop_map(StreamItem::Line),
         prop::collection::vec(pull_order(), 0..2).prop_map(StreamItem::Pulls),
         any::<i32>().prop_map(StreamItem::Exit),
+        (text(), any::<u64>()).prop_map(|(name, size)| StreamItem::File { name, size }),
+        bytes().prop_map(StreamItem::Piece),
         (prop::sample::select(vec![Channel::Out, Channel::Err]), bytes())
             .prop_map(|(channel, bytes)| StreamItem::Output { channel, bytes }),
         (any::<u64>(), kind(), json(), any::<bool>()).prop_map(
