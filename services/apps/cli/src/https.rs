@@ -11,7 +11,7 @@ use skerry_ipc::{
     Action, Answer, Json, ListQuery, LogQuery, PowerAction, Refusal, RefusalClass, Request,
     StreamItem,
 };
-use skerry_model::Kind;
+use skerry_model::{ImageArchiveForm, Kind};
 
 use crate::fingerprint::Fingerprint;
 use crate::nodes::Nodes;
@@ -210,6 +210,22 @@ impl Https {
         Ok(body)
     }
 
+    /// An archive as it comes.
+    async fn archive(&self, key: &str, form: ImageArchiveForm) -> Result<Items, CallError> {
+        let call = Call::get(&["images", key, "export"], Shape::Nothing)
+            .with("format", Some(form.to_string()));
+        let response = self.send(call, None).await?;
+        let size = response.content_length();
+        let size = size.ok_or_else(|| self.odd("its archive has no length".to_owned()))?;
+        let file = StreamItem::File { name: format!("{key}.tar"), size };
+        let node = self.node();
+        let pieces = response.bytes_stream().map(move |chunk| match chunk {
+            Ok(bytes) => Ok(StreamItem::Piece(bytes.to_vec())),
+            Err(error) => Err(broken_off(&node, &error)),
+        });
+        Ok(stream::iter([Ok(file)]).chain(pieces).boxed())
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> CallError {
         match self.pin.shown() {
             Some(shown) if self.expected != Some(shown) => self.untrusted(shown),
@@ -232,6 +248,15 @@ impl Https {
         };
         CallError::Untrusted { detail }
     }
+}
+
+/// An archive that ends before its end: the node found it damaged, or went away.
+fn broken_off(node: &str, error: &reqwest::Error) -> CallError {
+    let detail = format!(
+        "it broke the archive off ({}); if the image is damaged, `skerry image list` says so",
+        chain(error)
+    );
+    CallError::Unreachable { node: node.to_owned(), detail }
 }
 
 /// An error with everything behind it.
@@ -314,6 +339,7 @@ fn call(request: Request) -> Result<Call, CallError> {
         }
         Request::Watch { .. }
         | Request::Log(_)
+        | Request::ExportImage { .. }
         | Request::Exec(_)
         | Request::Attach { .. }
         | Request::Serial { .. }
@@ -456,6 +482,7 @@ impl Transport for Https {
         let (call, is_watch) = match request {
             Request::Watch { kinds, after } => (watch_call(&kinds, after), true),
             Request::Log(query) => (log_call(query), false),
+            Request::ExportImage { key, form } => return self.archive(&key, form).await,
             _ => return Err(CallError::Unsupported { detail: "this is no stream".to_owned() }),
         };
         let lines = lines(self.send(call, None).await?, self.node());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use skerry_model::{ImageReference, Name, RegistryHost};
+use skerry_model::{ImageArchiveForm, ImageReference, Name, RegistryHost};
 
 use crate::args::{ReadVerb, Target, Wait};
 
@@ -66,6 +66,17 @@ pub enum ImageVerb {
     Import {
         #[command(flatten)]
         new: NewImage,
+    },
+    /// Write a container image to an archive, the same each time
+    Export {
+        /// Name or id
+        name: String,
+        /// oci for an OCI image layout, docker for what `docker load` reads
+        #[arg(long, default_value = "oci")]
+        format: ImageArchiveForm,
+        /// File to write, or - for the output
+        #[arg(long, short)]
+        output: PathBuf,
     },
     /// Keep an image from being deleted
     Pin {

@@ -147,8 +147,11 @@ impl Shell<'_, '_> {
                 let document = self.parse(&document.0)?;
                 self.change(*revision, *kind, &document, *removed)?;
             }
-            // Of two-way streams only, which have a verb of their own.
-            StreamItem::Output { .. } | StreamItem::Exit(_) => {}
+            // Of streams that have a verb of their own.
+            StreamItem::Output { .. }
+            | StreamItem::Exit(_)
+            | StreamItem::File { .. }
+            | StreamItem::Piece(_) => {}
         }
         Ok(self.io.out.flush()?)
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skerry_ipc::{
     Action, Answer, Channel, ExecQuery, Input, Json, Refusal, RefusalClass, Request, StreamItem,
 };
-use skerry_model::{Kind, Role, Violation};
+use skerry_model::{ImageArchiveForm, Kind, Role, Violation};
 
 use super::*;
 
@@ -579,4 +579,47 @@ async fn a_copy_that_fails_says_why() {
     }
     let (code, _, _) = at(&node, "pod cp web:/a b", &[]).await;
     assert_eq!(code, exit::USAGE, "no files at the node's own console");
+}
+
+#[tokio::test]
+async fn an_image_is_exported_to_a_file_that_is_whole_or_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("web.tar");
+    let words = format!("image export web --format docker -o {}", target.display());
+    let file = |size| StreamItem::File { name: "web.docker.tar".into(), size };
+    let pieces = || [b"one".to_vec(), b"two".to_vec()].map(StreamItem::Piece);
+
+    let node = Scripted::default();
+    let whole: Vec<StreamItem> = [file(6)].into_iter().chain(pieces()).collect();
+    let short: Vec<StreamItem> = [file(7)].into_iter().chain(pieces()).collect();
+    *node.streams.lock().unwrap() =
+        [short.clone(), whole.clone(), whole.clone(), vec![], short].into();
+    let (code, _, err) = with_files(&node, &words, &[], true).await;
+    assert_eq!(code, exit::REFUSED);
+    assert!(err.contains("after 6 of 7 bytes"), "{err}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the part is removed");
+    let request = Request::ExportImage { key: "web".into(), form: ImageArchiveForm::Docker };
+    assert_eq!(node.request(), request);
+
+    let (code, out, err) = with_files(&node, &words, &[], true).await;
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    assert!(err.contains("100 % (6 of 6 bytes)"), "{err}");
+    assert_eq!(std::fs::read(&target).unwrap(), b"onetwo");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+    let (code, out, _) = with_files(&node, "image export web -o -", &[], true).await;
+    assert_eq!((code, out.as_str()), (0, "onetwo"));
+    node.request();
+    let request = Request::ExportImage { key: "web".into(), form: ImageArchiveForm::Oci };
+    assert_eq!(node.request(), request);
+
+    let (code, _, err) = with_files(&node, &words, &[], true).await;
+    assert_eq!(code, exit::REFUSED, "{err}");
+    for words in [words.as_str(), "image export web -o -"] {
+        let (code, _, err) = at(&node, words, &[]).await;
+        assert_eq!(code, exit::USAGE, "no files at the node's own console: {err}");
+    }
+    let (code, _, _) = at(&node, "image export web --format tar -o -", &[]).await;
+    assert_eq!(code, exit::USAGE);
+    assert_eq!(std::fs::read(&target).unwrap(), b"onetwo", "what was there stays");
 }

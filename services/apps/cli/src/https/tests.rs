@@ -182,3 +182,28 @@ fn a_key_cannot_leave_its_place_in_the_path() {
     let url = https.url(&call).unwrap();
     assert_eq!(url.as_str(), "https://node/api/v1/vms/..%2F..%2Fx%3Fy%23z");
 }
+
+#[tokio::test]
+async fn an_archive_comes_in_pieces_and_one_that_breaks_off_is_an_error() {
+    let asks = |node: &Node| {
+        Https::new(&node.url, Some(node.fingerprint), Some("t".to_owned()), None).unwrap()
+    };
+    let request = || Request::ExportImage { key: "web".into(), form: ImageArchiveForm::Docker };
+    let mut whole =
+        node("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nbytes").await;
+    let items: Vec<_> = asks(&whole).open(request()).await.unwrap().collect().await;
+    let asked = whole.asked.recv().await.unwrap();
+    assert!(asked.starts_with("GET /api/v1/images/web/export?format=docker "), "{asked}");
+    let bytes = items.iter().skip(1).flat_map(|item| match item {
+        Ok(StreamItem::Piece(bytes)) => bytes.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(bytes.collect::<Vec<u8>>(), b"bytes");
+    assert!(matches!(items[0], Ok(StreamItem::File { size: 5, .. })));
+
+    let short =
+        node("HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nbytes").await;
+    let items: Vec<_> = asks(&short).open(request()).await.unwrap().collect().await;
+    let error = items.last().unwrap().as_ref().unwrap_err().to_string();
+    assert!(error.contains("broke the archive off"), "{error}");
+}

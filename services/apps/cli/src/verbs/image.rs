@@ -16,7 +16,7 @@ use crate::text;
 use crate::transport::{CallError, UploadStep};
 use crate::verbs::create::report;
 use crate::verbs::wait::{Goal, wait_for};
-use crate::verbs::{read, registry, workload};
+use crate::verbs::{image_export, read, registry, workload};
 
 /// Bytes that go with one request: each is acknowledged when it is on the node's disk.
 const PIECE: usize = 8 << 20;
@@ -31,6 +31,9 @@ pub(super) async fn run(shell: &mut Shell<'_, '_>, verb: ImageVerb) -> Done {
             registry::pull(shell, &reference, name, wait).await
         }
         ImageVerb::Import { new } => import(shell, new).await,
+        ImageVerb::Export { name, format, output } => {
+            image_export::export(shell, name, format, &output).await
+        }
         ImageVerb::Pin { name } => pin(shell, name, true).await,
         ImageVerb::Unpin { name } => pin(shell, name, false).await,
         ImageVerb::Delete { target } => workload::delete(shell, Kind::Image, target).await,

@@ -6,6 +6,7 @@ mod create;
 pub(crate) mod exec;
 mod guest;
 mod image;
+mod image_export;
 mod job;
 mod machine;
 mod read;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apply;
+mod archives;
 mod attach;
 mod caller;
 mod consoles;
@@ -215,6 +216,9 @@ impl Handler for Api {
             Request::Exec(query) => exec::exec(&self.node, &caller, query).await,
             Request::Attach { key, container } => {
                 attach::attach(&self.node, &caller, &key, container.as_deref()).await
+            }
+            Request::ExportImage { key, form } => {
+                archives::export(&self.node, &caller, &key, form).await.map(Reply::Stream)
             }
             Request::Log(query) => logs::log(&self.node, &caller, query).await.map(Reply::Stream),
             request => match self.read(&caller, &request).await {

@@ -3,6 +3,7 @@
 //! Handlers turn a request into one question to the node daemon and its answer into HTTP; they decide nothing.
 
 mod access;
+mod archives;
 mod guests;
 mod node;
 mod resources;
@@ -79,6 +80,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/vms/{key}/guest", get(guests::report))
         .route("/api/v1/vms/{key}/metadata", get(guests::metadata))
         .route("/api/v1/vms/{key}/guest/password", post(guests::set_password))
+        .route("/api/v1/images/{key}/export", get(archives::export))
         .route("/api/v1/tickets", post(access::ticket));
     for kind in KINDS {
         router = router.merge(uniform(kind));

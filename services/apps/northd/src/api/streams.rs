@@ -36,7 +36,7 @@ struct Guarded {
 }
 
 /// The items, for as long as they may be sent.
-fn guarded(
+pub(super) fn guarded(
     app: App,
     auth: Auth,
     items: Items,

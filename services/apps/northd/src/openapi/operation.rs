@@ -18,6 +18,8 @@ pub(super) enum Content {
     Events,
     /// A part of a file.
     Bytes,
+    /// A tar archive.
+    Tar,
 }
 
 impl Content {
@@ -35,6 +37,9 @@ impl Content {
             } } }),
             Self::AnyJson => json!({ "application/json": { "schema": { "type": "object" } } }),
             Self::Bytes => json!({ "application/partial-upload": { "schema": {
+                "type": "string", "format": "binary",
+            } } }),
+            Self::Tar => json!({ "application/x-tar": { "schema": {
                 "type": "string", "format": "binary",
             } } }),
             Self::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),

@@ -52,6 +52,15 @@ const CONSOLE: &str = "The last 64 KiB come first. One types and any number watc
     the output. Sub-protocol `skerry.terminal` as for programs in containers; there is no exit, and the socket closes \
     with 1000 when the machine goes off.";
 
+const ARCHIVE: &[(&str, &str)] = &[(
+    "format",
+    "`oci` for an OCI image layout, `docker` for what `docker load` reads; `oci` if absent.",
+)];
+
+const ARCHIVED: &str = "Only container images (422 for others), and only while they are available (409). Every part of the \
+    image is compared with its digest while it is read: if one is damaged the answer ends before its `Content-Length`, \
+    and the image is quarantined. The same image gives the same bytes each time.";
+
 const GUEST: &str = "Needs `spec.guest_agent`, and the QEMU guest agent in the guest: 409 if it is not there or refuses, 503 \
     if it does not answer.";
 
@@ -233,6 +242,15 @@ fn fixed() -> Vec<Operation> {
         .says(GUEST)
         .takes(Content::json("GuestPasswordBody"))
         .gives(204, Content::Nothing),
+        Operation::new(
+            "get",
+            "images/{key}/export",
+            "exportImage",
+            "A container image as one archive, to keep or to bring in elsewhere.",
+        )
+        .query(ARCHIVE)
+        .says(ARCHIVED)
+        .gives(200, Content::Tar),
         Operation::new("get", "openapi.json", "openapi", "This description.")
             .gives(200, Content::AnyJson)
             .open(),

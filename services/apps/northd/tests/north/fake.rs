@@ -325,6 +325,20 @@ impl Handler for Fake {
                 self.find(Kind::Vm, &key)?;
                 Ok(self.echo())
             }
+            Request::ExportImage { key, form } => {
+                self.find(Kind::Image, &key)?;
+                let name = format!("{key}.{form}.tar");
+                let pieces = (0..4_u8).map(|n| Ok(StreamItem::Piece(vec![n; 40_000])));
+                let file = [Ok(StreamItem::File { name, size: 160_000 })];
+                let end = match key.as_str() {
+                    "damaged" => vec![no(RefusalClass::Conflict, "a part is damaged")],
+                    _ => Vec::new(),
+                };
+                // Both end before their time, one of them without a word.
+                let count = if key == "web" { 4 } else { 2 };
+                let items: Vec<_> = file.into_iter().chain(pieces.take(count)).chain(end).collect();
+                Ok(Reply::Stream(stream::iter(items).boxed()))
+            }
             Request::Log(query) => {
                 if query.kind != Kind::Node {
                     self.find(query.kind, &query.key)?;

@@ -138,3 +138,31 @@ async fn a_followed_log_stays_open() {
     let end = timeout(Duration::from_secs(5), chunks.next()).await.unwrap();
     assert!(end.is_none(), "{end:?}");
 }
+
+#[tokio::test]
+async fn an_archive_of_an_image_is_passed_through_whole_or_broken_off() {
+    let north = North::start().await;
+    for name in ["web", "damaged", "short"] {
+        north.fake.put(Kind::Image, name, json!({}));
+    }
+    let response = north.get("api/v1/images/web/export?format=docker").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/x-tar");
+    assert_eq!(response.headers()["content-length"], "160000");
+    let disposition = &response.headers()["content-disposition"];
+    assert_eq!(disposition, "attachment; filename=\"web.docker.tar\"");
+    let bytes = response.bytes().await.unwrap();
+    assert!(bytes.chunks(40_000).enumerate().all(|(n, part)| part.iter().all(|b| *b == n as u8)));
+    let form = skerry_model::ImageArchiveForm::Docker;
+    let asked = Request::ExportImage { key: "web".into(), form };
+    assert_eq!(north.fake.asked().pop(), Some(asked));
+
+    for name in ["damaged", "short"] {
+        let response = north.get(&format!("api/v1/images/{name}/export")).await;
+        assert_eq!(response.status(), 200);
+        assert!(response.bytes().await.is_err(), "{name}");
+    }
+    refused(north.get("api/v1/images/none/export").await, 404).await;
+    refused(north.get("api/v1/images/web/export?format=zip").await, 400).await;
+    refused(north.get("api/v1/images/web/export?forma=oci").await, 400).await;
+}
