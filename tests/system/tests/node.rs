@@ -57,11 +57,12 @@ async fn a_node_lives() -> anyhow::Result<()> {
     step("killed services come back and touch nothing");
     killed_services(&mut node, web, guest).await?;
 
-    step("the page shows both workloads, stops and starts them, and brings in an image");
+    step("the page stops and starts workloads, goes back a revision, keeps volumes and brings in an image");
     let image = node.machine.folder.join("brought.raw");
     std::fs::write(&image, vec![b's'; 1 << 20])?;
     let image = image.display().to_string();
-    page(&node, &[("SKERRY_VM", "guest"), ("SKERRY_POD", "web"), ("SKERRY_UPLOAD", &image)])?;
+    let walk = [("SKERRY_VM", "guest"), ("SKERRY_POD", "web"), ("SKERRY_VOLUME", "walk")];
+    page(&node, &[&walk[..], &[("SKERRY_UPLOAD", image.as_str())]].concat())?;
     // The guest that the page started boots while the next steps run, and answers after the power cut.
 
     step("bad input is refused");

@@ -189,6 +189,7 @@ try {
     SKERRY_CLAIM_CODE: node.state.code,
     SKERRY_VM: "guest",
     SKERRY_POD: "web",
+    SKERRY_VOLUME: "walk",
     SKERRY_PATIENCE_S: "15",
   });
   node.state.users.set(account.user, account.password);

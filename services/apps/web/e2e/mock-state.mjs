@@ -1,8 +1,19 @@
 // The state behind the mock node: documents, a revision, and workloads that take a moment to change state.
 
 import { randomUUID } from "node:crypto";
+import * as storage from "./mock-storage.mjs";
 
-const kinds = { vms: "Vm", pods: "Pod", images: "Image", alarms: "Alarm", jobs: "Job" };
+const kinds = {
+  vms: "Vm",
+  pods: "Pod",
+  images: "Image",
+  volumes: "Volume",
+  snapshots: "Snapshot",
+  pools: "Pool",
+  registries: "Registry",
+  alarms: "Alarm",
+  jobs: "Job",
+};
 const nameRule = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 export class Problem extends Error {
@@ -16,7 +27,7 @@ export class NodeState {
   constructor({ step_ms = 400 } = {}) {
     this.step_ms = step_ms;
     this.revision = 100;
-    this.documents = { vms: new Map(), pods: new Map(), images: new Map(), alarms: new Map(), jobs: new Map() };
+    this.documents = Object.fromEntries(Object.keys(kinds).map((plural) => [plural, new Map()]));
     this.listeners = new Set();
     this.started = Date.now();
     this.users = new Map();
@@ -52,6 +63,7 @@ export class NodeState {
       file("kernel", 8_912_896, "b"),
       file("initrd", 2_097_152, "c"),
     ]);
+    this.put("pools", "default", { source: "data_partition", overcommit_percent: 200 }, storage.poolStatus(this));
     const now = new Date().toISOString();
     this.put(
       "alarms",
@@ -129,13 +141,17 @@ export class NodeState {
     const violations = this.check(plural, name, body?.spec ?? {});
     if (violations.length > 0) throw new Problem(422, "Invalid", "The document is not valid.", violations);
     if (this.documents[plural].has(name)) throw new Problem(409, "Conflict", `The name \`${name}\` is in use.`);
+    if (storage.kinds.includes(plural)) return storage.create(this, plural, name, body.spec);
     const common = { power: "running", network: "default", publish: [], stop_timeout_s: 30 };
     const container = { command: [], args: [], env: [], memory_mib: 64, cpu_limit_m: null, pids: 1024 };
     const spec =
       plural === "vms"
-        ? { vcpus: 1, memory_mib: 256, graphics: "vnc", ...common, ...body.spec }
+        ? { vcpus: 1, memory_mib: 256, graphics: "vnc", disks: [], ...common, ...body.spec }
         : {
             restart: "always",
+            init: [],
+            volumes: [],
+            update: { paused: false },
             ...common,
             ...body.spec,
             containers: body.spec.containers.map((c) => ({ ...container, ...c })),
@@ -150,6 +166,7 @@ export class NodeState {
     const violations = [];
     const add = (field, message) => violations.push({ field, message });
     if (!nameRule.test(name)) add("metadata.name", "use 1 to 63 of a-z, 0-9 and -");
+    if (plural !== "vms" && plural !== "pods") return violations;
     const taken = [...this.documents.vms.values(), ...this.documents.pods.values()].flatMap((each) =>
       each.spec.publish.map((publish) => [publish.host_port, each.metadata.name]),
     );
@@ -196,7 +213,44 @@ export class NodeState {
       restarts: 0,
       started_at: up ? now : null,
     }));
-    return { ...common, containers };
+    const template = { containers: document.spec.containers, init: [], volumes: [] };
+    const first = { number: 1, state: "good", at: now, reason: "", template };
+    return { ...common, containers, history: before?.history ?? [first], revision: before?.revision ?? 1 };
+  }
+
+  /** Changes parts of a document: objects are merged, everything else takes the place of what was. */
+  patch(plural, key, { spec }) {
+    const document = this.find(plural, key);
+    const merge = (old, part) =>
+      part !== null && typeof part === "object" && !Array.isArray(part)
+        ? Object.fromEntries(
+            [...new Set([...Object.keys(old ?? {}), ...Object.keys(part)])].map((name) => [
+              name,
+              name in part ? merge(old?.[name], part[name]) : old[name],
+            ]),
+          )
+        : part;
+    const { name } = document.metadata;
+    const next = this.put(plural, name, merge(document.spec, spec), document.status);
+    if (storage.kinds.includes(plural)) storage.changed(this, plural, name);
+    if (plural === "pods" && spec.containers) this.revise(name);
+    return next;
+  }
+
+  /** A pod's containers have changed: one more revision. */
+  revise(name) {
+    const { spec, status } = this.documents.pods.get(name);
+    const { containers, init, volumes } = spec;
+    const number = status.revision + 1;
+    const one = {
+      number,
+      state: "good",
+      at: new Date().toISOString(),
+      reason: "",
+      template: { containers, init, volumes },
+    };
+    this.put("pods", name, spec, { ...status, revision: number, history: [...status.history, one] });
+    this.walk("pods", name, ["starting", "running"]);
   }
 
   /** Goes through states one after the other, a step apart. */
@@ -215,6 +269,7 @@ export class NodeState {
 
   act(plural, key, action) {
     const document = this.find(plural, key);
+    if (plural === "snapshots" && action === "revert") return storage.revert(this, document);
     const { name } = document.metadata;
     const power = action === "start" || action === "restart" ? "running" : "stopped";
     const next = this.put(plural, name, { ...document.spec, power }, document.status);

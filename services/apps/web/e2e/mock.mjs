@@ -138,6 +138,8 @@ export class MockNode {
         return send(201, state.create(plural, await json(request)));
       case "GET one":
         return send(200, state.find(plural, key));
+      case "PATCH one":
+        return send(200, state.patch(plural, key, await json(request)));
       case "DELETE one":
         return send(202, state.remove(plural, key));
       case "POST actions":
@@ -205,7 +207,7 @@ export class MockNode {
 }
 
 async function json(request) {
-  if (!(request.headers["content-type"] ?? "").startsWith("application/json")) {
+  if (!/^application\/(merge-patch\+)?json/.test(request.headers["content-type"] ?? "")) {
     throw new Problem(415, "Unsupported media type", "Send application/json.");
   }
   const chunks = [];

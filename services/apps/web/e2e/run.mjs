@@ -3,6 +3,7 @@
 //   SKERRY_CLAIM_CODE   claims the node first; without it the node must be claimed
 //   SKERRY_USER, SKERRY_PASSWORD   the account (default admin, a fixed test password)
 //   SKERRY_VM, SKERRY_POD          names of running workloads; either may be absent
+//   SKERRY_VOLUME       name of a volume to make and delete
 //   SKERRY_UPLOAD       a disk image to bring in, named after the file
 //   SKERRY_SHOTS        folder for screenshots; none are taken without it
 //   SKERRY_PATIENCE_S   longest wait for anything (default 60)
@@ -10,6 +11,7 @@
 // Ends with 0 only if every step was seen.
 
 import { Visitor } from "./browser.mjs";
+import { revisions, volumes } from "./walk-storage.mjs";
 import { claim, details, goTo, overview, signIn, signOut, stopAndStart, upload } from "./walk.mjs";
 
 const { SKERRY_URL: url, SKERRY_CLAIM_CODE: code, SKERRY_VM: vm, SKERRY_POD: pod, SKERRY_SHOTS: shots } = process.env;
@@ -45,10 +47,13 @@ try {
   if (pod) {
     await step("container: stop and start", () => stopAndStart(visitor, "Containers", pod));
     await step("container: details and log", () => details(visitor, pod, "Log"));
+    await step("container: revisions", () => revisions(visitor, pod));
   }
+  const volume = process.env.SKERRY_VOLUME;
+  if (volume) await step("volume: made, grown, snapshots, deleted", () => volumes(visitor, volume));
   const image = process.env.SKERRY_UPLOAD;
   if (image) await step("image: upload", () => upload(visitor, image));
-  for (const title of ["Images", "Jobs", "Alarms"]) {
+  for (const title of ["Volumes", "Images", "Registries", "Jobs", "Alarms"]) {
     await step(title.toLowerCase(), async () => {
       await goTo(visitor, title);
       await visitor.shot(title.toLowerCase());

@@ -131,10 +131,12 @@ export const api = {
     send(`${at(kind, name)}/actions/${action}`, { method: "POST" }),
   remove: (kind: Collection, name: string, query?: Call["query"]) =>
     send(at(kind, name), { method: "DELETE", ...(query ? { query } : {}) }),
-  /** Changes parts; with a revision only if nobody has changed it since. */
+  /**
+   * Changes parts; with a revision only if nobody has changed it since. That is for values that were made from what was
+   * there: a status that goes on counts as a change, too.
+   */
   patch: (kind: Collection, name: string, spec: object, revision?: number) => change(kind, name, { spec }, revision),
-  rename: (kind: Collection, name: string, to: string, revision: number) =>
-    change(kind, name, { metadata: { name: to } }, revision),
+  rename: (kind: Collection, name: string, to: string) => change(kind, name, { metadata: { name: to } }),
   createVolume: (volume: VolumeInput) => send("/volumes", { method: "POST", body: volume }),
   createSnapshot: (snapshot: SnapshotInput) => send("/snapshots", { method: "POST", body: snapshot }),
   revert: (snapshot: string) => send(`${at("snapshots", snapshot)}/actions/revert`, { method: "POST" }),

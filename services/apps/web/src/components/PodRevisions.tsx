@@ -105,10 +105,10 @@ function RevisionRow({ revision, runs, onBack }: RowProps) {
 /** Holds changes back, and lets them through again. */
 function Hold({ pod: { metadata, spec } }: { pod: Pod }) {
   const notices = useNotices();
-  const { name, revision } = metadata;
+  const { name } = metadata;
   const { paused } = spec.update;
   const change = (on: boolean) =>
-    api.patch("pods", name, { update: { paused: on } }, revision).catch((error: unknown) => {
+    api.patch("pods", name, { update: { paused: on } }).catch((error: unknown) => {
       notices.failed(`${name} was not changed`, error);
     });
   return (

@@ -99,8 +99,7 @@ function PromiseDialog({ pool: { metadata, spec }, onClose }: { pool: Pool; onCl
     const faults: Faults = {};
     return { faults, overcommit_percent: checkNumber(faults, field, percent, 100, 1000) };
   };
-  const send = () =>
-    api.patch("pools", metadata.name, { overcommit_percent: check().overcommit_percent }, metadata.revision);
+  const send = () => api.patch("pools", metadata.name, { overcommit_percent: check().overcommit_percent });
   return (
     <CreateDialog
       title={`What ${metadata.name} may promise`}

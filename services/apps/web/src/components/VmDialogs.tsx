@@ -78,7 +78,7 @@ function RebuildDialog({ name, onClose }: Props) {
       action="Rebuild"
       focus="#create-image"
       check={(): Faults => (image ? {} : { "spec.image": "Choose an image." })}
-      send={() => api.patch("vms", name, { image }, vm?.metadata.revision)}
+      send={() => api.patch("vms", name, { image })}
       shows={(field) => field === "spec.image"}
       onClose={onClose}
     >
@@ -100,12 +100,10 @@ function RebuildDialog({ name, onClose }: Props) {
 }
 
 function RenameDialog({ name, onClose }: Props) {
-  const { vms } = useNode();
   const route = useRoute();
   const [other, setOther] = useState(name);
   const send = async () => {
-    const revision = vms.find(({ metadata }) => metadata.name === name)?.metadata.revision ?? 0;
-    await api.rename("vms", name, other, revision);
+    await api.rename("vms", name, other);
     if (route.name === name) go("vms", other, route.tab);
   };
   return (

@@ -22,9 +22,9 @@ export function VolumeActions({ volume, onRemoved }: { volume: Volume; onRemoved
   const notices = useNotices();
   const [asked, setAsked] = useState<Question | null>(null);
   const { metadata, spec } = volume;
-  const { name, revision } = metadata;
+  const { name } = metadata;
   const lock = () =>
-    api.patch("volumes", name, { locked: !spec.locked }, revision).catch((error: unknown) => {
+    api.patch("volumes", name, { locked: !spec.locked }).catch((error: unknown) => {
       notices.failed(`${name} was not changed`, error);
     });
   const goes = metadata.phase === "removing" ? "It is being deleted." : "";
@@ -83,7 +83,7 @@ function Ask({ question, volume, onRemoved, onClose }: AskProps) {
 }
 
 function GrowDialog({ volume, onClose }: { volume: Volume; onClose: () => void }) {
-  const { name, revision } = volume.metadata;
+  const { name } = volume.metadata;
   const present = inGib(volumeSize(volume));
   const [size, setSize] = useState(present);
   const checked = () => {
@@ -98,7 +98,7 @@ function GrowDialog({ volume, onClose }: { volume: Volume; onClose: () => void }
       action="Grow"
       focus="#create-size"
       check={() => checked().faults}
-      send={() => api.patch("volumes", name, checked().spec, revision)}
+      send={() => api.patch("volumes", name, checked().spec)}
       shows={(field) => field === "spec.size_mib"}
       onClose={onClose}
     >
