@@ -46,6 +46,8 @@ const BEHIND: usize = 256;
 const PIECE: usize = 4096;
 /// What may still come after the end, and may still be taken.
 const REST: Duration = Duration::from_secs(1);
+/// How long crun may take to end when it gives no terminal.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Nobody in the container has its terminal open. Somebody may open it again.
 const UNUSED: Duration = Duration::from_millis(200);
 
@@ -102,6 +104,10 @@ async fn hold(stop: i32, words: &[String]) -> io::Result<ExitStatus> {
     match terminal {
         Ok(terminal) => Held::new(terminal, listener).until_end(crun, stops, pass).await,
         Err(error) => {
+            // Usually it could not make the container, and is just saying why.
+            if let Ok(ended) = timeout(FAREWELL, crun.wait()).await {
+                return ended;
+            }
             crun.start_kill()?;
             crun.wait().await?;
             Err(error)

@@ -28,6 +28,7 @@ mod powers;
 mod probe;
 mod programs;
 mod reserve;
+mod root;
 mod runtime;
 mod service;
 mod shelf;

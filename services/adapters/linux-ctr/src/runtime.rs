@@ -26,13 +26,11 @@ use crate::images::{ImageError, ImageLibrary, ImageRecord};
 use crate::observe::run_of;
 use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
 use crate::programs::Programs;
+use crate::root::Root;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
 use crate::{console, folders, ids, input, logs, probe, user, volumes};
-
-/// Options of a mount that still fit into the one page that the kernel takes.
-const MAX_OPTIONS: usize = 4000;
 
 /// Containers of this machine.
 pub struct LinuxContainers {
@@ -323,7 +321,7 @@ impl Inner {
             }
             PodStep::MakeVolume { pod, volume } => self.make_volume(*pod, volume).await,
             PodStep::RemoveVolume { pod, volume } => self.remove_volume(*pod, volume).await,
-            PodStep::RemoveFolders { pod } => self.remove_folders(*pod),
+            PodStep::RemoveFolders { pod } => self.remove_folders(*pod).await,
         }
     }
 
@@ -438,17 +436,23 @@ impl Inner {
             return self.supervisor.mount(&mount).await;
         };
         // The root keeps what it is made of as it saw it, so what it sees may go again at once.
+        self.see_no_more(pod).await?;
         let seen = self.places.seen(pod);
         folders::make_all(&seen).map_err(io_failed("cannot make a folder for a mount"))?;
         let data = self.places.data();
         let mount = root.mount(&target, |path| Some(seen.join(path.strip_prefix(data).ok()?)))?;
         self.supervisor.mount(&ids::seen_by(first, data, &seen)).await?;
         let mounted = self.supervisor.mount(&mount).await;
+        self.see_no_more(pod).await?;
+        mounted
+    }
+
+    /// Takes away what a pod's users see of the data while a root is mounted.
+    async fn see_no_more(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
+        let seen = self.places.seen(pod);
         self.supervisor.unmount(&seen).await?;
         // Never with what is in it: should it still be mounted, that would be all data.
-        folders::absent_is_fine(fs::remove_dir(&seen))
-            .map_err(io_failed("cannot remove a folder"))?;
-        mounted
+        folders::absent_is_fine(fs::remove_dir(&seen)).map_err(io_failed("cannot remove a folder"))
     }
 
     async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
@@ -479,7 +483,8 @@ impl Inner {
         self.supervisor.start(&unit).await
     }
 
-    fn remove_folders(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
+    async fn remove_folders(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
+        self.see_no_more(pod).await?;
         let removed = self.pod_folders(pod).iter().try_for_each(|one| folders::remove_empty(one));
         removed.map_err(io_failed("cannot remove a pod's folders"))
     }
@@ -490,46 +495,6 @@ fn write_etc(bundle: &Path, desired: &ContainerDesired) -> std::io::Result<()> {
         folders::write(&bundle.join("etc").join(name), content.as_bytes(), 0o644)?;
     }
     Ok(())
-}
-
-/// What a container's root file system is made of.
-struct Root<'a> {
-    /// Layers of the image, topmost first.
-    layers: Vec<PathBuf>,
-    /// The writable layer.
-    layer: PathBuf,
-    image: &'a Name,
-}
-
-impl Root<'_> {
-    /// The mount of it, over folders as they are seen at other places.
-    fn mount(
-        &self,
-        target: &Path,
-        seen: impl Fn(&Path) -> Option<PathBuf>,
-    ) -> Result<HostMount, RuntimeError> {
-        let text = |path: &Path| {
-            let seen = seen(path).map(|path| path.to_string_lossy().into_owned());
-            seen.ok_or_else(|| {
-                let what = format!("{} does not lie with the other data", path.display());
-                RuntimeError::new(RuntimeFault::Broken, what)
-            })
-        };
-        let lower = self.layers.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
-        // `userxattr`: the library's deletion marks are made without privileges. `nodev`: there are none.
-        let options = format!(
-            "nodev,userxattr,lowerdir={},upperdir={},workdir={}",
-            lower.join(":"),
-            text(&self.layer.join("upper"))?,
-            text(&self.layer.join("work"))?
-        );
-        if options.len() > MAX_OPTIONS {
-            let what = format!("image `{}` has more layers than one mount takes", self.image);
-            return Err(RuntimeError::new(RuntimeFault::Refused, what));
-        }
-        let (kind, what) = ("overlay", PathBuf::from("overlay"));
-        Ok(HostMount { kind, what, target: target.to_owned(), options })
-    }
 }
 
 pub(crate) fn io_failed(what: &'static str) -> impl FnOnce(std::io::Error) -> RuntimeError {
