@@ -104,7 +104,7 @@ async fn near_the_node(node: &mut NodeUnderTest) -> anyhow::Result<()> {
         "near",
         script,
         &json!({"privileged": true,
-        "readiness": {"check": {"exec": {"command": ["/bin/true"]}}, "timeout_s": 20}}),
+        "readiness": {"check": {"exec": {"command": ["/bin/ls", "/"]}}, "timeout_s": 20}}),
     );
     pod["spec"]["host_network"] = json!(true);
     node.post("/api/v1/pods", pod).await?;
