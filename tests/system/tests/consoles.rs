@@ -146,7 +146,9 @@ async fn own_input(node: &mut NodeUnderTest) -> anyhow::Result<()> {
 }
 
 async fn own_terminal(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    node.skerry(&["pod", "create", "shell", "--image", "tiny", "--tty", "--", "/bin/sh"])?;
+    node.skerry(&[
+        "pod", "create", "shell", "--image", "tiny", "--memory", "16", "--tty", "--", "/bin/sh",
+    ])?;
     node.wait_state("/api/v1/pods/shell", "running", SOON).await?;
     let attach = "/api/v1/pods/shell/attach";
     let mut first = node.terminal(attach, "").await?;
