@@ -45,7 +45,8 @@ const ATTACH: &[(&str, &str)] =
 
 const ATTACHED: &str = "The last 20 lines come first, then what the program writes, by the line and out of its log. One \
     types and any number watch; whoever may only watch is told so in the output. Leaving, or the end of what is typed, \
-    ends nothing. Sub-protocol `skerry.terminal` as for programs in containers; when the program has ended its exit \
+    ends nothing. A container with a terminal (`tty`) shows that instead, as it is: the last 16 KiB come first, and the \
+    size is that of whoever types. Sub-protocol `skerry.terminal` as for programs in containers; when the program has ended its exit \
     comes if it is known, and the socket closes with 1000.";
 
 const CONSOLE: &str = "The last 64 KiB come first. One types and any number watch; whoever may only watch is told so in \
