@@ -57,9 +57,7 @@ async fn a_node_lives() -> anyhow::Result<()> {
     step("killed services come back and touch nothing");
     killed_services(&mut node, web, guest).await?;
 
-    step(
-        "the page stops and starts workloads, goes back a revision, keeps volumes and brings in an image",
-    );
+    step("the page stops and starts, goes back a revision, keeps volumes, brings in an image");
     let image = node.machine.folder.join("brought.raw");
     std::fs::write(&image, vec![b's'; 1 << 20])?;
     let image = image.display().to_string();

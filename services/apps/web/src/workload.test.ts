@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { PodState, VmState } from "./api/types";
-import { pod, vm } from "./test-data";
+import { disk, pod, vm } from "./test-data";
 import { allowedIn, podWorkload, publishText, sizeText, vmWorkload } from "./workload";
 
 describe("a virtual machine", () => {
@@ -138,4 +138,34 @@ describe("what is allowed", () => {
 
 it("memory is told in the unit that makes it short", () => {
   expect([64, 1024, 1536, 1100].map(sizeText)).toEqual(["64 MiB", "1 GiB", "1.5 GiB", "1100 MiB"]);
+});
+
+describe("what only one kind has", () => {
+  const agent = { type: "GuestAgent", state: "true" as const, reason: "Answers", message: "", since: "" };
+  const guest = { agent_version: "9", interfaces: [{ name: "eth0", mac: "", addresses: ["10.0.0.9"] }] };
+  const init = { hostname: null, password: null, ssh_keys: ["a", "b"], user_data: null, network_data: "version: 2" };
+
+  it("are a machine's disks, firmware, and what its guest is told and says", () => {
+    const spec = { firmware: "uefi" as const, tpm: true, guest_agent: true, init, disks: [disk("root")] };
+    const { extras, asks } = vmWorkload(vm("a", { conditions: [agent], guest }, spec));
+    expect(Object.fromEntries(extras.map(({ term, lines }) => [term, lines.join("; ")]))).toEqual({
+      Disks: "root",
+      Firmware: "UEFI, TPM 2.0",
+      "cloud-init": "2 SSH keys, network configuration",
+      "Guest agent": "There",
+      "Guest says": "eth0: 10.0.0.9",
+    });
+    expect(asks.filter(({ why }) => why).map(({ question, why }) => [question, why])).toEqual([
+      ["clone", "Stop it first."],
+      ["rebuild", "Stop it first."],
+    ]);
+  });
+
+  it("are nothing where there is nothing to say", () => {
+    expect(vmWorkload(vm("a")).extras).toEqual([]);
+    expect(podWorkload(pod("a")).extras).toEqual([]);
+    expect(podWorkload(pod("a", { risks: ["May load modules."] })).extras).toEqual([
+      { term: "Risks", lines: ["May load modules."] },
+    ]);
+  });
 });

@@ -179,6 +179,7 @@ function vmExtras({ spec, status }: Vm): Extra[] {
   const guest = (status?.guest?.interfaces ?? []).map(
     ({ name, addresses }) => `${name}: ${addresses.join(", ") || "–"}`,
   );
+  const hasAgent = status?.conditions.some(({ type, state }) => type === "GuestAgent" && state === "true") ?? false;
   const keys = init?.ssh_keys.length ?? 0;
   // The rest of what it is told is never shown, not even whether it is there.
   const told = init
@@ -191,7 +192,7 @@ function vmExtras({ spec, status }: Vm): Extra[] {
     ),
     ...extra("Firmware", firmware ? [`${firmwareWords[firmware] ?? firmware}${spec.tpm ? ", TPM 2.0" : ""}`] : []),
     ...extra("cloud-init", told),
-    ...extra("Guest agent", spec.guest_agent ? [guest.length > 0 ? "There" : "Wanted"] : []),
+    ...extra("Guest agent", spec.guest_agent ? [hasAgent ? "There" : "Not there yet"] : []),
     ...extra("Guest says", guest),
   ];
 }
