@@ -377,3 +377,80 @@ async fn copies_and_rebuilds(node: &RunningNode, host: &SimHost) {
     delete(node, Kind::Vm, "twin").await.unwrap();
     gone(node, Kind::Vm, "twin").await;
 }
+
+async fn pool_says(node: &RunningNode, state: &str) -> Value {
+    eventually(Duration::from_secs(40), || async {
+        let pool = node.get(Kind::Pool, "fast").await.map_err(|e| e.to_string())?;
+        if pool["status"]["state"] == state { Ok(pool) } else { Err(pool["status"].to_string()) }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_on_a_disk_of_its_own_comes_back_and_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    host.add_disk("wwn-1", Some("2 partitions"));
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    node.wait_network().await.unwrap();
+    pool_is_ready(&node).await;
+    let pool =
+        |disk: Value| json!({"metadata": {"name": "fast"}, "spec": {"source": {"disk": disk}}});
+    for (disk, words) in [
+        (json!({"id": "wwn-2"}), "there is no disk `wwn-2`"),
+        (json!({"id": "../sda"}), "must be the name of a whole disk"),
+        (json!({"id": "wwn-1"}), "holds 2 partitions; set `erase` to true"),
+    ] {
+        let text = node.create(Kind::Pool, pool(disk)).await.unwrap_err().to_string();
+        assert!(text.contains(words), "{text}");
+    }
+    node.create(Kind::Pool, pool(json!({"id": "wwn-1", "erase": true}))).await.unwrap();
+    let made = pool_says(&node, "ready").await;
+    assert_eq!(made["status"]["size_bytes"], 32_u64 << 30);
+    let data = json!({"metadata": {"name": "data"}, "spec": {"size_mib": 64, "pool": "fast"}});
+    node.create(Kind::Volume, data).await.unwrap();
+    node.wait_state(Kind::Volume, "data", "available").await.unwrap();
+    node.create(Kind::Vm, vm_with("guest", &["data"])).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    let text = delete(&node, Kind::Pool, "fast").await.unwrap_err().to_string();
+    assert!(text.contains("in `fast` lie data"), "{text}");
+    let text = delete(&node, Kind::Pool, "default").await.unwrap_err().to_string();
+    assert!(text.contains("the node's own pool"), "{text}");
+
+    // After a boot without the disk the machine waits for it, and everything else works.
+    node.kill().await.unwrap();
+    host.power_cut();
+    host.plug_disk("wwn-1", false);
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    pool_is_ready(&node).await;
+    let away = pool_says(&node, "failed").await;
+    assert!(away["status"]["reason"].to_string().contains("is not there"), "{away}");
+    eventually(LIMIT, || async {
+        let guest = node.get(Kind::Vm, "guest").await.map_err(|e| e.to_string())?;
+        let text = guest["status"].to_string();
+        let waits =
+            text.contains("waits for the volume `data`") && text.contains("`fast` cannot be used");
+        if waits { Ok(()) } else { Err(text) }
+    })
+    .await
+    .unwrap();
+    eventually(LIMIT, || async {
+        let alarms = node.list(Kind::Alarm).await.map_err(|e| e.to_string())?;
+        let text = alarms.iter().map(ToString::to_string).collect::<String>();
+        if text.contains("POOL_AWAY") { Ok(()) } else { Err(text) }
+    })
+    .await
+    .unwrap();
+    host.plug_disk("wwn-1", true);
+    pool_says(&node, "ready").await;
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+
+    delete(&node, Kind::Vm, "guest").await.unwrap();
+    gone(&node, Kind::Vm, "guest").await;
+    delete(&node, Kind::Volume, "data").await.unwrap();
+    gone(&node, Kind::Volume, "data").await;
+    delete(&node, Kind::Pool, "fast").await.unwrap();
+    gone(&node, Kind::Pool, "fast").await;
+    node.stop().await.unwrap();
+}

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use skerry_model::{Id, PoolSource, Snapshot, Volume};
 use skerry_storage::{
-    BaseImage, Content, DiskFormat, PoolObserved, PoolRef, SnapshotNote, Soundness, StorageError,
-    StorageStep, VolumeFile, VolumeHost, VolumeNote,
+    BaseImage, Content, DiskFormat, DiskSeen, PlaceSeen, PlaceStep, PoolObserved, PoolRef,
+    SnapshotNote, Soundness, StorageError, StorageStep, VolumeFile, VolumeHost, VolumeNote,
 };
 
 use crate::copy::copy;
+use crate::disks::PoolDisks;
 use crate::erase::overwrite;
 use crate::files::{
     make_folder, place, read_note, remove_all, remove_file, sync_folder, write_note,
@@ -33,18 +34,47 @@ pub struct LinuxDisk {
     owner: Owner,
     qemu_img: QemuImg,
     reserve: Reserve,
+    disks: Option<PoolDisks>,
 }
 
 impl LinuxDisk {
     /// Pools below `data`; volumes belong to `owner`, as whom guests run.
     pub fn new(data: impl Into<PathBuf>, owner: Owner) -> Self {
-        Self { data: data.into(), owner, qemu_img: QemuImg::default(), reserve: Reserve::default() }
+        let (qemu_img, reserve) = (QemuImg::default(), Reserve::default());
+        Self { data: data.into(), owner, qemu_img, reserve, disks: None }
     }
 
-    fn places(&self, pool: &PoolRef) -> Places {
-        match pool.source {
-            PoolSource::DataPartition => Places::new(self.data.join(pool.name.as_str())),
+    /// The same, with pools on these disks.
+    #[must_use]
+    pub fn with_disks(self, disks: PoolDisks) -> Self {
+        Self { disks: Some(disks), ..self }
+    }
+
+    /// Where a pool's files lie. What is below must not be touched while its disk is not mounted there.
+    fn named(&self, pool: &PoolRef) -> Places {
+        match (&pool.source, &self.disks) {
+            (PoolSource::Disk(_), Some(disks)) => Places::new(disks.target(&pool.name)),
+            (PoolSource::DataPartition | PoolSource::Disk(_), _) => {
+                Places::new(self.data.join(pool.name.as_str()))
+            }
         }
+    }
+
+    fn places(&self, pool: &PoolRef) -> Result<Places, StorageError> {
+        if let PoolSource::Disk(_) = &pool.source
+            && !self.disks.as_ref().is_some_and(|disks| disks.is_mounted(pool))
+        {
+            let message = "its disk is not mounted".to_owned();
+            return Err(StorageError::PoolAway { pool: pool.name.clone(), message });
+        }
+        Ok(self.named(pool))
+    }
+
+    fn disks(&self) -> Result<&PoolDisks, StorageError> {
+        self.disks.as_ref().ok_or_else(|| StorageError::Refused {
+            what: "making a pool of a disk",
+            message: "this machine's disks cannot be taken".to_owned(),
+        })
     }
 
     /// Lets guests open a file that is being made.
@@ -385,7 +415,7 @@ async fn on_disk<T: Send + 'static>(
 #[async_trait]
 impl VolumeHost for LinuxDisk {
     async fn observe(&self, pool: &PoolRef) -> Result<PoolObserved, StorageError> {
-        let places = self.places(pool);
+        let places = self.places(pool)?;
         let seen = tokio::task::spawn_blocking(move || observe::pool(&places)).await;
         seen.unwrap_or_else(|ended| Err(io::Error::other(ended))).map_err(|error| {
             StorageError::PoolAway { pool: pool.name.clone(), message: error.to_string() }
@@ -397,7 +427,7 @@ impl VolumeHost for LinuxDisk {
         pool: &PoolRef,
         volume: Id<Volume>,
     ) -> Result<Option<VolumeFile>, StorageError> {
-        let places = self.places(pool);
+        let places = self.places(pool)?;
         on_disk("looking at a volume", move || observe::volume(&places, volume)).await
     }
 
@@ -407,19 +437,19 @@ impl VolumeHost for LinuxDisk {
         reserve_bytes: u64,
     ) -> Result<Option<u64>, StorageError> {
         let what = "keeping the reserve of a pool";
-        let kept = self.reserve.keep(&self.places(pool), reserve_bytes).await;
+        let kept = self.reserve.keep(&self.places(pool)?, reserve_bytes).await;
         kept.map_err(|source| StorageError::Files { what, source })
     }
 
     async fn apply(&self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
-        let places = self.places(pool);
+        let places = self.places(pool)?;
         let done = self.step(&places, step).await;
         self.reserve.renew(&places).await;
         done
     }
 
     async fn check(&self, pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError> {
-        let places = self.places(pool);
+        let places = self.places(pool)?;
         if places.folder(volume).is_dir() {
             // A power cut may have come between the folder and its limit.
             let note = read_note::<VolumeNote>(&places.volume_note(volume));
@@ -438,7 +468,7 @@ impl VolumeHost for LinuxDisk {
         snapshot: Option<Id<Snapshot>>,
         to: &Path,
     ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
-        let (places, to) = (self.places(pool), to.to_owned());
+        let (places, to) = (self.places(pool)?, to.to_owned());
         let copied = move || {
             let (file, note) = match snapshot {
                 Some(snapshot) => {
@@ -461,8 +491,28 @@ impl VolumeHost for LinuxDisk {
         on_disk("copying a volume", copied).await
     }
 
+    async fn disk(&self, id: &str) -> Result<Option<DiskSeen>, StorageError> {
+        self.disks()?.disk(id).await
+    }
+
+    async fn place(&self, pool: &PoolRef) -> Result<PlaceSeen, StorageError> {
+        match &pool.source {
+            PoolSource::DataPartition => {
+                Ok(PlaceSeen { file_system: true, mounted: true, disk: None })
+            }
+            PoolSource::Disk(disk) => self.disks()?.place(pool, &disk.id).await,
+        }
+    }
+
+    async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError> {
+        match &pool.source {
+            PoolSource::DataPartition => Ok(()),
+            PoolSource::Disk(disk) => self.disks()?.apply(pool, &disk.id, step).await,
+        }
+    }
+
     async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError> {
-        let places = self.places(pool);
+        let places = self.places(pool)?;
         on_disk("tidying a pool", move || {
             remove_all(&places.tmp())?;
             places.folders().iter().try_for_each(|folder| make_folder(folder))
@@ -471,11 +521,11 @@ impl VolumeHost for LinuxDisk {
     }
 
     fn path(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
-        self.places(pool).volume(volume)
+        self.named(pool).volume(volume)
     }
 
     fn folder(&self, pool: &PoolRef, volume: Id<Volume>) -> PathBuf {
-        self.places(pool).folder(volume)
+        self.named(pool).folder(volume)
     }
 }
 

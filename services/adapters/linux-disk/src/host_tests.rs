@@ -18,7 +18,7 @@ struct Ground {
 fn ground() -> Ground {
     let folder = tempfile::tempdir().unwrap();
     let disk = LinuxDisk::new(folder.path().join("pools"), None);
-    let pool = PoolRef { name: name("default"), source: PoolSource::DataPartition };
+    let pool = PoolRef { id: id(900), name: name("default"), source: PoolSource::DataPartition };
     Ground { folder, disk, pool }
 }
 
@@ -200,7 +200,7 @@ async fn damage_is_found_and_never_replaces_what_is_there() {
     ground.create(1, 16, empty()).await.unwrap();
     ground.write(1, 5);
     ground.take(10, &[1]).await;
-    let kept = Places::kept(&ground.disk.places(&ground.pool).snapshot(id(10)), id(1));
+    let kept = Places::kept(&ground.disk.places(&ground.pool).unwrap().snapshot(id(10)), id(1));
     std::fs::write(&kept, "not a disk").unwrap();
     let step = StorageStep::Revert { snapshot: id(10), volume: id(1) };
     assert!(ground.disk.apply(&ground.pool, &step).await.is_err());
@@ -214,7 +214,7 @@ async fn damage_is_found_and_never_replaces_what_is_there() {
 async fn what_a_power_cut_left_half_done_goes_and_nothing_else() {
     let ground = ground();
     ground.create(1, 16, empty()).await.unwrap();
-    let places = ground.disk.places(&ground.pool);
+    let places = ground.disk.places(&ground.pool).unwrap();
     std::fs::write(places.making("create", id::<Volume>(2)), "half").unwrap();
     std::fs::create_dir(places.making("take", id::<Snapshot>(3))).unwrap();
     std::fs::write(places.volumes().join("notes of a person.txt"), "keep").unwrap();
@@ -254,4 +254,17 @@ async fn a_folder_is_made_grown_and_removed_with_all_that_is_in_it() {
     }
     assert!(!folder.exists());
     assert!(ground.seen().await.volumes.is_empty());
+}
+
+#[tokio::test]
+async fn without_its_disk_nothing_is_written_where_a_pool_would_be() {
+    let ground = ground();
+    let disk = skerry_model::PoolDisk { id: "wwn-1".into(), erase: false };
+    let pool = PoolRef { source: PoolSource::Disk(disk), ..ground.pool.clone() };
+    let away = ground.disk.observe(&pool).await.unwrap_err();
+    assert!(matches!(away, StorageError::PoolAway { .. }), "{away}");
+    let kept = ground.disk.keep_reserve(&pool, MIB).await.unwrap_err();
+    assert!(matches!(kept, StorageError::PoolAway { .. }), "{kept}");
+    assert!(ground.disk.recover(&pool).await.is_err());
+    assert_eq!(std::fs::read_dir(ground.folder.path()).unwrap().count(), 0);
 }

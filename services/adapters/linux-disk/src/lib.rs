@@ -8,6 +8,7 @@
 //! Beside it the library of image files, whose tool reads what strangers made and is caged for it.
 
 mod copy;
+mod disks;
 mod erase;
 mod files;
 mod folder;
@@ -20,6 +21,7 @@ pub mod qemu_img;
 mod reserve;
 mod xfs;
 
+pub use disks::PoolDisks;
 pub use host::LinuxDisk;
 pub use library::{
     Cage, CageError, ChildCage, DiskPlaces, Ended, LinuxLibrary, Order, QemuImg, QemuImgError,

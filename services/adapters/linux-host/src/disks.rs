@@ -5,7 +5,7 @@ use std::path::Path;
 
 use skerry_upkeep::Disk;
 
-use crate::roots::{Roots, Udev, names, number, text};
+use crate::roots::{Roots, Udev, link_name, names, number, text};
 
 /// `/sys/block/*/size` counts in these, whatever the disk's own sectors are.
 const SECTOR: u64 = 512;
@@ -36,6 +36,7 @@ fn disk(roots: &Roots, folder: &Path, name: String, system: &BTreeSet<String>) -
         .or_else(|| property("ID_SERIAL_SHORT"));
     let wwid = text(folder.join("wwid")).or_else(|| of_device("wwid"));
     Disk {
+        by_id: by_id(roots, &name),
         stable_id: wwid.or_else(|| property("ID_WWN")).or_else(|| serial.clone()),
         // Paravirtual disks give a PCI vendor number here, and ATA disks behind SCSI the word `ATA`.
         vendor: of_device("vendor").filter(|v| !v.starts_with("0x") && v != "ATA"),
@@ -49,6 +50,17 @@ fn disk(roots: &Roots, folder: &Path, name: String, system: &BTreeSet<String>) -
         holds_system: system.contains(&name),
         name,
     }
+}
+
+/// Of the names that udev gives a disk, the one that says least of the way to it.
+fn by_id(roots: &Roots, name: &str) -> Option<String> {
+    let folder = roots.dev.join("disk/by-id");
+    let own = |id: &String| link_name(folder.join(id)).as_deref() == Some(name);
+    let rank = |id: &String| {
+        let best = ["wwn-", "nvme-eui.", "nvme-uuid."].iter().any(|prefix| id.starts_with(prefix));
+        (!best, id.len())
+    };
+    names(&folder).into_iter().filter(own).min_by_key(rank)
 }
 
 fn transport(name: &str, folder: &Path) -> Option<&'static str> {

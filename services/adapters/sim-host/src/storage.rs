@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use skerry_compute::{DomainPower, Hold, HypervisorEvent};
-use skerry_model::{Id, Snapshot, Vm, Volume};
+use skerry_model::{Id, Name, Pool, PoolDisk, PoolSource, Snapshot, Vm, Volume};
 use skerry_storage::{
-    Content, DiskFormat, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles,
-    Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+    Content, DiskFormat, DiskSeen, GuestPower, Guests, PlaceSeen, PlaceStep, PoolObserved, PoolRef,
+    Rest, Shape, SnapshotFiles, Soundness, StorageError, StorageStep, Usage, VolumeFile,
+    VolumeHost,
 };
 
 use crate::world::{SimHost, World};
@@ -18,9 +19,13 @@ const GIB: u64 = 1 << 30;
 /// Size that images show.
 const IMAGE: u64 = 2 * GIB;
 
+/// Size of disks beside the one with the data partition.
+const DISK: u64 = 32 * GIB;
+
 /// A file and the word that it holds.
 #[derive(Debug, Clone)]
 pub(crate) struct SimFile {
+    pool: Name,
     seen: VolumeFile,
     word: String,
 }
@@ -34,12 +39,24 @@ pub(crate) struct SimDisk {
     snapshots: BTreeMap<Id<Snapshot>, (String, Files)>,
     bases: BTreeSet<String>,
     free: u64,
+    /// Further disks by their stable names; whether each is plugged in.
+    disks: BTreeMap<String, (DiskSeen, bool)>,
+    /// Pools whose file system has been made, and on which disk.
+    formatted: BTreeMap<Id<Pool>, String>,
+    mounted: BTreeSet<Id<Pool>>,
 }
 
 impl Default for SimDisk {
     fn default() -> Self {
-        let (volumes, snapshots) = (BTreeMap::new(), BTreeMap::new());
-        Self { volumes, snapshots, bases: BTreeSet::new(), free: 48 * GIB }
+        Self {
+            volumes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            bases: BTreeSet::new(),
+            free: 48 * GIB,
+            disks: BTreeMap::new(),
+            formatted: BTreeMap::new(),
+            mounted: BTreeSet::new(),
+        }
     }
 }
 
@@ -47,6 +64,24 @@ impl SimHost {
     /// Sets how much of the data partition's 64 GiB is free.
     pub fn set_free_space(&self, bytes: u64) {
         self.world().disk.free = bytes;
+    }
+
+    /// Plugs in a disk of 32 GiB, on which this is found.
+    pub fn add_disk(&self, id: &str, content: Option<&str>) {
+        let content = content.map(ToOwned::to_owned);
+        let seen = DiskSeen { name: "sdx".to_owned(), size_bytes: DISK, content, busy: None };
+        self.world().disk.disks.insert(id.to_owned(), (seen, true));
+    }
+
+    /// Takes a disk out, or puts it back as it was.
+    pub fn plug_disk(&self, id: &str, there: bool) {
+        let mut world = self.world();
+        let disk = &mut world.disk;
+        if let Some((_, plugged)) = disk.disks.get_mut(id) {
+            *plugged = there;
+        }
+        let formatted = &disk.formatted;
+        disk.mounted.retain(|pool| there || formatted.get(pool).is_none_or(|on| on != id));
     }
 
     /// Writes the word that stands for a volume's data, as a guest would.
@@ -63,21 +98,66 @@ impl SimHost {
 }
 
 impl SimDisk {
-    fn observed(&self) -> PoolObserved {
+    /// Nothing is mounted when the machine is switched on.
+    pub(crate) fn power_cut(&mut self) {
+        self.mounted.clear();
+    }
+
+    fn is_there(&self, pool: &PoolRef) -> Result<(), StorageError> {
+        if pool.source == PoolSource::DataPartition || self.mounted.contains(&pool.id) {
+            return Ok(());
+        }
+        let message = "its disk is not mounted".to_owned();
+        Err(StorageError::PoolAway { pool: pool.name.clone(), message })
+    }
+
+    fn place(&self, pool: &PoolRef, wanted: &PoolDisk) -> PlaceSeen {
+        let there = |id: &String| self.disks.get(id).filter(|(_, there)| *there);
+        PlaceSeen {
+            file_system: self.formatted.get(&pool.id).and_then(there).is_some(),
+            mounted: self.mounted.contains(&pool.id),
+            disk: there(&wanted.id).map(|(seen, _)| seen.clone()),
+        }
+    }
+
+    fn place_step(&mut self, pool: &PoolRef, wanted: &PoolDisk, step: PlaceStep) {
+        match step {
+            PlaceStep::Format => {
+                self.formatted.insert(pool.id, wanted.id.clone());
+                if let Some((seen, _)) = self.disks.get_mut(&wanted.id) {
+                    seen.content = Some("data of the kind xfs".to_owned());
+                }
+            }
+            PlaceStep::Mount => drop(self.mounted.insert(pool.id)),
+            PlaceStep::Unmount => drop(self.mounted.remove(&pool.id)),
+        }
+    }
+
+    fn usage(&self, pool: &PoolRef) -> Usage {
+        match pool.source {
+            PoolSource::DataPartition => Usage { size: 64 * GIB, free: self.free },
+            PoolSource::Disk(_) => Usage { size: DISK, free: DISK },
+        }
+    }
+
+    fn observed(&self, pool: &PoolRef) -> PoolObserved {
+        let own = |file: &&SimFile| file.pool == pool.name;
+        let of = |entry: &(&Id<Snapshot>, &(String, Files))| entry.1.1.values().any(|f| own(&f));
         let files = |(snapshot, (name, files)): (&Id<Snapshot>, &(String, Files))| SnapshotFiles {
             snapshot: *snapshot,
             name: Some(name.clone()),
             volumes: files.values().map(|file| file.seen.clone()).collect(),
         };
         PoolObserved {
-            usage: Usage { size: 64 * GIB, free: self.free },
-            volumes: self.volumes.values().map(|file| file.seen.clone()).collect(),
-            snapshots: self.snapshots.iter().map(files).collect(),
+            usage: self.usage(pool),
+            volumes: self.volumes.values().filter(own).map(|file| file.seen.clone()).collect(),
+            snapshots: self.snapshots.iter().filter(of).map(files).collect(),
             bases: self.bases.iter().cloned().collect(),
         }
     }
 
-    fn take(&mut self, step: &StorageStep) -> Result<(), StorageError> {
+    fn take(&mut self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
+        self.is_there(pool)?;
         match step {
             StorageStep::Create { note, size_bytes, content } => {
                 if !self.volumes.contains_key(&note.volume) {
@@ -94,7 +174,8 @@ impl SimDisk {
                         base,
                         name: Some(note.name.to_string()),
                     };
-                    self.volumes.insert(note.volume, SimFile { seen, word });
+                    self.volumes
+                        .insert(note.volume, SimFile { pool: pool.name.clone(), seen, word });
                 }
             }
             StorageStep::Grow { volume, size_bytes } => self.grow(*volume, *size_bytes),
@@ -165,21 +246,41 @@ fn ordered(what: &'static str) -> impl Fn(String) -> StorageError {
 
 #[async_trait]
 impl VolumeHost for SimHost {
-    async fn observe(&self, _pool: &PoolRef) -> Result<PoolObserved, StorageError> {
-        Ok(self.world().disk.observed())
+    async fn observe(&self, pool: &PoolRef) -> Result<PoolObserved, StorageError> {
+        let world = self.world();
+        world.disk.is_there(pool)?;
+        Ok(world.disk.observed(pool))
+    }
+
+    async fn disk(&self, id: &str) -> Result<Option<DiskSeen>, StorageError> {
+        let world = self.world();
+        Ok(world.disk.disks.get(id).filter(|(_, there)| *there).map(|(seen, _)| seen.clone()))
+    }
+
+    async fn place(&self, pool: &PoolRef) -> Result<PlaceSeen, StorageError> {
+        match &pool.source {
+            PoolSource::DataPartition => Ok(PlaceSeen::default()),
+            PoolSource::Disk(wanted) => Ok(self.world().disk.place(pool, wanted)),
+        }
+    }
+
+    async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError> {
+        let PoolSource::Disk(wanted) = &pool.source else { return Ok(()) };
+        let done = self.step(step.name(), |world| world.disk.place_step(pool, wanted, step));
+        done.await.map_err(ordered(step.name()))
     }
 
     async fn keep_reserve(
         &self,
-        _pool: &PoolRef,
+        pool: &PoolRef,
         reserve_bytes: u64,
     ) -> Result<Option<u64>, StorageError> {
-        Ok(Some(self.world().disk.free.saturating_sub(reserve_bytes)))
+        Ok(Some(self.world().disk.usage(pool).free.saturating_sub(reserve_bytes)))
     }
 
-    async fn apply(&self, _pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
+    async fn apply(&self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
         let name = step.name();
-        self.step(name, |world| world.disk.take(step)).await.map_err(ordered(name))?
+        self.step(name, |world| world.disk.take(pool, step)).await.map_err(ordered(name))?
     }
 
     async fn check(&self, _pool: &PoolRef, _volume: Id<Volume>) -> Result<Soundness, StorageError> {

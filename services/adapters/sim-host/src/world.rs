@@ -132,6 +132,7 @@ impl SimHost {
         // Definitions live in memory on the real machine too: the node defines its guests anew after a boot.
         world.domains.clear();
         world.containers.power_cut();
+        world.disk.power_cut();
         world.faults = FaultPlan::default();
         world.dark = false;
         world.boots = world.boots.saturating_add(1);

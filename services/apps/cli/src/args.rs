@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use skerry_model::{Kind, Name, Since};
 
 pub use crate::image_words::{ImageVerb, NewImage, RegistryVerb};
-use crate::storage_words::{SnapshotVerb, VolumeVerb};
+use crate::storage_words::{PoolVerb, SnapshotVerb, VolumeVerb};
 use crate::workload_words::pair;
 pub use crate::workload_words::{
     ExecTarget, Mount, NewWorkload, PodVerb, Restart, ValuesVerb, VmVerb, WorkloadVerb,
@@ -142,7 +142,7 @@ pub enum Verb {
     Snapshot(SnapshotVerb),
     /// Where the data of volumes lies
     #[command(subcommand)]
-    Pool(ReadVerb),
+    Pool(PoolVerb),
     /// Attachments of workloads to networks
     #[command(subcommand)]
     Port(ReadVerb),
@@ -407,6 +407,8 @@ mod tests {
             "skerry volume grow d --size 30G",
             "skerry snapshot create s --volume d --volume e",
             "skerry pool list",
+            "skerry pool create fast --disk wwn-0x5000c500a1b2c3d4 --erase --overcommit 100 --wait",
+            "skerry pool rm fast --wait",
             "skerry vm create m --image tiny-vm --disk d --disk e",
             "skerry vm delete m --delete-volumes",
             "skerry volume attach d m --read-only",

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use skerry_model::Name;
 
-use crate::args::{Selection, Target, Wait};
+use crate::args::{ReadVerb, Selection, Target, Wait};
 use crate::workload_words::pair;
 
 /// Verbs for volumes.
@@ -117,6 +117,35 @@ pub struct NewVolume {
     pub labels: Vec<(String, String)>,
     #[command(flatten)]
     pub wait: Wait,
+}
+
+/// Verbs for pools.
+#[derive(Debug, Subcommand)]
+pub enum PoolVerb {
+    #[command(flatten)]
+    Read(ReadVerb),
+    /// Make a pool of a whole disk, which is formatted
+    Create {
+        /// Name
+        name: Name,
+        /// The disk's name below /dev/disk/by-id, as `skerry inventory` lists it
+        #[arg(long, value_name = "ID")]
+        disk: String,
+        /// Overwrite what is on the disk; without this only an empty disk is taken
+        #[arg(long)]
+        erase: bool,
+        /// How much may be promised to volumes, in percent of its size
+        #[arg(long, value_name = "PERCENT")]
+        overcommit: Option<u32>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Give back the disk of a pool in which nothing lies; it keeps its file system
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 /// Verbs for snapshots.

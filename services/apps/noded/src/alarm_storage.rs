@@ -1,6 +1,6 @@
 //! Which states of pools, volumes and snapshots are alarms.
 
-use skerry_model::{Pool, Resource, Snapshot, SnapshotState, Volume, VolumeState};
+use skerry_model::{Pool, PoolState, Resource, Snapshot, SnapshotState, Volume, VolumeState};
 use skerry_storage::{Level, level_of};
 
 use crate::alarm_watch::Verdict;
@@ -17,7 +17,10 @@ pub fn of_pool(pool: Option<Resource<Pool>>) -> Vec<Verdict> {
         .filter(|c| c.holds("Unmanaged"))
         .and_then(|c| c.get("Unmanaged"))
         .map(|c| format!("pool `{name}`: {}", c.message));
+    let away = pool.as_ref().filter(|pool| pool.status.state == PoolState::Failed);
+    let away = away.map(|pool| format!("pool `{name}`: {}", pool.status.reason));
     vec![
+        ("POOL_AWAY", away),
         space("POOL_SPACE_MINOR", Level::Minor),
         space("POOL_SPACE_MAJOR", Level::Major),
         space("POOL_SPACE_CRITICAL", Level::Critical),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use nix::unistd::User;
 use skerry_linux_ctr::{BlobStore, LinuxBlobs, LinuxContainers, Places};
-use skerry_linux_disk::{DiskPlaces, LinuxDisk, LinuxLibrary, QemuImg, UnitCage};
+use skerry_linux_disk::{DiskPlaces, LinuxDisk, LinuxLibrary, PoolDisks, QemuImg, UnitCage};
 use skerry_linux_host::systemd::Systemd;
-use skerry_linux_host::{BoardProfile, LinuxHost};
+use skerry_linux_host::{BoardProfile, LinuxHost, Roots};
 use skerry_linux_net::{Cards, LinuxNet, Settings, SystemdUnits};
 use skerry_linux_vm::{Libvirt, LibvirtConfig};
 use skerry_noded::{BoardFacts, Config, Dirs, Machine};
@@ -16,6 +16,9 @@ use skerry_noded::{BoardFacts, Config, Dirs, Machine};
 const TOOL_USER: &str = "skerry-disk";
 /// The user that downloads.
 const NORTH: &str = "skerry-northd";
+
+/// Where pools on disks of their own are mounted.
+const POOLS: &str = "/var/lib/skerry/pools";
 
 /// The account that guests run as (config/libvirt/qemu.conf).
 const GUESTS: &str = "libvirt-qemu";
@@ -50,8 +53,11 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let north = User::from_name(NORTH).ok().flatten();
     let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
     let stored = LinuxBlobs::new(places.clone(), blobs.clone(), owner);
+    let disk_systemd = systemd.clone();
     let containers = Arc::new(LinuxContainers::start(places, blobs, systemd, config.log_rate));
     let host = Arc::new(LinuxHost::default());
+    let disks = PoolDisks::new(disk_systemd, Roots::default(), POOLS);
+    let volumes = LinuxDisk::new(dirs.data.join("pools"), guest_account()).with_disks(disks);
     let machine = Machine {
         topology: Arc::clone(&host) as _,
         host,
@@ -60,7 +66,7 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
         consoles: Arc::clone(&hypervisor) as _,
         access: Arc::clone(&containers) as _,
         containers,
-        volumes: Arc::new(LinuxDisk::new(dirs.data.join("pools"), guest_account())),
+        volumes: Arc::new(volumes),
         guests: hypervisor,
         images: Arc::new(images),
         blobs: Arc::new(stored),

@@ -71,7 +71,7 @@ pub use pod::{
 };
 pub use pod_life::{DependencyCondition, PodDependency, PodRequest, PodRequestKind};
 pub use pod_volume::{FilesOf, Medium, PodVolume, PodVolumeSource, VolumeMount, VolumeOf};
-pub use pool::{Pool, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile};
+pub use pool::{Pool, PoolDisk, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile};
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
 pub use probe::{Probe, ProbeCheck};
 pub use reference::{ImageReference, ReferenceError, RegistryHost};

@@ -93,6 +93,10 @@ pub struct SnapshotStatus {
     pub reason: String,
     /// Its volumes.
     pub volumes: Vec<SnapshotVolume>,
+    /// Name of the pool that it lies in, from when it has been taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub pool: Option<Name>,
     /// When it was taken.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub taken: Option<Timestamp>,

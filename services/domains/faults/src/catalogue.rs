@@ -79,6 +79,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Read the reason in the pod's history, then change the pod again or go back to the revision that runs.",
     },
     Definition {
+        key: "POOL_AWAY",
+        severity: Severity::Major,
+        cause: "STORAGE_PHYSICAL_DISK_STATE",
+        clearing: Clearing::Automatic,
+        text: "A storage pool cannot be used; volumes in it wait, and virtual machines with them are not started.",
+        repair: "Read the pool's reason; put its disk back, or see whether the disk still works.",
+    },
+    Definition {
         key: "POOL_SPACE_CRITICAL",
         severity: Severity::Critical,
         cause: "STORAGE_CAPACITY",

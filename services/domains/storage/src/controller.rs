@@ -117,6 +117,13 @@ impl StorageController {
         documents.into_iter().map(move |d| LocalRef { kind, id: d.metadata.id })
     }
 
+    /// The volumes of a pool, and all snapshots, of which few are.
+    fn of_pool(&self, pool: &Name) -> Vec<Key> {
+        let volumes = self.store.list::<Volume>().unwrap_or_default();
+        let volumes = volumes.iter().filter(|volume| volume.spec.pool == *pool);
+        volumes.map(Resource::local_ref).chain(self.ids(Kind::Snapshot)).collect()
+    }
+
     /// The volumes that a pod's record is about.
     fn of_pod(&self, pod: &Resource<Pod>) -> Vec<Key> {
         let wanted = pod.spec.template();
@@ -151,7 +158,7 @@ impl StorageController {
 
 /// The pool as the port knows it.
 pub(crate) fn pool_ref(pool: &Resource<Pool>) -> PoolRef {
-    PoolRef { name: pool.meta.name.clone(), source: pool.spec.source.clone() }
+    PoolRef { id: pool.id(), name: pool.meta.name.clone(), source: pool.spec.source.clone() }
 }
 
 /// A failure of the store, as the engine wants it.
@@ -207,6 +214,14 @@ impl Controller for StorageController {
                 let from =
                     |v: &&Resource<Volume>| v.spec.source.image.as_ref() == Some(&image.meta.name);
                 volumes.iter().filter(from).map(Resource::local_ref).collect()
+            }
+            // Volumes and snapshots wait for a pool that is away.
+            Kind::Pool if !gone => {
+                let Some(pool) = subject::<Pool>(change) else { return Vec::new() };
+                let before = change.before.as_ref().and_then(|d| d.to_resource::<Pool>().ok());
+                let same = before.is_some_and(|before| before.status.state == pool.status.state);
+                let waiting = if same { Vec::new() } else { self.of_pool(&pool.meta.name) };
+                waiting.into_iter().chain([change.subject]).collect()
             }
             // The pool's figures follow its volumes.
             Kind::Volume if gone => self.ids(Kind::Pool).chain([change.subject]).collect(),

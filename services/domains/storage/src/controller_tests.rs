@@ -1,10 +1,12 @@
-use skerry_model::{NewResource, Owner, PoolSpec, VmSpec, VmState, VmStatus, VolumeSpec};
+use skerry_model::{
+    NewResource, Owner, PoolSpec, PoolState, VmSpec, VmState, VmStatus, VolumeSpec,
+};
 use skerry_model::{SnapshotSpec, SnapshotState, VolumeState};
 use uuid::Uuid;
 
 use super::*;
-use crate::GuestPower;
 use crate::testing::ModelHost;
+use crate::{DiskSeen, GuestPower};
 
 const GIB: u64 = 1 << 30;
 
@@ -72,7 +74,7 @@ impl World {
         self.store.commit(tx).await.unwrap();
         let up = matches!(state, VmState::Running);
         let power = if up { GuestPower::Running } else { GuestPower::Off };
-        self.host.disk().guests.insert(id(n), power);
+        self.host.model().guests.insert(id(n), power);
     }
 
     /// Passes over everything, as the engine would make them.
@@ -94,11 +96,11 @@ impl World {
     }
 
     fn write(&self, n: u128, word: &str) {
-        self.host.disk().volumes.get_mut(&id(n)).unwrap().data = word.to_owned();
+        self.host.model().volumes.get_mut(&id(n)).unwrap().data = word.to_owned();
     }
 
     fn data(&self, n: u128) -> String {
-        self.host.disk().volumes[&id(n)].data.clone()
+        self.host.model().volumes[&id(n)].data.clone()
     }
 
     async fn remove<K: ResourceKind>(&self, n: u128) {
@@ -132,7 +134,7 @@ async fn a_volume_is_made_attached_grown_and_removed() {
     assert_eq!(volume.status.state, VolumeState::InUse);
     assert_eq!(volume.status.attached_to, Some(name("guest")));
     assert_eq!(volume.status.size_bytes, 2 * GIB);
-    assert!(world.host.disk().steps.contains(&"grow live"));
+    assert!(world.host.model().steps.contains(&"grow live"));
     let pool = world.store.get(id::<Pool>(1)).unwrap().unwrap();
     assert_eq!((pool.status.committed_bytes, pool.status.volumes), (2 * GIB, 1));
     // It goes when the machine is gone, not before.
@@ -143,7 +145,7 @@ async fn a_volume_is_made_attached_grown_and_removed() {
     world.store.commit(tx).await.unwrap();
     world.settle().await;
     assert!(world.store.get(id::<Volume>(2)).unwrap().is_none());
-    assert!(world.host.disk().volumes.is_empty());
+    assert!(world.host.model().volumes.is_empty());
 }
 
 #[tokio::test]
@@ -151,11 +153,11 @@ async fn a_file_that_goes_is_lost_and_one_that_comes_back_is_taken_up() {
     let world = World::new().await;
     world.volume(2, "data", r#"{"size_mib":1024}"#).await;
     world.settle().await;
-    let file = world.host.disk().volumes.remove(&id(2)).unwrap();
+    let file = world.host.model().volumes.remove(&id(2)).unwrap();
     world.settle().await;
     assert_eq!(world.seen(2).status.state, VolumeState::Lost);
-    assert!(world.host.disk().volumes.is_empty(), "it was made again");
-    world.host.disk().volumes.insert(id(2), file);
+    assert!(world.host.model().volumes.is_empty(), "it was made again");
+    world.host.model().volumes.insert(id(2), file);
     world.settle().await;
     assert_eq!(world.seen(2).status.state, VolumeState::Available);
 }
@@ -166,8 +168,8 @@ async fn after_a_boot_each_volume_is_checked_once_and_damage_is_told() {
     world.volume(2, "good", r#"{"size_mib":1024}"#).await;
     world.volume(3, "bad", r#"{"size_mib":1024}"#).await;
     world.settle().await;
-    assert!(!world.host.disk().steps.contains(&"check"), "it has just been made");
-    world.host.disk().damaged.insert(id(3));
+    assert!(!world.host.model().steps.contains(&"check"), "it has just been made");
+    world.host.model().damaged.insert(id(3));
     let world = World::again(world.store.clone(), Arc::clone(&world.host));
     world.controller.prepare().await.unwrap();
     assert!(!world.seen(2).status.checked);
@@ -175,9 +177,10 @@ async fn after_a_boot_each_volume_is_checked_once_and_damage_is_told() {
     assert!(world.seen(2).status.checked);
     assert_eq!(world.seen(3).status.state, VolumeState::Error);
     assert!(world.seen(3).status.reason.contains("damaged"), "{}", world.seen(3).status.reason);
-    let checks = world.host.disk().steps.iter().filter(|step| **step == "check").count();
+    let checks = world.host.model().steps.iter().filter(|step| **step == "check").count();
     world.settle().await;
-    let bad_ones = world.host.disk().steps.iter().filter(|step| **step == "check").count() - checks;
+    let bad_ones =
+        world.host.model().steps.iter().filter(|step| **step == "check").count() - checks;
     assert_eq!(bad_ones, 4, "only the damaged one is looked at again");
 }
 
@@ -193,14 +196,14 @@ async fn a_running_guest_is_held_for_a_snapshot_and_a_revert_waits_for_none() {
     let snapshot = world.taken(5);
     assert_eq!(snapshot.status.state, SnapshotState::Ready);
     assert!(snapshot.status.guest_running && snapshot.status.taken.is_some());
-    assert_eq!(world.host.disk().guests[&id(9)], GuestPower::Running);
-    assert!(!world.host.disk().torn);
+    assert_eq!(world.host.model().guests[&id(9)], GuestPower::Running);
+    assert!(!world.host.model().torn);
     assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
     world.write(2, "second");
     // While the guest runs it is refused, and not done later.
     revert(&world, 5).await;
     assert_eq!(world.data(2), "second");
-    world.host.disk().guests.insert(id(9), GuestPower::Off);
+    world.host.model().guests.insert(id(9), GuestPower::Off);
     let off = VmStatus { state: VmState::Stopped, ..VmStatus::default() };
     let mut tx = Transaction::new();
     tx.put_status(id::<Vm>(9), off);
@@ -209,7 +212,7 @@ async fn a_running_guest_is_held_for_a_snapshot_and_a_revert_waits_for_none() {
     assert_eq!(world.data(2), "second", "a refused wish came back");
     revert(&world, 5).await;
     assert_eq!(world.data(2), "first");
-    assert!(!world.host.disk().torn);
+    assert!(!world.host.model().torn);
 }
 
 #[tokio::test]
@@ -251,20 +254,20 @@ async fn a_guest_with_an_agent_rests_for_a_snapshot_and_goes_on_whatever_comes()
     world.snapshot(5, "plain", &["data"]).await;
     world.settle().await;
     assert_eq!(consistent(&world, 5), "CrashConsistent");
-    let agent = |obeys| world.host.disk().agents.insert(id(9), (obeys, false));
+    let agent = |obeys| world.host.model().agents.insert(id(9), (obeys, false));
     agent(true);
     world.snapshot(6, "rested", &["data"]).await;
     world.settle().await;
     assert_eq!(consistent(&world, 6), "FileSystemsAtRest");
-    let at_rest = || world.host.disk().agents[&id(9)].1;
-    assert!(world.host.disk().taken_at_rest && !at_rest());
+    let at_rest = || world.host.model().agents[&id(9)].1;
+    assert!(world.host.model().taken_at_rest && !at_rest());
     // The copy fails: the guest goes on all the same.
-    world.host.disk().failing = vec!["take snapshot"];
+    world.host.model().failing = vec!["take snapshot"];
     world.snapshot(7, "failed", &["data"]).await;
     let key = LocalRef { kind: Kind::Snapshot, id: id::<Snapshot>(7).uuid() };
     assert!(world.controller.reconcile(key).await.is_err());
     assert!(!at_rest() && world.taken(7).status.frozen.is_empty());
-    assert_eq!(world.host.disk().guests[&id(9)], GuestPower::Running);
+    assert_eq!(world.host.model().guests[&id(9)], GuestPower::Running);
 }
 
 #[tokio::test]
@@ -273,7 +276,7 @@ async fn an_agent_that_does_not_answer_gives_a_snapshot_that_says_so() {
     world.volume(2, "data", r#"{"size_mib":1024}"#).await;
     world.settle().await;
     world.vm(9, "data", VmState::Running).await;
-    world.host.disk().agents.insert(id(9), (false, false));
+    world.host.model().agents.insert(id(9), (false, false));
     world.snapshot(5, "one", &["data"]).await;
     world.settle().await;
     let status = world.taken(5).status;
@@ -283,9 +286,9 @@ async fn an_agent_that_does_not_answer_gives_a_snapshot_that_says_so() {
     // It may have come to rest without saying so, and is told to go on until it says that it does.
     assert!(status.conditions.holds("Frozen") && status.conditions.holds("Ready"));
     let again = World::again(world.store.clone(), Arc::clone(&world.host));
-    again.host.disk().agents.insert(id(9), (true, true));
+    again.host.model().agents.insert(id(9), (true, true));
     again.settle().await;
-    assert!(!again.host.disk().agents[&id(9)].1, "forgotten after a restart");
+    assert!(!again.host.model().agents[&id(9)].1, "forgotten after a restart");
     assert!(again.taken(5).status.conditions.get("Frozen").is_none());
     assert_eq!(again.taken(5).status.frozen, []);
 }
@@ -296,11 +299,11 @@ async fn a_guest_that_went_off_at_rest_is_not_waited_for() {
     world.volume(2, "data", r#"{"size_mib":1024}"#).await;
     world.settle().await;
     world.vm(9, "data", VmState::Running).await;
-    world.host.disk().agents.insert(id(9), (false, false));
+    world.host.model().agents.insert(id(9), (false, false));
     world.snapshot(5, "one", &["data"]).await;
     world.settle().await;
     assert_eq!(world.taken(5).status.frozen, [id(9)]);
-    world.host.disk().guests.insert(id(9), GuestPower::Off);
+    world.host.model().guests.insert(id(9), GuestPower::Off);
     world.remove::<Snapshot>(5).await;
     assert!(world.store.get::<Snapshot>(id(5)).unwrap().is_none());
 }
@@ -317,7 +320,7 @@ async fn a_disk_is_copied_out_when_nobody_runs_with_it_or_from_a_snapshot() {
         let (controller, volume) = (&world.controller, name(volume));
         async move { controller.copy_out(&volume, snapshot.as_ref(), to.as_ref()).await }
     };
-    let copied = |to: &str| world.host.disk().copies.get(std::path::Path::new(to)).cloned();
+    let copied = |to: &str| world.host.model().copies.get(std::path::Path::new(to)).cloned();
     assert_eq!(out("data", None, "/a").await.unwrap(), None);
     assert_eq!(copied("/a").as_deref(), Some("first"));
     assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
@@ -330,7 +333,7 @@ async fn a_disk_is_copied_out_when_nobody_runs_with_it_or_from_a_snapshot() {
     assert_eq!(world.seen(2).status.operation, VolumeOperation::None, "it must not stay kept");
     out("data", Some("one"), "/c").await.unwrap();
     assert_eq!((copied("/b"), copied("/c").as_deref()), (None, Some("first")));
-    assert!(!world.host.disk().torn);
+    assert!(!world.host.model().torn);
     for (volume, snapshot) in
         [("files", None), ("none", None), ("data", Some("two")), ("files", Some("one"))]
     {
@@ -362,7 +365,7 @@ async fn the_tree_of_snapshots_closes_over_one_that_is_removed() {
     assert_eq!(world.taken(7).status.volumes[0].parent, Some(id(5)));
     world.remove::<Snapshot>(7).await;
     assert_eq!(world.seen(2).status.snapshot, Some(id(5)));
-    assert_eq!(world.host.disk().snapshots.len(), 1);
+    assert_eq!(world.host.model().snapshots.len(), 1);
 }
 
 #[tokio::test]
@@ -377,7 +380,7 @@ async fn clones_read_what_nobody_writes() {
     assert_eq!(world.seen(3).status.state, VolumeState::Creating);
     assert!(world.seen(3).status.reason.contains("`guest` is stopped"));
     assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
-    world.host.disk().guests.insert(id(9), GuestPower::Off);
+    world.host.model().guests.insert(id(9), GuestPower::Off);
     world.settle().await;
     assert_eq!(world.data(3), "word");
     assert_eq!(world.seen(3).status.size_bytes, GIB);
@@ -387,14 +390,14 @@ async fn clones_read_what_nobody_writes() {
 async fn a_step_that_fails_is_done_later_and_leaves_no_operation_behind() {
     let world = World::new().await;
     world.volume(2, "data", r#"{"size_mib":1024}"#).await;
-    world.host.disk().failing = vec!["create volume", "create volume"];
+    world.host.model().failing = vec!["create volume", "create volume"];
     let key = LocalRef { kind: Kind::Volume, id: Uuid::from_u128(2) };
     assert!(world.controller.reconcile(key).await.is_err());
     assert_eq!(world.seen(2).status.operation, VolumeOperation::None);
     assert_eq!(world.seen(2).status.state, VolumeState::Creating);
     world.settle().await;
     assert_eq!(world.seen(2).status.state, VolumeState::Available);
-    world.host.disk().failing = vec!["take snapshot"];
+    world.host.model().failing = vec!["take snapshot"];
     world.snapshot(5, "one", &["data"]).await;
     world.settle().await;
     assert_eq!(world.taken(5).status.state, SnapshotState::Ready);
@@ -406,7 +409,7 @@ async fn space_is_told_by_levels_and_strangers_by_name() {
     let world = World::new().await;
     let status = |world: &World| world.store.get(id::<Pool>(1)).unwrap().unwrap().status;
     assert!(!status(&world).conditions.holds("SpaceLow"));
-    world.host.disk().free = 8 * GIB;
+    world.host.model().free = 8 * GIB;
     world.volume(2, "data", r#"{"size_mib":1024}"#).await;
     world.settle().await;
     let low = status(&world).conditions.get("SpaceLow").cloned().unwrap();
@@ -417,7 +420,7 @@ async fn space_is_told_by_levels_and_strangers_by_name() {
     world.settle().await;
     assert_eq!(status(&world).unmanaged.len(), 1);
     assert!(status(&world).conditions.holds("Unmanaged"));
-    assert_eq!(world.host.disk().volumes.len(), 1, "a stranger was removed");
+    assert_eq!(world.host.model().volumes.len(), 1, "a stranger was removed");
 }
 
 #[tokio::test]
@@ -439,13 +442,13 @@ async fn a_folder_is_held_by_the_pods_that_name_it() {
     assert_eq!(seen.used_by, [LocalRef { kind: Kind::Pod, id: id::<Pod>(9).uuid() }]);
     world.remove::<Volume>(2).await;
     assert_eq!(world.seen(2).status.state, VolumeState::Deleting);
-    assert!(world.host.disk().volumes.contains_key(&id(2)), "it stays while a pod has it");
+    assert!(world.host.model().volumes.contains_key(&id(2)), "it stays while a pod has it");
     let mut tx = Transaction::new();
     tx.remove(id::<Pod>(9));
     world.store.commit(tx).await.unwrap();
     world.settle().await;
     assert!(world.store.get(id::<Volume>(2)).unwrap().is_none());
-    assert!(world.host.disk().volumes.is_empty());
+    assert!(world.host.model().volumes.is_empty());
 }
 
 #[tokio::test]
@@ -458,11 +461,136 @@ async fn a_pool_tells_what_guests_may_write_and_whether_anything_holds_them() {
         "50 are free, and a tenth of 100 is kept"
     );
     assert!(status().conditions.holds("ReserveHeld"));
-    world.host.disk().free = 8 * GIB;
+    world.host.model().free = 8 * GIB;
     world.settle().await;
     assert_eq!(status().guest_room_bytes, Some(0));
-    world.host.disk().holds = false;
+    world.host.model().holds = false;
     world.settle().await;
     assert_eq!(status().guest_room_bytes, None);
     assert!(!status().conditions.holds("ReserveHeld"));
+}
+
+/// A pool on the disk `wwn-1`, which is there and holds this.
+async fn with_disk(content: Option<&str>) -> World {
+    let world = World::new().await;
+    let seen = DiskSeen {
+        name: "sdb".into(),
+        size_bytes: 8 * GIB,
+        content: content.map(Into::into),
+        busy: None,
+    };
+    world.host.model().disks.insert("wwn-1".into(), seen);
+    let spec: PoolSpec = serde_json::from_str(r#"{"source":{"disk":{"id":"wwn-1"}}}"#).unwrap();
+    let mut new = NewResource::<Pool>::new(id(50), name("fast"), spec);
+    new.finalizers = vec![FINALIZER.to_owned()];
+    let mut tx = Transaction::new();
+    tx.create(new);
+    world.store.commit(tx).await.unwrap();
+    world.host.model().steps.clear();
+    world.settle().await;
+    world
+}
+
+impl World {
+    fn fast(&self) -> skerry_model::PoolStatus {
+        self.store.get::<Pool>(id(50)).unwrap().unwrap().status
+    }
+}
+
+#[tokio::test]
+async fn a_disk_is_formatted_once_mounted_again_and_given_back() {
+    let world = with_disk(None).await;
+    assert_eq!((world.fast().state, world.fast().prepared), (PoolState::Ready, true));
+    assert_eq!(world.host.model().steps, ["format pool", "mount pool"]);
+    world.volume(51, "data", r#"{"size_mib":64,"pool":"fast"}"#).await;
+    world.settle().await;
+    assert_eq!(world.seen(51).status.state, VolumeState::Available);
+    // Another boot.
+    world.host.model().mounted.clear();
+    world.host.model().steps.clear();
+    let again = World::again(world.store.clone(), Arc::clone(&world.host));
+    again.settle().await;
+    assert_eq!(world.host.model().steps.first(), Some(&"mount pool"));
+    assert!(!world.host.model().steps.contains(&"format pool"));
+    assert_eq!(again.fast().state, PoolState::Ready);
+    // Nothing is removed while a volume lies there.
+    again.remove::<Pool>(50).await;
+    assert!(again.store.get::<Pool>(id(50)).unwrap().is_some());
+    again.remove::<Volume>(51).await;
+    again.settle().await;
+    assert!(again.store.get::<Pool>(id(50)).unwrap().is_none());
+    assert!(again.host.model().mounted.is_empty());
+    assert!(!again.host.model().formatted.is_empty(), "what is on the disk stays");
+}
+
+#[tokio::test]
+async fn without_its_disk_a_pool_waits_and_so_do_its_volumes() {
+    let world = with_disk(None).await;
+    world.volume(51, "data", r#"{"size_mib":64,"pool":"fast"}"#).await;
+    world.settle().await;
+    let disk = world.host.model().pull("wwn-1").unwrap();
+    world.settle().await;
+    assert_eq!(world.fast().state, PoolState::Failed);
+    assert!(world.fast().reason.contains("`wwn-1` is not there"), "{}", world.fast().reason);
+    let status = world.seen(51).status;
+    assert_eq!(status.state, VolumeState::Available, "it is not lost");
+    assert!(
+        !status.checked && status.reason.contains("`fast` cannot be used"),
+        "{}",
+        status.reason
+    );
+    // An empty disk in its place is not taken for it.
+    let other = DiskSeen { name: "sdc".into(), ..disk.clone() };
+    world.host.model().disks.insert("wwn-1".into(), other);
+    world.host.model().formatted.clear();
+    world.host.model().steps.clear();
+    world.settle().await;
+    assert!(world.fast().reason.contains("does not hold"), "{}", world.fast().reason);
+    assert!(world.host.model().steps.is_empty());
+    world.host.model().formatted.insert(id(50), "wwn-1".into());
+    world.settle().await;
+    assert_eq!(world.fast().state, PoolState::Ready);
+    let status = world.seen(51).status;
+    assert!(status.checked && status.conditions.holds("Ready"), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_disk_with_something_on_it_is_left_alone_until_it_is_given_up() {
+    let world = with_disk(Some("2 partitions")).await;
+    assert!(world.fast().reason.contains("holds 2 partitions"), "{}", world.fast().reason);
+    assert!(world.host.model().steps.is_empty());
+    let spec = r#"{"source":{"disk":{"id":"wwn-1","erase":true}}}"#;
+    let mut tx = Transaction::new();
+    tx.put_spec(id::<Pool>(50), None, serde_json::from_str::<PoolSpec>(spec).unwrap());
+    world.store.commit(tx).await.unwrap();
+    world.host.model().failing = vec!["format pool"];
+    world.settle().await;
+    let steps = world.host.model().steps.clone();
+    assert_eq!(steps, ["format pool", "format pool", "mount pool"], "broken off, it begins anew");
+    assert_eq!(world.fast().state, PoolState::Ready);
+}
+
+#[tokio::test]
+async fn a_disk_that_never_comes_back_holds_up_no_deletion_but_that_of_what_is_to_be_overwritten() {
+    let world = with_disk(None).await;
+    world.volume(51, "data", r#"{"size_mib":64,"pool":"fast"}"#).await;
+    world.volume(52, "secret", r#"{"size_mib":64,"pool":"fast","erase_on_delete":true}"#).await;
+    world.settle().await;
+    world.snapshot(53, "one", &["data"]).await;
+    world.settle().await;
+    assert_eq!(world.taken(53).status.pool, Some(name("fast")));
+    // Not mounted yet, as after a boot: whatever is being deleted waits.
+    world.host.model().mounted.clear();
+    let mut tx = Transaction::new();
+    tx.begin_removal(id::<Volume>(51), None);
+    world.store.commit(tx).await.unwrap();
+    let key = LocalRef { kind: Kind::Volume, id: id::<Volume>(51).uuid() };
+    world.controller.reconcile(key).await.unwrap();
+    assert!(world.store.get::<Volume>(id(51)).unwrap().is_some());
+    world.host.model().pull("wwn-1");
+    world.remove::<Snapshot>(53).await;
+    world.remove::<Volume>(52).await;
+    assert!(world.store.get::<Volume>(id(51)).unwrap().is_none());
+    assert!(world.store.get::<Snapshot>(id(53)).unwrap().is_none());
+    assert!(world.seen(52).status.reason.contains("cannot be used"));
 }

@@ -10,11 +10,15 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use skerry_engine::ErrorClass;
-use skerry_model::{Id, Name, PoolSource, Snapshot, Vm, Volume};
+use skerry_model::{Id, Name, Pool, PoolSource, Snapshot, Vm, Volume};
+
+use crate::place::{DiskSeen, PlaceSeen, PlaceStep};
 
 /// Which pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolRef {
+    /// Which pool; its file system carries this id if it has one of its own.
+    pub id: Id<Pool>,
     /// Its name, which never changes and names its folder.
     pub name: Name,
     /// What it is made of.
@@ -351,6 +355,15 @@ pub trait VolumeHost: Send + Sync + 'static {
         snapshot: Option<Id<Snapshot>>,
         to: &std::path::Path,
     ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError>;
+
+    /// A disk of the machine by its name below `/dev/disk/by-id`, if it is there.
+    async fn disk(&self, id: &str) -> Result<Option<DiskSeen>, StorageError>;
+
+    /// Where a pool on a disk of its own stands.
+    async fn place(&self, pool: &PoolRef) -> Result<PlaceSeen, StorageError>;
+
+    /// Does one step to the place of a pool on a disk of its own.
+    async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError>;
 
     /// Removes temporary files that a broken-off step has left. Called once before anything else.
     async fn recover(&self, pool: &PoolRef) -> Result<(), StorageError>;

@@ -15,6 +15,7 @@ mod export;
 mod host;
 mod image;
 mod lifecycle;
+mod place;
 mod plan;
 mod pools;
 mod rest;
@@ -35,6 +36,7 @@ pub use host::{
 };
 pub use image::{base_image, image_size};
 pub use lifecycle::{Event, Unknown, is_usable, next};
+pub use place::{DiskRefused, DiskSeen, PlaceAway, PlaceSeen, PlaceStep, judge_disk, plan_place};
 pub use plan::{SnapshotWanted, VolumeWanted, plan_bases, plan_snapshot, plan_volume, unmanaged};
 pub use pools::level_of;
 pub use space::{Demand, Level, NoRoom, Shortage, Space, admit, reserve};

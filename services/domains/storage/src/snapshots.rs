@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use skerry_engine::{ErrorClass, Failure, Outcome, planned};
 use skerry_model::{
-    ConditionState, Id, Name, Phase, Pool, Resource, Snapshot, SnapshotState, SnapshotStatus,
-    SnapshotVolume, Vm, Volume, VolumeOperation, VolumeStatus,
+    ConditionState, Id, Name, Phase, Pool, PoolSource, PoolState, Resource, Snapshot,
+    SnapshotState, SnapshotStatus, SnapshotVolume, Vm, Volume, VolumeOperation, VolumeStatus,
 };
 use skerry_store::Transaction;
 
@@ -21,8 +21,8 @@ use crate::content::Runner;
 use crate::controller::{FINALIZER, StorageController, failure, pool_ref, store_failure};
 use crate::volumes::{Note, Stop, busy};
 use crate::{
-    GuestPower, PoolRef, SnapshotFiles, SnapshotWanted, StorageStep, holders, is_usable,
-    plan_snapshot,
+    GuestPower, PoolRef, SnapshotFiles, SnapshotWanted, StorageError, StorageStep, holders,
+    is_usable, plan_snapshot,
 };
 
 /// How soon it is tried again when another pass works on one of the volumes.
@@ -50,10 +50,42 @@ impl StorageController {
         let Some(pool) = self.pool_of(&snapshot)? else {
             return self.nowhere(&snapshot).await;
         };
+        let lost = pool.status.state == PoolState::Failed;
         let pool = pool_ref(&pool);
-        let seen = self.host.observe(&pool).await.map_err(failure)?.snapshot(id).cloned();
+        let seen = match self.host.observe(&pool).await {
+            Ok(seen) => seen.snapshot(id).cloned(),
+            Err(away @ StorageError::PoolAway { .. }) => {
+                return self.snapshot_away(&snapshot, lost, &away).await;
+            }
+            Err(error) => return Err(failure(error)),
+        };
         let status = snapshot.status.clone();
         Pass { controller: self, snapshot, status, pool, seen }.run().await
+    }
+
+    /// The snapshot stays what it is until its pool is back; as with volumes, deleting one does not wait for a disk that
+    /// may be lost.
+    async fn snapshot_away(
+        &self,
+        snapshot: &Resource<Snapshot>,
+        lost: bool,
+        away: &StorageError,
+    ) -> Result<Outcome, Failure> {
+        if lost && snapshot.meta.phase == Phase::Removing {
+            tracing::warn!(snapshot = %snapshot.meta.name, %away, "deleted without its files");
+            let mut tx = Transaction::new();
+            tx.drop_finalizer(snapshot.id(), FINALIZER);
+            self.commit(tx).await?;
+            return Ok(Outcome::Done);
+        }
+        let mut status = snapshot.status.clone();
+        status.reason = away.to_string();
+        let (state, message) = (ConditionState::False, away.to_string());
+        status.conditions.set("Ready", state, "PoolAway", message, (self.clock)());
+        let mut tx = Transaction::new();
+        tx.put_status(snapshot.id(), status);
+        self.commit(tx).await?;
+        Ok(Outcome::Again(LATER))
     }
 
     /// The pool that a snapshot's volumes lie in; its files lie there too.
@@ -61,14 +93,18 @@ impl StorageController {
         &self,
         snapshot: &Resource<Snapshot>,
     ) -> Result<Option<Resource<Pool>>, Failure> {
+        if let Some(pool) = &snapshot.status.pool {
+            return self.pool(pool);
+        }
         for name in &snapshot.spec.volumes {
             if let Some(volume) = self.volume(name)? {
                 return self.pool(&volume.spec.pool);
             }
         }
-        // Its volumes are gone; it can still be in any pool.
+        // Its volumes are gone, and it was taken when there was one pool only.
         let pools = self.store.list::<Pool>().map_err(store_failure)?;
-        Ok(pools.into_iter().next())
+        let is_first = |pool: &Resource<Pool>| pool.spec.source == PoolSource::DataPartition;
+        Ok(pools.into_iter().find(is_first))
     }
 
     async fn nowhere(&self, snapshot: &Resource<Snapshot>) -> Result<Outcome, Failure> {
@@ -293,6 +329,7 @@ impl Pass<'_> {
             }
         };
         self.status.volumes = volumes.iter().map(part).collect();
+        self.status.pool = Some(self.pool.name.clone());
         self.status.taken = Some((self.controller.clock)());
         let mut tx = Transaction::new();
         for volume in volumes {

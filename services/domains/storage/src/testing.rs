@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use skerry_model::{Id, Snapshot, Vm, Volume};
+use skerry_model::{Id, Pool, PoolSource, Snapshot, Vm, Volume};
 
 use crate::{
-    BaseImage, Content, DiskFormat, GuestPower, Guests, PoolObserved, PoolRef, Rest, Shape,
-    SnapshotFiles, Soundness, StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
+    BaseImage, Content, DiskFormat, DiskSeen, GuestPower, Guests, PlaceSeen, PlaceStep,
+    PoolObserved, PoolRef, Rest, Shape, SnapshotFiles, Soundness, StorageError, StorageStep, Usage,
+    VolumeFile, VolumeHost,
 };
 
 const GIB: u64 = 1 << 30;
@@ -30,6 +31,11 @@ pub struct Disk {
     pub free: u64,
     /// Whether guests can be kept from the reserve.
     pub holds: bool,
+    /// The machine's disks by their stable names.
+    pub disks: BTreeMap<String, DiskSeen>,
+    /// Pools whose file system is there, and on which disk.
+    pub formatted: BTreeMap<Id<Pool>, String>,
+    pub mounted: BTreeSet<Id<Pool>>,
     /// Names of steps that fail once.
     pub failing: Vec<&'static str>,
     /// Volumes whose check finds damage.
@@ -66,6 +72,37 @@ impl Disk {
                 .collect(),
             bases: self.bases.iter().cloned().collect(),
         }
+    }
+
+    /// A disk is taken out, with what is on it.
+    pub fn pull(&mut self, disk: &str) -> Option<DiskSeen> {
+        let formatted = &self.formatted;
+        self.mounted.retain(|pool| formatted.get(pool).is_none_or(|on| on != disk));
+        self.disks.remove(disk)
+    }
+
+    fn place_step(&mut self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError> {
+        self.steps.push(step.name());
+        if let Some(index) = self.failing.iter().position(|name| *name == step.name()) {
+            self.failing.remove(index);
+            let message = "as ordered".to_owned();
+            return Err(StorageError::Failed { what: step.name(), message });
+        }
+        let PoolSource::Disk(disk) = &pool.source else { return Ok(()) };
+        match step {
+            PlaceStep::Format => drop(self.formatted.insert(pool.id, disk.id.clone())),
+            PlaceStep::Mount => drop(self.mounted.insert(pool.id)),
+            PlaceStep::Unmount => drop(self.mounted.remove(&pool.id)),
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, pool: &PoolRef) -> Result<(), StorageError> {
+        if pool.source == PoolSource::DataPartition || self.mounted.contains(&pool.id) {
+            return Ok(());
+        }
+        let message = "its disk is not mounted".to_owned();
+        Err(StorageError::PoolAway { pool: pool.name.clone(), message })
     }
 
     pub fn apply(&mut self, step: &StorageStep) -> Result<(), StorageError> {
@@ -167,15 +204,36 @@ impl Default for ModelHost {
 }
 
 impl ModelHost {
-    pub fn disk(&self) -> MutexGuard<'_, Disk> {
+    pub fn model(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap()
     }
 }
 
 #[async_trait]
 impl VolumeHost for ModelHost {
-    async fn observe(&self, _pool: &PoolRef) -> Result<PoolObserved, StorageError> {
-        Ok(self.disk().observed())
+    async fn observe(&self, pool: &PoolRef) -> Result<PoolObserved, StorageError> {
+        let disk = self.model();
+        disk.is_there(pool)?;
+        Ok(disk.observed())
+    }
+
+    async fn disk(&self, id: &str) -> Result<Option<DiskSeen>, StorageError> {
+        Ok(self.model().disks.get(id).cloned())
+    }
+
+    async fn place(&self, pool: &PoolRef) -> Result<PlaceSeen, StorageError> {
+        let model = self.model();
+        let PoolSource::Disk(wanted) = &pool.source else { return Ok(PlaceSeen::default()) };
+        let on = model.formatted.get(&pool.id);
+        Ok(PlaceSeen {
+            file_system: on.is_some_and(|disk| model.disks.contains_key(disk)),
+            mounted: model.mounted.contains(&pool.id),
+            disk: model.disks.get(&wanted.id).cloned(),
+        })
+    }
+
+    async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError> {
+        self.model().place_step(pool, step)
     }
 
     async fn keep_reserve(
@@ -183,16 +241,16 @@ impl VolumeHost for ModelHost {
         _pool: &PoolRef,
         reserve_bytes: u64,
     ) -> Result<Option<u64>, StorageError> {
-        let disk = self.disk();
+        let disk = self.model();
         Ok(disk.holds.then(|| disk.free.saturating_sub(reserve_bytes)))
     }
 
     async fn apply(&self, _pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
-        self.disk().apply(step)
+        self.model().apply(step)
     }
 
     async fn check(&self, _pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError> {
-        let mut disk = self.disk();
+        let mut disk = self.model();
         disk.steps.push("check");
         if disk.damaged.contains(&volume) {
             return Err(StorageError::Damaged { message: "refcount errors".to_owned() });
@@ -207,7 +265,7 @@ impl VolumeHost for ModelHost {
         snapshot: Option<Id<Snapshot>>,
         to: &Path,
     ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
-        let mut disk = self.disk();
+        let mut disk = self.model();
         disk.steps.push("copy out");
         disk.torn |=
             snapshot.is_none() && disk.guests.values().any(|power| *power == GuestPower::Running);
@@ -235,25 +293,25 @@ impl VolumeHost for ModelHost {
 #[async_trait]
 impl Guests for ModelHost {
     async fn power(&self, vm: Id<Vm>) -> Result<GuestPower, StorageError> {
-        Ok(self.disk().guests.get(&vm).copied().unwrap_or(GuestPower::Off))
+        Ok(self.model().guests.get(&vm).copied().unwrap_or(GuestPower::Off))
     }
 
     async fn hold(&self, vm: Id<Vm>) -> Result<(), StorageError> {
-        if let Some(power) = self.disk().guests.get_mut(&vm) {
+        if let Some(power) = self.model().guests.get_mut(&vm) {
             *power = GuestPower::Held;
         }
         Ok(())
     }
 
     async fn release(&self, vm: Id<Vm>) -> Result<(), StorageError> {
-        if let Some(power) = self.disk().guests.get_mut(&vm) {
+        if let Some(power) = self.model().guests.get_mut(&vm) {
             *power = GuestPower::Running;
         }
         Ok(())
     }
 
     async fn freeze(&self, vm: Id<Vm>) -> Rest {
-        match self.disk().agents.get_mut(&vm) {
+        match self.model().agents.get_mut(&vm) {
             None => Rest::NoAgent,
             Some((false, _)) => Rest::Unknown("its agent does not answer".to_owned()),
             Some((true, at_rest)) => {
@@ -264,7 +322,7 @@ impl Guests for ModelHost {
     }
 
     async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError> {
-        match self.disk().agents.get_mut(&vm) {
+        match self.model().agents.get_mut(&vm) {
             Some((true, at_rest)) => {
                 *at_rest = false;
                 Ok(())
@@ -282,7 +340,7 @@ impl Guests for ModelHost {
         path: &std::path::Path,
         size_bytes: u64,
     ) -> Result<(), StorageError> {
-        let mut disk = self.disk();
+        let mut disk = self.model();
         disk.steps.push("grow live");
         let id = path.file_name().and_then(|name| name.to_str()).and_then(|n| n.parse().ok());
         if let Some(file) = id.and_then(|id| disk.volumes.get_mut(&id)) {

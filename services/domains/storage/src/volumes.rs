@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use skerry_engine::{ErrorClass, Failure, Outcome, planned};
 use skerry_model::{
-    ConditionState, Id, Phase, Pool, Resource, Timestamp, Volume, VolumeForm, VolumeOperation,
-    VolumeState, VolumeStatus,
+    ConditionState, Id, Phase, Pool, PoolState, Resource, Timestamp, Volume, VolumeForm,
+    VolumeOperation, VolumeState, VolumeStatus,
 };
 use skerry_store::Transaction;
 
@@ -78,7 +78,36 @@ impl StorageController {
         let Some(pool) = self.pool(&volume.spec.pool)? else {
             return self.without_pool(&volume).await;
         };
-        Pass::begin(self, volume, &pool).await?.run().await
+        match Pass::begin(self, volume.clone(), &pool).await? {
+            Ok(pass) => pass.run().await,
+            Err(away) => self.pool_away(&volume, &pool, &away).await,
+        }
+    }
+
+    /// The volume stays what it is until its pool is back; it has to be checked then before it is used. One that is
+    /// being deleted does not wait for a disk that may never come back: should it, the file is reported as one without
+    /// a record. What has to be overwritten is waited for.
+    async fn pool_away(
+        &self,
+        volume: &Resource<Volume>,
+        pool: &Resource<Pool>,
+        away: &StorageError,
+    ) -> Result<Outcome, Failure> {
+        let is_lost = pool.status.state == PoolState::Failed && !volume.spec.erase_on_delete;
+        if volume.meta.phase == Phase::Removing && is_lost {
+            tracing::warn!(volume = %volume.meta.name, %away, "deleted without its file");
+            let mut tx = Transaction::new();
+            tx.drop_finalizer(volume.id(), FINALIZER);
+            self.commit(tx).await?;
+            return Ok(Outcome::Done);
+        }
+        let mut status = volume.status.clone();
+        status.reason = away.to_string();
+        status.checked = false;
+        let (state, message) = (ConditionState::False, away.to_string());
+        status.conditions.set("Ready", state, "PoolAway", message, (self.clock)());
+        self.put_volume(volume.id(), &status).await?;
+        Ok(Outcome::Again(LATER))
     }
 
     async fn without_pool(&self, volume: &Resource<Volume>) -> Result<Outcome, Failure> {
@@ -94,14 +123,18 @@ impl<'a> Pass<'a> {
         controller: &'a StorageController,
         volume: Resource<Volume>,
         pool: &Resource<Pool>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Result<Self, StorageError>, Failure> {
         let pool = pool_ref(pool);
         let holders = holders(&controller.store, &volume.meta.name).map_err(store_failure)?;
         let pods = pod_users(&controller.store, &volume.meta.name).map_err(store_failure)?;
         let status = volume.status.clone();
         let mut pass = Self { controller, status, pool, seen: None, holders, pods, volume };
-        pass.look().await?;
-        Ok(pass)
+        match controller.host.observe_volume(&pass.pool, pass.id()).await {
+            Ok(seen) => pass.seen = seen,
+            Err(away @ StorageError::PoolAway { .. }) => return Ok(Err(away)),
+            Err(error) => return Err(failure(error)),
+        }
+        Ok(Ok(pass))
     }
 
     fn id(&self) -> Id<Volume> {

@@ -161,6 +161,8 @@ pub struct Disk {
     pub name: String,
     /// Name that stays (world-wide name or serial number), where there is one.
     pub stable_id: Option<String>,
+    /// Its name below `/dev/disk/by-id`, which stays too; by this a pool is made of it.
+    pub by_id: Option<String>,
     /// Maker.
     pub vendor: Option<String>,
     /// Model.

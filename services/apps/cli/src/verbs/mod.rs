@@ -45,7 +45,7 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
         Verb::Registry(verb) => registry::registry(shell, verb).await,
         Verb::Volume(verb) => storage::volume(shell, verb).await,
         Verb::Snapshot(verb) => storage::snapshot(shell, verb).await,
-        Verb::Pool(verb) => read(shell, Kind::Pool, verb).await,
+        Verb::Pool(verb) => storage::pool(shell, verb).await,
         Verb::Port(verb) => read(shell, Kind::Port, verb).await,
         Verb::Alarm(verb) => read(shell, Kind::Alarm, verb).await,
         Verb::Job(verb) => job::run(shell, verb).await,

@@ -6,7 +6,7 @@ use skerry_model::{Kind, Name};
 
 use crate::args::Wait;
 use crate::shell::{Done, Failure, Shell};
-use crate::storage_words::{NewVolume, SnapshotVerb, VolumeVerb};
+use crate::storage_words::{NewVolume, PoolVerb, SnapshotVerb, VolumeVerb};
 use crate::text;
 use crate::verbs::create::report;
 use crate::verbs::wait::{Goal, wait_for};
@@ -60,6 +60,21 @@ pub(super) async fn snapshot(shell: &mut Shell<'_, '_>, verb: SnapshotVerb) -> D
                 .await
         }
         SnapshotVerb::Delete { target } => workload::delete(shell, Kind::Snapshot, target).await,
+    }
+}
+
+pub(super) async fn pool(shell: &mut Shell<'_, '_>, verb: PoolVerb) -> Done {
+    match verb {
+        PoolVerb::Read(verb) => super::read(shell, Kind::Pool, verb).await,
+        PoolVerb::Create { name, disk, erase, overcommit, wait } => {
+            let mut spec = Map::new();
+            spec.insert("source".to_owned(), json!({ "disk": { "id": disk, "erase": erase } }));
+            if let Some(percent) = overcommit {
+                spec.insert("overcommit_percent".to_owned(), json!(percent));
+            }
+            make(shell, Kind::Pool, &name, Value::Object(spec), &[], wait).await
+        }
+        PoolVerb::Delete { target } => workload::delete(shell, Kind::Pool, target).await,
     }
 }
 

@@ -57,6 +57,7 @@ pub async fn plan_create(
         Kind::User => create_user(node, draft).await?,
         Kind::Volume => storage::create_volume(node, draft)?,
         Kind::Snapshot => snapshots::create(node, draft)?,
+        Kind::Pool => storage::create_pool(node, draft).await?,
         Kind::Config => create_plain::<ConfigKind>(draft)?,
         Kind::Secret => create_plain::<Secret>(draft)?,
         _ => {
@@ -242,6 +243,7 @@ pub async fn delete(
         }
         Kind::Volume => storage::delete_volume(node, &mut tx, &present, if_revision)?,
         Kind::Snapshot => snapshots::delete(node, &mut tx, &present, if_revision)?,
+        Kind::Pool => storage::delete_pool(node, &mut tx, &present, if_revision)?,
         Kind::Config | Kind::Secret => delete_values(node, &mut tx, &present)?,
         Kind::Network => delete_network(node, &mut tx, &present, if_revision)?,
         Kind::Image => images::delete(node, &mut tx, &present, if_revision)?,
