@@ -152,7 +152,8 @@ async fn an_archive_of_an_image_is_passed_through_whole_or_broken_off() {
     let disposition = &response.headers()["content-disposition"];
     assert_eq!(disposition, "attachment; filename=\"web.docker.tar\"");
     let bytes = response.bytes().await.unwrap();
-    assert!(bytes.chunks(40_000).enumerate().all(|(n, part)| part.iter().all(|b| *b == n as u8)));
+    let mut parts = (0_u8..).zip(bytes.chunks(40_000));
+    assert!(parts.all(|(n, part)| part.iter().all(|byte| *byte == n)));
     let form = skerry_model::ImageArchiveForm::Docker;
     let asked = Request::ExportImage { key: "web".into(), form };
     assert_eq!(north.fake.asked().pop(), Some(asked));
