@@ -31,6 +31,9 @@ const PACKAGES: &[(&str, &str)] = &[
     // A real registry to pull from, and the program that fills it
     ("docker-registry", "/usr/bin/docker-registry"),
     ("skopeo", "/usr/bin/skopeo"),
+    // Opens archives of images, and makes and checks signatures, beside our own code
+    ("umoci", "/usr/bin/umoci"),
+    ("openssl", "/usr/bin/openssl"),
     // Tests with real disk images, sound and hostile ones
     ("qemu-utils", "/usr/bin/qemu-img"),
     ("util-linux", "/usr/bin/setpriv"),

@@ -78,11 +78,13 @@ fn columns(kind: Kind) -> Vec<Column> {
             column("USER", |d, _| cell(d, "/spec/username")),
             column("MIRRORS", |d, _| joined(d, "/spec/mirrors")),
             column("TLS", |d, _| registry_trust(d).to_owned()),
+            column("SIGNATURES", |d, _| wanted_signatures(d).to_owned()),
         ],
         Kind::Image => vec![
             column("FORMAT", |d, _| cell(d, "/spec/format")),
             column("STATE", |d, _| cell(d, "/status/state")),
             column("SIZE", |d, _| image_size(d)),
+            column("SIGNED", |d, _| signed(d)),
             column("DESCRIPTION", |d, _| cell(d, "/spec/description")),
         ],
         Kind::Pool => vec![
@@ -215,6 +217,26 @@ fn registry_trust(document: &Value) -> &'static str {
         Some(true) => "none",
         _ if own => "own CA",
         _ => "public",
+    }
+}
+
+/// Whether a registry has rules for signatures, and the strictest of them.
+fn wanted_signatures(document: &Value) -> &'static str {
+    let rules = document.pointer("/spec/signatures").and_then(Value::as_array);
+    let rules = rules.map(Vec::as_slice).unwrap_or_default();
+    let required = |rule: &Value| rule.get("require").and_then(Value::as_bool) == Some(true);
+    match rules {
+        [] => "-",
+        rules if rules.iter().any(required) => "required",
+        _ => "looked for",
+    }
+}
+
+/// What was found of an image's signature: the beginning of its key's id if it is good.
+fn signed(document: &Value) -> String {
+    match cell(document, "/spec/signature/state").as_str() {
+        "verified" => cell(document, "/spec/signature/key").chars().take(12).collect(),
+        state => state.to_owned(),
     }
 }
 

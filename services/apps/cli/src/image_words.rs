@@ -43,6 +43,9 @@ pub struct NewImage {
     /// Keep it from being deleted
     #[arg(long)]
     pub pinned: bool,
+    /// For administrators: a container image without a signature, though a registry requires them
+    #[arg(long)]
+    pub allow_unsigned: bool,
     #[command(flatten)]
     pub wait: Wait,
 }
@@ -120,6 +123,9 @@ pub enum RegistryVerb {
         /// Read the password from standard input instead of asking at the terminal
         #[arg(long)]
         password_stdin: bool,
+        /// File with a public key (PEM): only images that one of these keys has signed are pulled; may be repeated
+        #[arg(long = "signed-by", value_name = "FILE")]
+        signed_by: Vec<PathBuf>,
         /// Without TLS, for laboratories: passwords and tags can be read and changed on the way
         #[arg(long, conflicts_with = "ca")]
         plain_http: bool,

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use skerry_ipc::{Auth, PullEndpoint, PullOrder, PullReport, Request, StreamItem};
+use skerry_ipc::{
+    Auth, PullEndpoint, PullOrder, PullReport, PullSignatures, PulledSignature, Request, StreamItem,
+};
 use skerry_registry::{
-    Class, Credentials, Endpoint, Limits, Meter, Order, Pulled, RegistryError, pull,
+    Class, Credentials, Endpoint, Limits, Meter, Order, Pulled, RegistryError, Signatures, pull,
 };
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -108,7 +110,12 @@ fn last_report(result: Result<Pulled, RegistryError>) -> PullReport {
             let blobs = documents.chain(&pulled.blobs);
             let mut blobs: Vec<_> = blobs.map(|blob| (blob.digest.clone(), blob.size)).collect();
             blobs.dedup();
-            PullReport::Done { named: pulled.named.digest, blobs }
+            let signatures = pulled.signatures.into_iter().map(|found| PulledSignature {
+                payload: found.payload,
+                signature: found.signature,
+            });
+            let signatures = signatures.collect();
+            PullReport::Done { named: pulled.named.digest, blobs, signatures }
         }
         Err(error) => PullReport::Failed {
             detail: error.chain(),
@@ -129,6 +136,11 @@ fn prepare(order: PullOrder) -> Result<Order, String> {
         folder: PathBuf::from(order.folder),
         have: order.have.into_iter().collect(),
         limits: Limits { image: order.limit, ..Limits::default() },
+        signatures: match order.signatures {
+            PullSignatures::Ignore => Signatures::Ignore,
+            PullSignatures::Look => Signatures::Look,
+            PullSignatures::Require => Signatures::Require,
+        },
     })
 }
 

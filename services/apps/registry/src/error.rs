@@ -102,6 +102,14 @@ pub enum RegistryError {
     /// The image is of no use here.
     #[error(transparent)]
     Unusable(#[from] OciError),
+    /// It has no signature, and needs one.
+    #[error(
+        "the image sha256:{digest} has no signature, which the registry's settings require; sign it with cosign, and push the signature to the same repository"
+    )]
+    Unsigned {
+        /// The digest of the image.
+        digest: String,
+    },
     /// The image is too large.
     #[error("the image has {size} bytes; {limit} are allowed")]
     TooLarge {
@@ -141,6 +149,7 @@ impl RegistryError {
             | Self::Denied { .. }
             | Self::NotFound { .. }
             | Self::Unusable(_)
+            | Self::Unsigned { .. }
             | Self::TooLarge { .. } => Class::NeedsOperator,
         }
     }

@@ -12,9 +12,11 @@ mod error;
 mod limits;
 mod pull;
 mod session;
+mod signatures;
 mod tls;
 
 pub use endpoint::{Credentials, Endpoint};
 pub use error::{Class, RegistryError};
 pub use limits::{Limits, Meter};
 pub use pull::{Order, Pulled, pull};
+pub use signatures::{MAX_SIGNATURES, Signature, Signatures};

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::blob::{Download, spool};
 use crate::session::Session;
+use crate::signatures::{self, Signature, Signatures};
 use crate::{Endpoint, Limits, Meter, RegistryError};
 
 /// What to pull.
@@ -27,6 +28,8 @@ pub struct Order {
     pub have: BTreeSet<String>,
     /// Limits.
     pub limits: Limits,
+    /// Whether its signatures are wanted.
+    pub signatures: Signatures,
 }
 
 /// What was pulled. Every blob that is not in [`Order::have`] is a file in the folder, named by its digest.
@@ -38,6 +41,8 @@ pub struct Pulled {
     pub manifest: Blob,
     /// Configuration and layers.
     pub blobs: Vec<Blob>,
+    /// What was found of signatures.
+    pub signatures: Vec<Signature>,
 }
 
 impl Pulled {
@@ -54,6 +59,8 @@ pub async fn pull(order: &Order, meter: &Meter) -> Result<Pulled, RegistryError>
         |endpoint: &Endpoint| Session::new(endpoint.clone(), order.reference.path(), order.limits);
     let sessions = order.endpoints.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let (named, described) = resolve(order, &sessions).await?;
+    // Before the bulk of it: without one it may be of no use.
+    let signatures = signatures::fetch(order.signatures, &sessions, &named).await?;
     let (manifest, parts) = match described {
         Described::Manifest(parts) => (named.clone(), parts),
         Described::Index(chosen) => {
@@ -70,7 +77,7 @@ pub async fn pull(order: &Order, meter: &Meter) -> Result<Pulled, RegistryError>
     fetch_all(order, &sessions, &parts, &blobs, meter).await?;
     let folder = File::open(&order.folder).await.map_err(|e| spool("open", e))?;
     folder.sync_all().await.map_err(|e| spool("write out", e))?;
-    Ok(Pulled { named, manifest, blobs })
+    Ok(Pulled { named, manifest, blobs, signatures })
 }
 
 /// The configuration first: it says whether the rest is of any use here.

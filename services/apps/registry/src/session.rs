@@ -9,7 +9,7 @@ use reqwest::header::{
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
-use skerry_containers::oci::{MANIFEST_TYPES, MAX_JSON};
+use skerry_containers::oci::{Blob, MANIFEST_TYPES, MAX_JSON};
 use tokio::time::timeout;
 
 use crate::challenge::{self, Challenge};
@@ -80,6 +80,18 @@ impl Session {
                 .and_then(|text| text.split(';').next())
                 .map(|text| text.trim().to_ascii_lowercase());
             Ok(Received { bytes: self.bounded(response, MAX_JSON).await?, media_type })
+        };
+        self.within(self.limits.document, read).await
+    }
+
+    /// Reads a blob that fits into memory; whoever asked must check its digest.
+    pub async fn small(&self, blob: &Blob) -> Result<Vec<u8>, RegistryError> {
+        let below = format!("blobs/sha256:{}", blob.digest);
+        let what = format!("part sha256:{} of the image", blob.digest);
+        let ask = Ask { below: &below, what: &what, from: 0 };
+        let read = async {
+            let response = self.get(&ask).await?;
+            self.bounded(response, blob.size.min(MAX_JSON)).await
         };
         self.within(self.limits.document, read).await
     }

@@ -24,7 +24,7 @@ pub use protocol::{
     Action, Answer, Auth, ClientFrame, FetchOrder, FetchReport, Hello, HelloReply, Json, ListQuery,
     LogQuery, PeerRole, PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
 };
-pub use pull::{PullEndpoint, PullOrder, PullReport};
+pub use pull::{PullEndpoint, PullOrder, PullReport, PullSignatures, PulledSignature};
 pub use server::{Handler, Reply, Roles, Server};
 pub use two_way::{Channel, ExecQuery, Input, MAX_INPUT_BYTES, TerminalSize};
 pub use two_way_client::TwoWayInput;

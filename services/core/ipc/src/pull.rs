@@ -24,6 +24,26 @@ impl fmt::Debug for PullEndpoint {
     }
 }
 
+/// Whether signatures are wanted with an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullSignatures {
+    /// They are not looked for.
+    Ignore,
+    /// They are brought along if there are any.
+    Look,
+    /// Without one the image need not be pulled.
+    Require,
+}
+
+/// A signed document that was found beside an image. Whether it is good is for the daemon to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PulledSignature {
+    /// The document.
+    pub payload: Vec<u8>,
+    /// The signature, in base64.
+    pub signature: String,
+}
+
 /// An image to pull.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullOrder {
@@ -39,6 +59,8 @@ pub struct PullOrder {
     pub have: Vec<String>,
     /// Most bytes of the whole image.
     pub limit: u64,
+    /// Whether its signatures are wanted.
+    pub signatures: PullSignatures,
 }
 
 /// How a pull stands.
@@ -57,6 +79,8 @@ pub enum PullReport {
         named: String,
         /// All blobs that were pulled or known, with their sizes: SHA-256 and bytes.
         blobs: Vec<(String, u64)>,
+        /// Its signatures, if they were wanted.
+        signatures: Vec<PulledSignature>,
     },
     /// It did not succeed.
     Failed {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Conditions, ImageReference, Invalid, Kind, LocalRef, Name, ResourceKind, Timestamp, Validate,
+    Conditions, ImageReference, ImageSignature, Invalid, Kind, LocalRef, Name, ResourceKind,
+    Timestamp, Validate,
 };
 
 /// Marks [`crate::Resource`]s that are images.
@@ -209,6 +210,14 @@ pub struct ImageSpec {
     /// One line for people.
     #[serde(default)]
     pub description: String,
+    /// What was found of its signatures when it was pulled, where its registry has a rule for them. For the node to
+    /// fill in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<ImageSignature>,
+    /// A container image that is brought in by hand carries no signature. Where any registry requires them, only an
+    /// administrator may bring one in, and says so with this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unsigned: bool,
 }
 
 impl ImageSpec {
@@ -228,6 +237,8 @@ impl ImageSpec {
             pinned: false,
             kernel_arguments: String::new(),
             description: String::new(),
+            signature: None,
+            allow_unsigned: false,
         }
     }
 

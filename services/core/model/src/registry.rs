@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Kind, RegistryHost, ResourceKind, Validate};
+use crate::{Invalid, Kind, RegistryHost, ResourceKind, SignatureRule, Validate};
 
 /// Most mirrors of one registry.
 const MAX_MIRRORS: usize = 8;
@@ -49,6 +49,9 @@ pub struct RegistrySpec {
     /// Password or access token; never shown. The old one stays if a change does not name it.
     #[serde(default)]
     pub password: Option<String>,
+    /// Which images of it must be signed, and by whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureRule>,
 }
 
 impl std::fmt::Debug for RegistrySpec {
@@ -99,6 +102,7 @@ impl Validate for RegistrySpec {
             "spec.password",
             "needs spec.username",
         );
+        SignatureRule::validate_all(&self.signatures, found);
     }
 }
 

@@ -91,6 +91,9 @@ fn spec(new: &NewImage, format: &str, source: Value, sha256: Option<String>) -> 
     put("source", source);
     put("architecture", json!(new.architecture));
     put("pinned", json!(new.pinned));
+    if new.allow_unsigned {
+        put("allow_unsigned", json!(true));
+    }
     for (key, value) in [
         ("sha256", sha256.map(Value::from)),
         ("firmware", new.firmware.clone().map(Value::from)),

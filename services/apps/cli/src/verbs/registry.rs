@@ -13,19 +13,29 @@ use crate::verbs::create::report;
 use crate::verbs::wait::{Goal, wait_for};
 use crate::verbs::{read, workload};
 
-/// Largest file of certificates.
-const MAX_CA: u64 = 64 << 10;
+/// Largest file of certificates or keys.
+const MAX_PEM: u64 = 64 << 10;
 
 pub(super) async fn registry(shell: &mut Shell<'_, '_>, verb: RegistryVerb) -> Done {
     match verb {
         RegistryVerb::Read(verb) => read(shell, Kind::Registry, verb).await,
         RegistryVerb::Delete { target } => workload::delete(shell, Kind::Registry, target).await,
-        RegistryVerb::Create { name, host, mirrors, ca, username, password_stdin, plain_http } => {
+        RegistryVerb::Create {
+            name,
+            host,
+            mirrors,
+            ca,
+            username,
+            password_stdin,
+            signed_by,
+            plain_http,
+        } => {
             let password = match &username {
                 Some(username) => Some(password(shell, username, password_stdin)?),
                 None => None,
             };
-            let new = NewRegistry { name, host, mirrors, ca, username, password, plain_http };
+            let new =
+                NewRegistry { name, host, mirrors, ca, username, password, signed_by, plain_http };
             create(shell, new).await
         }
     }
@@ -100,6 +110,7 @@ struct NewRegistry {
     ca: Option<PathBuf>,
     username: Option<String>,
     password: Option<String>,
+    signed_by: Vec<PathBuf>,
     plain_http: bool,
 }
 
@@ -109,13 +120,19 @@ async fn create(shell: &mut Shell<'_, '_>, new: NewRegistry) -> Done {
     spec.insert("mirrors".to_owned(), json!(new.mirrors));
     spec.insert("plain_http".to_owned(), json!(new.plain_http));
     if let Some(path) = &new.ca {
-        spec.insert("ca_pem".to_owned(), json!(certificates(path)?));
+        spec.insert("ca_pem".to_owned(), json!(pem(path)?));
     }
     if let Some(username) = &new.username {
         spec.insert("username".to_owned(), json!(username));
     }
     if let Some(password) = &new.password {
         spec.insert("password".to_owned(), json!(password));
+    }
+    if !new.signed_by.is_empty() {
+        let keys: Result<Vec<String>, Failure> =
+            new.signed_by.iter().map(|path| pem(path)).collect();
+        let rule = json!({ "require": true, "keys": keys? });
+        spec.insert("signatures".to_owned(), json!([rule]));
     }
     let name = new.name;
     let document = Json(json!({ "metadata": { "name": name }, "spec": spec }).to_string());
@@ -124,9 +141,10 @@ async fn create(shell: &mut Shell<'_, '_>, new: NewRegistry) -> Done {
     report(shell, &made, &format!("Created registry {name} for {}.", new.host))
 }
 
-fn certificates(path: &Path) -> Result<String, Failure> {
+/// Certificates or a key.
+fn pem(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    let large = std::fs::metadata(path).is_ok_and(|meta| meta.len() > MAX_CA);
+    let large = std::fs::metadata(path).is_ok_and(|meta| meta.len() > MAX_PEM);
     if large {
         return Err(Failure::Usage(format!("{shown} is larger than 64 KiB")));
     }

@@ -7,13 +7,16 @@ use skerry_model::{
     Kind, LocalRef, NewResource, Resource, Validate,
 };
 use skerry_store::Transaction;
+use skerry_trust::Permission;
 use skerry_upkeep::{IMAGE_FINALIZER, Incoming, LibraryError, image_users};
 use uuid::Uuid;
 
+use super::caller::Caller;
 use super::draft::{Draft, typed};
 use super::exports;
 use super::jobs;
 use super::refuse::{found, internal, store, wrong_field};
+use super::registries;
 use super::workloads::draw_id;
 use super::write::resource;
 use crate::images::{EXPORT, IMPORT};
@@ -24,9 +27,14 @@ use crate::pulls::PULL;
 const LISTED: usize = 10;
 
 /// An image from a draft, together with the job that brings it in.
-pub async fn create(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
+pub async fn create(
+    node: &Node,
+    caller: &Caller,
+    draft: Draft,
+) -> Result<(Transaction, Uuid), Refusal> {
     let mut spec: ImageSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
+    check_unsigned(node, caller, &spec)?;
     exports::ready(node, &mut spec)?;
     check_source(node, &spec).await?;
     let id = draw_id::<Image>(node);
@@ -70,6 +78,11 @@ fn check(spec: &ImageSpec) -> Result<(), Refusal> {
         faults.require(spec.sha256.is_none(), "spec.sha256", message);
     }
     faults.require(spec.files.is_empty(), "spec.files", "is for the node to fill in");
+    faults.require(spec.signature.is_none(), "spec.signature", "is for the node to fill in");
+    let by_hand = spec.format == ImageFormat::OciArchive
+        && !matches!(spec.source, ImageSource::Registry { .. });
+    let message = "is for container images that are brought in by hand; a registry's settings say what is wanted there";
+    faults.require(by_hand || !spec.allow_unsigned, "spec.allow_unsigned", message);
     faults.require(
         spec.format != ImageFormat::KernelInitrd,
         "spec.format",
@@ -81,6 +94,27 @@ fn check(spec: &ImageSpec) -> Result<(), Refusal> {
         "must be x86_64, as this node is",
     );
     faults.into_result().map_err(found)
+}
+
+/// A container image by hand carries no signature: where signatures are required, an administrator answers for it.
+fn check_unsigned(node: &Node, caller: &Caller, spec: &ImageSpec) -> Result<(), Refusal> {
+    let by_hand = !matches!(spec.source, ImageSource::Registry { .. });
+    if spec.format != ImageFormat::OciArchive || !by_hand {
+        return Ok(());
+    }
+    let Some(host) = registries::that_requires_signatures(node)? else { return Ok(()) };
+    if !spec.allow_unsigned {
+        let message = format!(
+            "must be true: {host} requires signatures, and an archive carries none; pull the image, or have an administrator bring it in unsigned"
+        );
+        return Err(wrong_field("spec.allow_unsigned", message));
+    }
+    caller.permit(Permission::LoosenWorkloads).map_err(|refusal| {
+        let detail = format!(
+            "only an administrator may bring in an unsigned container image: {host} requires signatures"
+        );
+        Refusal::new(refusal.class, detail)
+    })
 }
 
 /// What can be known beforehand: that there is something to take, that nobody else takes it, and that it fits.
@@ -142,6 +176,9 @@ pub fn change(
     faults.require(spec.files == before.spec.files, "spec.files", fixed);
     faults.require(spec.sha256 == before.spec.sha256, "spec.sha256", fixed);
     faults.require(spec.architecture == before.spec.architecture, "spec.architecture", fixed);
+    faults.require(spec.signature == before.spec.signature, "spec.signature", fixed);
+    let same = spec.allow_unsigned == before.spec.allow_unsigned;
+    faults.require(same, "spec.allow_unsigned", fixed);
     faults.into_result().map_err(found)?;
     tx.put_spec(before.id(), if_revision, spec);
     Ok(())

@@ -9,6 +9,9 @@ use super::caller::Caller;
 use super::refuse::{not_found, wrong_field};
 use crate::node::Node;
 
+/// Signatures of one image, of a registry and all its mirrors.
+const MAX_SIGNATURES: usize = 300;
+
 /// Whether the caller is the process that downloads; nobody else may see passwords or speak of pulls.
 fn permit(caller: &Caller) -> Result<(), Refusal> {
     let process = caller.principal.is_none();
@@ -37,6 +40,11 @@ pub fn report(
         && blobs.len() > skerry_containers::oci::MAX_LAYERS + 3
     {
         return Err(wrong_field("blobs", "more than an image has".to_owned()));
+    }
+    if let PullReport::Done { signatures, .. } = &report
+        && signatures.len() > MAX_SIGNATURES
+    {
+        return Err(wrong_field("signatures", "more than anybody makes".to_owned()));
     }
     if node.pulls.report(job, report) {
         return Ok(Answer::Done);

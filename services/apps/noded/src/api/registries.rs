@@ -3,9 +3,10 @@
 use serde_json::Value;
 use skerry_ipc::Refusal;
 use skerry_model::{
-    Document, Id, Invalid, NewResource, Registry, RegistrySpec, Resource, Validate,
+    Document, Id, Invalid, NewResource, Registry, RegistryHost, RegistrySpec, Resource, Validate,
 };
 use skerry_store::Transaction;
+use skerry_trust::ImageKey;
 use uuid::Uuid;
 
 use super::draft::{Draft, typed};
@@ -52,5 +53,25 @@ fn check(node: &Node, spec: &RegistrySpec, own: Option<Id<Registry>>) -> Result<
             faults.add("spec.host", format!("registry `{}` is for this host", other.meta.name));
         }
     }
+    check_keys(spec, &mut faults);
     faults.into_result().map_err(found)
+}
+
+/// Whether what should be keys are some.
+fn check_keys(spec: &RegistrySpec, faults: &mut Invalid) {
+    for (index, rule) in spec.signatures.iter().enumerate() {
+        for (number, key) in rule.keys.iter().enumerate() {
+            if let Err(error) = ImageKey::from_pem(key) {
+                let field = format!("spec.signatures[{index}].keys[{number}]");
+                faults.add(field, error.to_string());
+            }
+        }
+    }
+}
+
+/// The host of a registry that requires signatures, if there is one.
+pub fn that_requires_signatures(node: &Node) -> Result<Option<RegistryHost>, Refusal> {
+    let all = node.store.list::<Registry>().map_err(store)?;
+    let requires = |spec: &RegistrySpec| spec.signatures.iter().any(|rule| rule.require);
+    Ok(all.into_iter().map(|registry| registry.spec).find(requires).map(|spec| spec.host))
 }

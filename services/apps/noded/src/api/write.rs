@@ -52,7 +52,7 @@ pub async fn plan_create(
         Kind::Vm => workloads::create_vm(node, draft).await?,
         Kind::Pod => workloads::create_pod(node, caller, draft).await?,
         Kind::Network => create_network(node, draft)?,
-        Kind::Image => images::create(node, draft).await?,
+        Kind::Image => images::create(node, caller, draft).await?,
         Kind::Registry => registries::create(node, draft)?,
         Kind::User => create_user(node, draft).await?,
         Kind::Volume => storage::create_volume(node, draft)?,

@@ -101,6 +101,7 @@ mod tests {
             folder: String::new(),
             have: Vec::new(),
             limit: 1,
+            signatures: skerry_ipc::PullSignatures::Ignore,
         }
     }
 

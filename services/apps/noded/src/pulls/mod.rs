@@ -6,6 +6,7 @@
 mod desk;
 mod keep;
 mod operation;
+mod trusted;
 
 pub use desk::PullDesk;
 pub use keep::Keeper;

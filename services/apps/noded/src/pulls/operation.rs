@@ -1,7 +1,7 @@
 //! `image.pull`: from a reference to an image in the store of blobs; the same again for one that was damaged.
 //!
-//! check what is there -> receive -> adopt -> commit. A tag is looked up once: when the image is there, its record
-//! names the digest, and whatever is fetched again later is fetched by that.
+//! check what is there -> receive -> judge its signatures -> adopt -> commit. A tag is looked up once: when the image
+//! is there, its record names the digest, and whatever is fetched again later is fetched by that.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,22 +9,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skerry_ipc::{PullEndpoint, PullOrder, PullReport};
+use skerry_ipc::{PullEndpoint, PullOrder, PullReport, PulledSignature};
 use skerry_model::{
-    Id, Image, ImageReference, ImageSource, ImageSpec, Kind, LocalRef, Registry, RegistryHost,
-    RegistrySpec, Resource,
+    Id, Image, ImageReference, ImageSignature, ImageSource, ImageSpec, Kind, LocalRef, Registry,
+    RegistryHost, RegistrySpec, Resource,
 };
 use skerry_store::{Store, StoreError, Transaction};
 use skerry_upkeep::{BlobFault, BlobTrouble, ImageBlobs, ImageController, ImageLibrary, JobClass};
 use tokio::sync::Mutex;
 
 use super::desk::PullDesk;
+use super::trusted::Trusted;
 use crate::jobs::{JobContext, JobFailure, Operation};
 
 /// The operation's name.
 pub const PULL: &str = "image.pull";
 /// Most bytes of one image.
 const LIMIT: u64 = 32 << 30;
+
+/// What the north side brought.
+struct Received {
+    /// SHA-256 of what the reference names.
+    named: String,
+    blobs: Vec<(String, u64)>,
+    signatures: Vec<PulledSignature>,
+}
 
 /// Pulls an image. The job's subject is the image; its record says everything else.
 pub struct PullImage {
@@ -85,8 +94,9 @@ impl PullImage {
         job: &JobContext,
         reference: &ImageReference,
         folder: &Path,
-    ) -> Result<(String, Vec<(String, u64)>), JobFailure> {
+    ) -> Result<Received, JobFailure> {
         job.progress.stage("receive");
+        let trusted = self.trusted(reference)?;
         let have = self.blobs.present().await.map_err(failure)?;
         let mut ticket = self.desk.order(PullOrder {
             job: job.id,
@@ -95,13 +105,16 @@ impl PullImage {
             folder: folder.display().to_string(),
             have: have.into_iter().collect(),
             limit: self.limit().await,
+            signatures: trusted.wanted(),
         });
         loop {
             match ticket.next().await {
                 PullReport::Progress { done, total } => {
                     job.progress.bytes(done, Some(total).filter(|total| *total > 0));
                 }
-                PullReport::Done { named, blobs } => return Ok((named, blobs)),
+                PullReport::Done { named, blobs, signatures } => {
+                    return Ok(Received { named, blobs, signatures });
+                }
                 PullReport::Failed { detail, retry: true } => {
                     return Err(JobFailure::retry("PullFailed", detail));
                 }
@@ -110,6 +123,13 @@ impl PullImage {
                 }
             }
         }
+    }
+
+    /// What is wanted of the signatures of this image now.
+    fn trusted(&self, reference: &ImageReference) -> Result<Trusted, JobFailure> {
+        let registries = self.store.list::<Registry>().map_err(store_failure)?;
+        let specs = registries.iter().map(|registry| &registry.spec);
+        Ok(Trusted::of(specs, reference))
     }
 
     /// Takes over what came. What is there already costs nothing.
@@ -134,7 +154,12 @@ impl PullImage {
     }
 
     /// Makes the blobs the image's, in one commit.
-    async fn commit(&self, image: &Resource<Image>, named: &str) -> Result<u64, JobFailure> {
+    async fn commit(
+        &self,
+        image: &Resource<Image>,
+        named: &str,
+        signature: Option<ImageSignature>,
+    ) -> Result<u64, JobFailure> {
         let (reference, resolved) = source(&image.spec)?;
         let wanted = resolved.unwrap_or(reference);
         if wanted.digest().is_some_and(|digest| digest != named) {
@@ -145,11 +170,12 @@ impl PullImage {
         }
         let contents = self.blobs.contents(named).await.map_err(failure)?;
         let size = contents.files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size));
-        if image.spec.files != contents.files {
+        if image.spec.files != contents.files || image.spec.signature != signature {
             let mut tx = Transaction::new();
             let (reference, resolved) = (reference.clone(), Some(reference.at(named)));
             let source = ImageSource::Registry { reference, resolved };
-            let spec = ImageSpec { files: contents.files, source, ..image.spec.clone() };
+            let files = contents.files;
+            let spec = ImageSpec { files, source, signature, ..image.spec.clone() };
             tx.put_spec(image.id(), Some(image.meta.revision), spec);
             self.store.commit(tx).await.map_err(store_failure)?;
         }
@@ -160,14 +186,15 @@ impl PullImage {
         let (reference, resolved) = source(&image.spec)?;
         let reference = resolved.unwrap_or(reference);
         let folder = self.blobs.open_folder(job.id).await.map_err(failure)?;
-        let (named, blobs) = self.receive(job, reference, &folder).await?;
+        let Received { named, blobs, signatures } = self.receive(job, reference, &folder).await?;
+        let signature = self.trusted(reference)?.judge(&named, reference, &signatures)?;
         let _turn = self.turn.lock().await;
         self.adopt(job, &folder, &blobs).await?;
         // A description may have been changed meanwhile.
         let Some(image) = self.image(job)? else {
             return Ok("the image was deleted meanwhile".to_owned());
         };
-        let size = self.commit(&image, &named).await?;
+        let size = self.commit(&image, &named, signature).await?;
         Ok(format!("the image is there, {size} bytes, sha256:{named}"))
     }
 }

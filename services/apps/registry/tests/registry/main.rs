@@ -9,3 +9,5 @@ mod lies;
 mod proxy;
 mod real;
 mod registry;
+mod signatures;
+mod signing;

@@ -154,5 +154,6 @@ pub fn order(endpoint: Endpoint, name: &str, folder: &Path) -> Order {
         folder: folder.to_owned(),
         have: Default::default(),
         limits: quick(),
+        signatures: Default::default(),
     }
 }

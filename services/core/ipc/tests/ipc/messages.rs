@@ -4,8 +4,9 @@ use proptest::option;
 use proptest::prelude::*;
 use skerry_ipc::{
     Action, Answer, Auth, Channel, ClientFrame, ExecQuery, FetchReport, Hello, HelloReply, Input,
-    Json, ListQuery, LogQuery, PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport, Refusal,
-    RefusalClass, Request, ServerFrame, StreamItem, TerminalSize, decode, encode,
+    Json, ListQuery, LogQuery, PeerRole, PowerAction, PullEndpoint, PullOrder, PullReport,
+    PullSignatures, PulledSignature, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
+    TerminalSize, decode, encode,
 };
 use skerry_model::{Hidden, ImageArchiveForm, Kind, Role, Since, Violation};
 use uuid::Uuid;
@@ -172,9 +173,16 @@ fn fetch_report() -> impl Strategy<Value = FetchReport> {
 
 fn pull_report() -> impl Strategy<Value = PullReport> {
     let blobs = prop::collection::vec((text(), any::<u64>()), 0..4);
+    let signature =
+        (bytes(), text()).prop_map(|(payload, signature)| PulledSignature { payload, signature });
+    let signatures = prop::collection::vec(signature, 0..3);
     prop_oneof![
         (any::<u64>(), any::<u64>()).prop_map(|(done, total)| PullReport::Progress { done, total }),
-        (text(), blobs).prop_map(|(named, blobs)| PullReport::Done { named, blobs }),
+        (text(), blobs, signatures).prop_map(|(named, blobs, signatures)| PullReport::Done {
+            named,
+            blobs,
+            signatures
+        }),
         (text(), any::<bool>()).prop_map(|(detail, retry)| PullReport::Failed { detail, retry }),
     ]
 }
@@ -191,14 +199,20 @@ fn pull_order() -> impl Strategy<Value = PullOrder> {
     );
     let endpoints = prop::collection::vec(endpoint, 0..3);
     let have = prop::collection::vec(text(), 0..3);
-    (any::<u128>(), text(), endpoints, text(), have, any::<u64>()).prop_map(
-        |(job, reference, endpoints, folder, have, limit)| PullOrder {
+    let signatures = prop::sample::select(vec![
+        PullSignatures::Ignore,
+        PullSignatures::Look,
+        PullSignatures::Require,
+    ]);
+    (any::<u128>(), text(), endpoints, text(), have, any::<u64>(), signatures).prop_map(
+        |(job, reference, endpoints, folder, have, limit, signatures)| PullOrder {
             job: uuid::Uuid::from_u128(job),
             reference,
             endpoints,
             folder,
             have,
             limit,
+            signatures,
         },
     )
 }
