@@ -4,6 +4,8 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "pods/order.rs"]
+mod order;
 #[path = "pods/volumes.rs"]
 mod volumes;
 
@@ -42,7 +44,10 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
     killed_daemon(&mut node).await?;
 
     println!("== a volume outlives its pods and holds no more than it may");
-    volumes::outlive(&node).await
+    volumes::outlive(&node).await?;
+
+    println!("== one file, and pods that wait for each other");
+    order::holds(&node).await
 }
 
 fn pair() -> Value {

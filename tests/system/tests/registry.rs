@@ -18,6 +18,8 @@ mod image;
 mod proxy;
 #[path = "../../../services/apps/registry/tests/registry/registry.rs"]
 mod registry;
+#[path = "../../../services/apps/registry/tests/registry/signing.rs"]
+mod signing;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -31,6 +33,7 @@ use skerry_system_tests::{NodeUnderTest, SOON, eventually};
 use image::{layout, noise};
 use proxy::Proxy;
 use registry::{PASSWORD, Registry, USER};
+use signing::{Signer, named, push_signatures};
 
 /// This machine as the node sees it.
 const HOST: &str = "10.0.2.2";
@@ -108,6 +111,12 @@ async fn a_container_runs_from_a_registry_and_needs_it_no_more() -> anyhow::Resu
     node.post("/api/v1/pods", first).await?;
     node.wait_answer(ports[0], "from afar", SOON).await?;
 
+    println!("== out as an archive");
+    archives(&node)?;
+
+    println!("== only what is signed comes in where that is required");
+    signed(&node, &registry).await?;
+
     println!("== a pull that breaks");
     broken_pull(&mut node, &registry).await?;
 
@@ -130,6 +139,74 @@ async fn a_container_runs_from_a_registry_and_needs_it_no_more() -> anyhow::Resu
 
     println!("== {MANY} pods at once");
     many(&mut node).await
+}
+
+/// The same each time, taken by skopeo, and the same image when it comes in again.
+fn archives(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let path = |name: &str| place.path().join(name).display().to_string();
+    for format in ["oci", "docker"] {
+        for name in ["first", "second"] {
+            node.skerry(&["image", "export", "web", "--format", format, "-o", &path(name)])?;
+        }
+        ensure!(
+            std::fs::read(path("first"))? == std::fs::read(path("second"))?,
+            "{format} differs"
+        );
+        let source = format!("{format}-archive:{}", path("first"));
+        let output = std::process::Command::new("/usr/bin/skopeo")
+            .args(["inspect", "--override-os", "linux", "--override-arch", "amd64", &source])
+            .output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{source}: {errors}");
+    }
+    let again = ["image", "import", &path("first"), "--name", "again", "--format", "oci_archive"];
+    node.skerry(&[&again[..], &["--wait"]].concat())?;
+    node.skerry(&[
+        "pod",
+        "create",
+        "again",
+        "--image",
+        "again",
+        "--wait",
+        "--",
+        "/bin/busybox",
+        "sleep",
+        "100000",
+    ])?;
+    node.skerry(&["pod", "delete", "again", "--wait"])?;
+    node.skerry(&["image", "delete", "again"])?;
+    Ok(())
+}
+
+/// A registry that requires signatures: an image without one is refused, and comes in once it has one.
+async fn signed(node: &NodeUnderTest, registry: &Registry) -> anyhow::Result<()> {
+    let wire = Proxy::start(registry.port).await;
+    let signer = Signer::new();
+    let host = format!("{HOST}:{}", wire.port);
+    let body = json!({"metadata": {"name": "strict"}, "spec": {
+        "host": host, "ca_pem": registry.ca_pem, "username": USER, "password": PASSWORD,
+        "signatures": [{"prefix": "lab", "require": true, "keys": [signer.public()]}]}});
+    node.post("/api/v1/registries", body).await?;
+    let place = tempfile::tempdir()?;
+    layout(place.path(), vec![layer("signed", 0o644, &noise(5000, 9))]);
+    registry.push(place.path(), "lab/signed:1", "all");
+    let reference = format!("{host}/lab/signed:1");
+    node.skerry(&["image", "pull", &reference, "--name", "unsigned"])?;
+    let image = node.wait_state("/api/v1/images/unsigned", "failed", SOON).await?;
+    ensure!(image["status"].to_string().contains("has no signature"), "{}", image["status"]);
+    let digest = named(place.path());
+    let signature = signer.sign(&format!("{host}/lab/signed"), &digest);
+    push_signatures(registry, "lab/signed", &digest, &[signature]);
+    node.skerry(&["image", "pull", &reference, "--name", "signed", "--wait"])?;
+    let image = node.get("/api/v1/images/signed").await?;
+    ensure!(image["spec"]["signature"]["key"] == signer.id(), "{}", image["spec"]);
+    for path in ["images/unsigned", "images/signed", "registries/strict"] {
+        let (status, answer) =
+            node.request(Method::DELETE, &format!("/api/v1/{path}"), None).await?;
+        ensure!(status.is_success(), "{path}: {status} {answer}");
+    }
+    Ok(())
 }
 
 /// The wire breaks, the service that downloads is started anew, and what comes then is less than the whole.
