@@ -145,6 +145,16 @@ impl PodSpec {
         network.into_iter().chain(self.all_containers().flat_map(Container::risks)).collect()
     }
 
+    /// Whether something in it is of no use to users of its own.
+    pub fn needs_nodes_users(&self) -> bool {
+        let needs = |container: &Container| {
+            container.privileged
+                || !container.devices.is_empty()
+                || !container.capabilities.add.is_empty()
+        };
+        self.host_network || self.all_containers().any(needs)
+    }
+
     /// Whether what runs in it can reach the node itself, so that each change of it is for an admin.
     pub fn reaches_node(&self) -> bool {
         self.host_network || self.all_containers().any(|container| container.privileged)
@@ -298,14 +308,8 @@ impl Validate for PodSpec {
 impl PodSpec {
     /// What needs the node's users cannot be had together with users of its own.
     fn validate_users(&self, found: &mut Invalid) {
-        let needs = |container: &Container| {
-            container.privileged
-                || !container.devices.is_empty()
-                || !container.capabilities.add.is_empty()
-        };
-        let bad = self.host_network || self.all_containers().any(needs);
         found.require(
-            self.user_namespace.is_host() || !bad,
+            self.user_namespace.is_host() || !self.needs_nodes_users(),
             "spec.user_namespace",
             "must be host together with `host_network`, `privileged`, `devices` or `capabilities.add`",
         );

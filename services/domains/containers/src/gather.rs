@@ -71,7 +71,9 @@ fn containers(
                 let mut desired =
                     ContainerDesired::new(container, image, network, stop_timeout_s, env);
                 lock_files(pod, &mut desired);
-                let users = pod.status.users.filter(|_| !pod.spec.user_namespace.is_host());
+                // An earlier revision that runs instead may need the node's, as it did when it was asked for.
+                let own = !pod.spec.user_namespace.is_host() && !pod.spec.needs_nodes_users();
+                let users = pod.status.users.filter(|_| own);
                 list.push(desired.with_outside(&outside).with_users(users));
             }
             Err(missing) => return Ok(Err(missing)),
