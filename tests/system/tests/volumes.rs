@@ -63,17 +63,23 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     node.wait_state("/api/v1/volumes/extra", "available", SOON).await?;
 
     println!("== set back, it holds what it held");
+    patch(&node, VM, json!({"spec": {"disks": []}})).await?;
+    node.wait_state("/api/v1/volumes/data", "available", SOON).await?;
+    node.post("/api/v1/snapshots/before/actions/revert", json!({})).await?;
+    set_back(&node, 1).await?;
+    patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
+    node.wait_state("/api/v1/volumes/data", "in_use", SOON).await?;
+    eventually(SOON, || async { guest.reads(&node, "data", "first").await }).await?;
+
+    fill_the_pool(&mut node, &guest).await?;
+
+    println!("== a start that comes with a revert waits for it");
     node.post("/api/v1/vms/guest/actions/force_stop", json!({})).await?;
     node.wait_state(VM, "stopped", SOON).await?;
     node.post("/api/v1/snapshots/before/actions/revert", json!({})).await?;
-    // The start waits for that by itself.
     node.post("/api/v1/vms/guest/actions/start", json!({})).await?;
-    node.wait_answer(guest.port, "skerry tiny vm", GUEST).await?;
-    let status = node.get("/api/v1/snapshots/before").await?["status"].clone();
-    ensure!(status["reverts"] == 1, "the volume is to be set back: {status}");
-    guest.reads(&node, "data", "first").await?;
-
-    fill_the_pool(&mut node, &guest).await?;
+    node.wait_state(VM, "running", SOON).await?;
+    set_back(&node, 2).await?;
 
     println!("== a machine is deleted, its volume stays");
     let (status, answer) = node.request(Method::DELETE, VM, None).await?;
@@ -87,6 +93,16 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     let failed = node.shell("systemctl --failed --no-legend --plain | wc -l")?;
     ensure!(failed.trim() == "0", "failed units: {}", node.shell("systemctl --failed")?);
     Ok(())
+}
+
+/// Waits until the volumes have been set back so often.
+async fn set_back(node: &NodeUnderTest, times: u64) -> anyhow::Result<()> {
+    eventually(SOON, || async {
+        let status = node.get("/api/v1/snapshots/before").await?["status"].clone();
+        ensure!(status["reverts"] == times && status["state"] == "ready", "{status}");
+        Ok(())
+    })
+    .await
 }
 
 /// A guest writes more than is free beyond the reserve.

@@ -64,6 +64,11 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
     kind: "Vm",
     metadata: meta(name),
     spec: {
+      cpu: null,
+      huge_pages: null,
+      max_vcpus: null,
+      numa: null,
+      queues: null,
       image: "tiny",
       vcpus: 2,
       memory_mib: 512,
@@ -144,6 +149,7 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
       restart: "always",
       network: "default",
       host_network: false,
+      user_namespace: "host",
       publish: [],
       stop_timeout_s: 30,
       autostart: "last_state",
@@ -175,6 +181,8 @@ export function image(name: string, format: Image["spec"]["format"], state: Imag
       min_disk_bytes: null,
       default_user: "",
       version: "",
+      allow_unsigned: false,
+      signature: null,
       pinned: false,
     },
     status: { observed_generation: 1, state, conditions: [], job: null, used_by: [], verified: null },
@@ -293,7 +301,7 @@ export function pool(name: string, status: Partial<PoolStatus> = {}): Pool {
 }
 
 export function registry(name: string, part: Partial<RegistrySpec> = {}): Registry {
-  const spec = { host: "registry.lab:5000", mirrors: [], plain_http: false, ca_pem: null, username: null, ...part };
+  const spec = { host: "registry.lab:5000", mirrors: [], signatures: [], plain_http: false, ca_pem: null, username: null, ...part };
   return { kind: "Registry", metadata: meta(name), spec, status: {} };
 }
 

@@ -125,6 +125,8 @@ const noPoolStatus: Omit<PoolStatus, "observed_generation" | "unmanaged"> = {
   limit_bytes: 0,
   volumes: 0,
   snapshots: 0,
+  guest_room_bytes: null,
+  prepared: false,
 };
 
 const poolStates: Record<string, string> = { creating: "Being readied", ready: "Ready", failed: "Failed" };

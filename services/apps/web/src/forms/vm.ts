@@ -66,6 +66,7 @@ function initOf(draft: InitDraft, faults: Faults) {
   const wrong = ssh_keys.find((key) => !/^(sk-)?(ssh|ecdsa)-\S+ [A-Za-z0-9+/=]{16,}/.test(key));
   if (wrong) faults["spec.init.ssh_keys"] = `This is no public key: ${wrong.slice(0, 24)}`;
   return {
+    metadata: false,
     hostname: draft.hostname.trim() || null,
     password: draft.password || null,
     ssh_keys,
