@@ -119,7 +119,7 @@ async fn near_the_node(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     wait_condition(node, "/api/v1/pods/near", "Ready", "true").await?;
     let log = node.skerry(&["pod", "logs", "near"])?;
     let name = node.shell("cat /proc/sys/kernel/hostname")?;
-    for line in node.shell("ls -1 /sys/class/net")?.lines().chain([name.trim(), "Seccomp:\t0"]) {
+    for line in node.shell("ls -1 /sys/class/net")?.lines().chain([name.trim(), "Seccomp: 0"]) {
         ensure!(log.contains(line.trim()), "no `{line}` in {log}");
     }
     let near = node.get("/api/v1/pods/near").await?;

@@ -37,6 +37,8 @@ mod scenarios;
 mod shortage;
 mod sources;
 #[cfg(test)]
+mod space_scenarios;
+#[cfg(test)]
 mod testing;
 mod topology;
 mod turn;
