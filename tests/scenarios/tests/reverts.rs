@@ -130,3 +130,43 @@ async fn a_machine_that_waits_for_a_snapshot_starts_when_that_is_deleted() {
     assert_eq!(host.read_volume(data).unwrap(), "second", "it was called off");
     node.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_its_guest_has_not_let_go_of_is_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let data = stopped_guest(&node, &host).await;
+    act(&node, Kind::Vm, "guest", Action::Start).await.unwrap();
+    node.wait_state(Kind::Vm, "guest", "running").await.unwrap();
+    node.wait_state(Kind::Volume, "data", "in_use").await.unwrap();
+
+    // It is to have it no more, but has it: neither is the volume set back, nor does another machine get it.
+    host.order_faults(|faults| faults.fail("detach disk", 1000));
+    patch_vm(&node, "guest", json!({"disks": []})).await.unwrap();
+    eventually(LIMIT, || async {
+        let status = node.get(Kind::Vm, "guest").await.map_err(|e| e.to_string())?["status"].take();
+        let told = status.to_string().contains("DiskNotChanged");
+        if told { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await
+    .unwrap();
+    let volume = node.get(Kind::Volume, "data").await.unwrap();
+    assert_eq!(volume["status"]["state"], "in_use", "{volume}");
+    let refused = act(&node, Kind::Snapshot, "one", Action::Revert).await.unwrap_err();
+    assert!(refused.to_string().contains("guest"), "{refused}");
+    let refused = node.create(Kind::Vm, vm("second", "data", "running")).await.unwrap_err();
+    assert!(refused.to_string().contains("guest"), "{refused}");
+    assert_eq!(host.read_volume(data).unwrap(), "second");
+
+    host.order_faults(|faults| faults.fail("detach disk", 0));
+    node.wait_state(Kind::Volume, "data", "available").await.unwrap();
+    act(&node, Kind::Snapshot, "one", Action::Revert).await.unwrap();
+    eventually(LIMIT, || async {
+        let found = host.read_volume(data);
+        if found.as_deref() == Some("first") { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await
+    .unwrap();
+    node.stop().await.unwrap();
+}

@@ -252,6 +252,11 @@ pub struct VmStatus {
     pub running_size: Option<VmSize>,
     /// What of the machine's processors and memory is its own while it runs; absent if nothing has to be.
     pub placement: Option<VmPlacement>,
+    /// Volumes that its process has or is about to get, those too that its guest has not let go of yet. Until it has,
+    /// nobody else gets them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub volumes: Vec<Name>,
     /// When it last started.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub started_at: Option<Timestamp>,

@@ -482,6 +482,7 @@ impl<'a> Pass<'a> {
         if self.boot.is_none() {
             self.status.boot.clone_from(&self.controller.boot);
         }
+        self.status.volumes = self.open_volumes();
         self.note_agent();
         self.note_place();
         ready(&mut self.status, &self.vm.spec, self.note.as_ref(), pending, now);

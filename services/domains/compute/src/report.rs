@@ -33,7 +33,7 @@ pub struct Note {
 }
 
 impl Note {
-    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), known: true, on: None, again: None }
     }
 

@@ -43,16 +43,21 @@ impl Holder {
 }
 
 fn holder(vm: &Resource<Vm>, volume: &Name) -> Option<Holder> {
-    let disk = vm.spec.disks.iter().find(|disk| disk.volume == *volume)?;
+    let disk = vm.spec.disks.iter().find(|disk| disk.volume == *volume);
+    // It is to have it no more, but its guest has not let go of it.
+    let left = disk.is_none() && vm.status.volumes.contains(volume);
+    if disk.is_none() && !left {
+        return None;
+    }
     Some(Holder {
         id: vm.id(),
         name: vm.meta.name.clone(),
         state: vm.status.state,
-        read_only: disk.read_only,
+        read_only: disk.is_some_and(|disk| disk.read_only),
     })
 }
 
-/// The virtual machines that name a volume: one, or several that may only read it.
+/// The virtual machines that have a volume or are to have it: one, or several that may only read it.
 pub fn holders(store: &Store, volume: &Name) -> Result<Vec<Holder>, StoreError> {
     Ok(store.list::<Vm>()?.iter().filter_map(|vm| holder(vm, volume)).collect())
 }

@@ -143,7 +143,10 @@ impl StorageController {
 
     /// The volumes and snapshots that a virtual machine's record is about.
     fn of_vm(&self, vm: &Resource<Vm>) -> Vec<Key> {
-        let named = |name: &Name| vm.spec.disks.iter().any(|disk| disk.volume == *name);
+        let named = |name: &Name| {
+            vm.spec.disks.iter().any(|disk| disk.volume == *name)
+                || vm.status.volumes.contains(name)
+        };
         let volumes = self.store.list::<Volume>().unwrap_or_default();
         let snapshots = self.store.list::<Snapshot>().unwrap_or_default();
         let volumes = volumes

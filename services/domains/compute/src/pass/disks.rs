@@ -1,14 +1,21 @@
 //! The disks of a machine that runs.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
 use skerry_engine::Failure;
-use skerry_model::VmState;
+use skerry_model::{Name, Resource, VmState, Volume};
 
 use super::Pass;
 use crate::controller::store_failure;
 use crate::disks::{held_for_snapshot, pools_of};
 use crate::memory::{Memory, RETRY_WRITE};
 use crate::report::Note;
-use crate::{DomainObserved, DomainPower, Hold, plan_disks};
+use crate::{DomainObserved, DomainPower, Hold, VmStep, plan_disks};
+
+/// When a guest is looked at again that is to let go of a disk.
+const LET_GO: Duration = Duration::from_secs(2);
 
 impl Pass<'_> {
     /// Attaches and detaches what can be while the guest runs. What fails is tried again by the next
@@ -19,11 +26,51 @@ impl Pass<'_> {
         if steps.is_empty() {
             return;
         }
+        // Whoever wants to work on a volume must see that it is about to be attached.
+        let known = self.open_volumes().iter().all(|name| self.status.volumes.contains(name));
+        if !known && self.commit().await.is_err() {
+            return;
+        }
         if let Err(error) = self.apply(steps).await {
-            self.note = Some(Note::of("DiskNotChanged", &error));
+            let note = Note::of("DiskNotChanged", &error);
+            self.note = Some(Note { again: Some(LET_GO), ..note });
         }
         // What failed shows in the next look, too.
         let _ = self.look().await;
+        self.note_kept_disk();
+    }
+
+    /// A guest that has not let go of a disk is looked at again soon: nobody else gets the volume until it has.
+    fn note_kept_disk(&mut self) {
+        let (Ok(wanted), Some(observed)) = (&self.definition, &self.observed) else { return };
+        let kept = plan_disks(wanted, observed);
+        if self.note.is_none() && kept.iter().any(|step| matches!(step, VmStep::Detach { .. })) {
+            let note = Note::new("DiskNotChanged", "the guest has not let go of a disk yet");
+            self.note = Some(Note { again: Some(LET_GO), ..note });
+        }
+    }
+
+    /// Volumes that its process has or may get any moment. A guest that is to let go of a disk takes its time.
+    pub(super) fn open_volumes(&self) -> Vec<Name> {
+        let mut open = BTreeSet::new();
+        let up = self.observed.as_ref().filter(|domain| domain.power.is_up());
+        let may_be = matches!(self.status.state, VmState::Starting | VmState::Stopping);
+        if self.status.state == VmState::Suspended {
+            // Its memory goes on with what it had.
+            open.extend(self.status.volumes.iter().cloned());
+        } else if up.is_some() || may_be {
+            open.extend(self.vm.spec.disks.iter().map(|disk| disk.volume.clone()));
+        }
+        let has = up.map(|domain| domain.disks.as_slice()).unwrap_or_default();
+        let volumes = self.controller.store.list::<Volume>();
+        // What cannot be asked is as it was.
+        let Ok(volumes) = volumes else { return self.status.volumes.clone() };
+        let held = |volume: &&Resource<Volume>| {
+            let path = Path::new(&volume.status.path);
+            has.iter().any(|disk| disk == path)
+        };
+        open.extend(volumes.iter().filter(held).map(|volume| volume.meta.name.clone()));
+        open.into_iter().collect()
     }
 
     /// Whether the guest has been held for a full pool for long enough, and all its pools have room again.
