@@ -301,7 +301,15 @@ export function pool(name: string, status: Partial<PoolStatus> = {}): Pool {
 }
 
 export function registry(name: string, part: Partial<RegistrySpec> = {}): Registry {
-  const spec = { host: "registry.lab:5000", mirrors: [], signatures: [], plain_http: false, ca_pem: null, username: null, ...part };
+  const spec = {
+    host: "registry.lab:5000",
+    mirrors: [],
+    signatures: [],
+    plain_http: false,
+    ca_pem: null,
+    username: null,
+    ...part,
+  };
   return { kind: "Registry", metadata: meta(name), spec, status: {} };
 }
 

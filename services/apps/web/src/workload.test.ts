@@ -143,7 +143,8 @@ it("memory is told in the unit that makes it short", () => {
 describe("what only one kind has", () => {
   const agent = { type: "GuestAgent", state: "true" as const, reason: "Answers", message: "", since: "" };
   const guest = { agent_version: "9", interfaces: [{ name: "eth0", mac: "", addresses: ["10.0.0.9"] }] };
-  const init = { hostname: null, password: null, ssh_keys: ["a", "b"], user_data: null, network_data: "version: 2" };
+  const keys = { ssh_keys: ["a", "b"], password: null, user_data: null, network_data: "version: 2" };
+  const init = { hostname: null, metadata: false, ...keys };
 
   it("are a machine's disks, firmware, and what its guest is told and says", () => {
     const spec = { firmware: "uefi" as const, tpm: true, guest_agent: true, init, disks: [disk("root")] };

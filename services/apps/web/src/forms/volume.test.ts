@@ -67,6 +67,7 @@ describe("the form of a virtual machine, further", () => {
     expect(keysOf(init.ssh_keys)).toEqual([key]);
     expect(checkVm({ ...draft, init }).input.spec.init).toEqual({
       hostname: null,
+      metadata: false,
       password: null,
       ssh_keys: [key],
       user_data: "#cloud-config\n",
