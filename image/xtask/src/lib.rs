@@ -21,6 +21,7 @@ pub mod run;
 pub mod sbom;
 pub mod sim;
 pub mod suite;
+pub mod test_log;
 pub mod tree;
 pub mod under_systemd;
 pub mod web;

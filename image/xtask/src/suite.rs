@@ -1,5 +1,8 @@
 //! `cargo xtask test`: every check of the project, one after another, with the closing lines of each at the end.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -9,6 +12,7 @@ use crate::builder::Builder;
 use crate::image::{self, Compression};
 use crate::outputs::Effort;
 use crate::paths::Paths;
+use crate::test_log::{self, TestLog};
 use crate::{check, command, under_systemd, web};
 
 /// Tools that are built from crates.io when this machine has none: name, version.
@@ -46,16 +50,19 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
         install(paths, name, version)?;
     }
     let mut lines = Vec::new();
+    let mut said = Vec::new();
     let mut failed = false;
     for (name, step) in steps(paths, &builder, options)? {
         println!("== {name}");
         let started = Instant::now();
+        let log = TestLog::before(paths);
         let result = step();
         let seconds = started.elapsed().as_secs();
         match result {
             Ok(closing) => lines.push(format!("ok      {name:<22} {seconds:>5} s  {closing}")),
             Err(error) => {
                 failed = true;
+                said.extend(test_log::failures(&log.since()));
                 println!("{error:#}");
                 let first = format!("{error:#}");
                 lines.push(format!(
@@ -66,6 +73,9 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
         }
     }
     println!("\n{}\n", lines.join("\n"));
+    for line in said {
+        println!("{line}");
+    }
     // The runners' own closing lines once more, where whoever reads only the end will see them.
     for line in lines.iter().filter_map(|line| line.split_once("Summary")) {
         println!("     Summary{}", line.1);
@@ -178,12 +188,32 @@ pub fn live_tests(paths: &Paths) -> Result<()> {
     command::run(mount.args(["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]))?;
     // The one that needs systemd as the first process runs under it.
     let live = "test(live_tests::) and not test(under_systemd)";
-    nextest(paths, &["-p", "skerry-linux-ctr", "--run-ignored", "only", "-E", live]).map(drop)
+    let mount = newer_mount(paths)?;
+    let result = nextest(paths, &["-p", "skerry-linux-ctr", "--run-ignored", "only", "-E", live]);
+    std::fs::remove_file(&mount)
+        .with_context(|| format!("cannot remove {}", mount.display()))
+        .and(result.map(drop))
+}
+
+/// Puts the builder root's `mount` among our tools: the machine's may be too old for mounts that turn owners around, and
+/// passes over what it does not know without a word.
+fn newer_mount(paths: &Paths) -> Result<PathBuf> {
+    let root = Builder::existing(paths)?.root().display().to_string();
+    let script = format!(
+        "#!/bin/sh\nexec {root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu \
+         {root}/usr/bin/mount \"$@\"\n"
+    );
+    let (bin, program) = (paths.tools().join("bin"), paths.tools().join("bin/mount"));
+    std::fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
+    std::fs::write(&program, script)
+        .and_then(|()| std::fs::set_permissions(&program, Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", program.display()))?;
+    Ok(program)
 }
 
 /// Runs tests and returns nextest's closing line.
 fn nextest(paths: &Paths, selection: &[&str]) -> Result<String> {
-    let log = paths.target.join("nextest.log");
+    let log = test_log::place(paths);
     let mut run = cargo(paths);
     run.args(["nextest", "run", "--locked", "--no-fail-fast", "--color", "never"]).args(selection);
     let result = command::run_shown(&mut run, &log);
@@ -196,6 +226,8 @@ fn nextest(paths: &Paths, selection: &[&str]) -> Result<String> {
         .unwrap_or_default()
         .trim()
         .to_owned();
+    let longest = test_log::longest(&text, 12);
+    println!("     The longest:\n     {}", longest.join("\n     "));
     match result {
         Ok(()) => Ok(summary),
         Err(error) => Err(error.context(summary)),

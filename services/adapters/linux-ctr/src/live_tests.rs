@@ -113,6 +113,14 @@ impl Supervisor for Direct {
             let kind = mount.kind;
             let what = mount.what.to_str().unwrap();
             succeed(&["mount", "-t", kind, what, "-o", &mount.options, target]).await;
+            if mount.options.contains("X-mount.idmap") {
+                let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+                let turns = table.lines().any(|l| l.contains(target) && l.contains("idmapped"));
+                assert!(
+                    turns,
+                    "this `mount` passes over X-mount.idmap: util-linux 2.39 or newer is needed"
+                );
+            }
         }
         Ok(())
     }
