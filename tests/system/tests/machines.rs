@@ -4,6 +4,9 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "machines/place.rs"]
+mod place;
+
 use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,11 +20,8 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     node.wait_answer(web, "skerry tiny vm", SOON).await?;
     let pid = pid(&node).await?;
 
-    step("the node says why guests are emulated");
-    let told = node.get("/api/v1/node").await?;
-    let kvm = told["status"]["conditions"].as_array().unwrap().iter();
-    let kvm = kvm.clone().find(|c| c["type"] == "KvmUsable").context("KvmUsable")?;
-    ensure!((told["status"]["accelerator"] == "kvm") == (kvm["state"] == "true"), "{told}");
+    step("the processor runs it");
+    runs_by(&node, VM, "kvm", "true").await?;
 
     step("paused, it keeps its process and stays paused while services restart");
     act(&node, "pause").await?;
@@ -40,14 +40,14 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     ensure!(file.contains("LibvirtQemudSave"), "{file}");
     act(&node, "start").await?;
     node.wait_answer(web, "skerry tiny vm", SOON).await?;
-    ensure!(boots(&node).await? == 1, "it booted instead of going on");
+    ensure!(boots(&node, VM).await? == 1, "it booted instead of going on");
     node.shell("test -z \"$(ls /var/lib/skerry/data/vm-memory)\"")?;
 
     step("rebooted by its own shutdown, it keeps its process");
     let before = self::pid(&node).await?;
     act(&node, "reboot").await?;
     eventually(GUEST, || async {
-        let boots = boots(&node).await?;
+        let boots = boots(&node, VM).await?;
         if boots == 2 { Ok(()) } else { bail!("{boots} boots") }
     })
     .await?;
@@ -61,10 +61,19 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     step("killed, it is started again, left, or off, as was set");
     crashes(&mut node).await?;
 
+    step(
+        "with a processor and huge pages of its own it runs on them alone, and nobody else gets them",
+    );
+    place::own_place(&mut node).await?;
+
+    step("a machine with room for more processors gets them while it runs");
+    place::grows(&mut node).await?;
+
     step("after a power cut what ran runs, and what was stopped stays stopped");
-    let spec = json!({"image": "tiny-vm", "memory_mib": 64, "graphics": "none"});
+    let spec = json!({"image": "tiny-vm", "memory_mib": 96, "graphics": "none"});
     node.post("/api/v1/vms", json!({"metadata": {"name": "other"}, "spec": spec})).await?;
     node.wait_state("/api/v1/vms/other", "running", SOON).await?;
+    node.machine.virtualization = false;
     let mut node = node.power_cycle()?;
     node.wait_api().await?;
     node.login().await?;
@@ -76,6 +85,32 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     .await?;
     let guest = node.get(VM).await?;
     ensure!(guest["status"]["state"] == "stopped", "{guest}");
+
+    step("on a processor that cannot run it, it is emulated, and that is said");
+    let other = "/api/v1/vms/other";
+    runs_by(&node, other, "emulation", "false").await?;
+    let before = boots(&node, other).await?;
+    eventually(GUEST, || async {
+        let boots = boots(&node, other).await?;
+        if boots > before { Ok(()) } else { bail!("{boots} boots") }
+    })
+    .await
+}
+
+/// What runs guests, as machine and node tell it.
+async fn runs_by(
+    node: &NodeUnderTest,
+    vm: &str,
+    accelerator: &str,
+    usable: &str,
+) -> anyhow::Result<()> {
+    let status = node.get(vm).await?["status"].clone();
+    ensure!(status["accelerator"] == accelerator, "{status}");
+    let told = node.get("/api/v1/node").await?["status"].clone();
+    ensure!(told["accelerator"] == accelerator, "{told}");
+    let mut conditions = told["conditions"].as_array().context("conditions")?.iter();
+    let kvm = conditions.find(|c| c["type"] == "KvmUsable").context("KvmUsable")?;
+    ensure!(kvm["state"] == usable, "{kvm}");
     Ok(())
 }
 
@@ -94,8 +129,8 @@ async fn pid(node: &NodeUnderTest) -> anyhow::Result<Value> {
 }
 
 /// How often the guest has come up.
-async fn boots(node: &NodeUnderTest) -> anyhow::Result<usize> {
-    let serial = node.get(&format!("{VM}/serial?tail=1000")).await?;
+async fn boots(node: &NodeUnderTest, vm: &str) -> anyhow::Result<usize> {
+    let serial = node.get(&format!("{vm}/serial?tail=1000")).await?;
     Ok(serial.as_str().unwrap_or_default().matches("skerry tiny vm started").count())
 }
 

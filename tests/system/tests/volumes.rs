@@ -4,6 +4,9 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "volumes/room.rs"]
+mod room;
+
 use anyhow::{Context, bail, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -67,6 +70,8 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
     node.wait_state("/api/v1/volumes/data", "in_use", SOON).await?;
     eventually(SOON, || async { guest.reads(&node, "data", "first").await }).await?;
+
+    room::fill_the_pool(&mut node, &guest).await?;
 
     println!("== a start that comes with a revert waits for it");
     node.post("/api/v1/vms/guest/actions/force_stop", json!({})).await?;

@@ -63,6 +63,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Processors.
     pub cpus: u32,
+    /// Whether the processors can run guests themselves. Without it the node emulates them, ten times as slowly.
+    pub virtualization: bool,
     /// Firmware.
     pub firmware: Firmware,
     /// Whether there is a network card.
@@ -105,6 +107,7 @@ impl Machine {
             disk_bus: DiskBus::Virtio,
             memory_mib: 1024,
             cpus: 2,
+            virtualization: true,
             firmware: Firmware::Uefi,
             network: true,
             restrict: false,

@@ -22,13 +22,20 @@ impl Machine {
     }
 
     fn board(&self) -> Words {
-        let (accelerator, processor) = if kvm_is_usable() {
-            ("kvm", "max")
+        let accelerator = if kvm_is_usable() {
+            "kvm"
         } else {
             // Twice QEMU's own translation cache: a node's boot and that of a guest in it translate more than 1 GiB, and a
             // cache that overflows is emptied and filled anew, which makes the guest's boot half as long again.
-            // QEMU emulates AMD's virtualisation too, but KVM on top of that resets its guests for ever.
-            ("tcg,tb-size=2048", "max,svm=off")
+            "tcg,tb-size=2048"
+        };
+        // QEMU emulates AMD's virtualisation, on which the node's KVM runs guests; they only reset for ever where pages
+        // have five levels.
+        let processor = match (accelerator, self.virtualization) {
+            ("kvm", true) => "max",
+            ("kvm", false) => "max,svm=off,vmx=off",
+            (_, true) => "max,la57=off",
+            (_, false) => "max,svm=off",
         };
         let uefi = self.firmware == Firmware::Uefi;
         let pflash = if uefi { ",pflash0=code,pflash1=variables" } else { "" };
