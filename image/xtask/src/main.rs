@@ -47,6 +47,9 @@ enum Task {
         /// Cut the node off from everything but the forwarded ports
         #[arg(long)]
         cut_off: bool,
+        /// Where all is emulated: let the processors run guests, ten times as fast; QEMU breaks off at guests with UEFI
+        #[arg(long)]
+        virtualization: bool,
     },
     /// Boot a node without a terminal, run command lines in its debug shell, print what they say, switch it off
     Probe {
@@ -125,8 +128,9 @@ fn perform() -> Result<()> {
             },
         )
         .map(drop),
-        Task::Run { memory, fresh, cut_off } => {
-            xtask::run::run(&paths, &xtask::run::Options { memory_mib: memory, fresh, cut_off })
+        Task::Run { memory: memory_mib, fresh, cut_off, virtualization } => {
+            let options = xtask::run::Options { memory_mib, fresh, cut_off, virtualization };
+            xtask::run::run(&paths, &options)
         }
         Task::Sim => xtask::sim::run(&paths),
         Task::LiveTests => xtask::suite::live_tests(&paths),

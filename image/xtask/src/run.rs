@@ -22,6 +22,8 @@ pub struct Options {
     pub fresh: bool,
     /// Cut the node off from everything but the forwarded ports.
     pub cut_off: bool,
+    /// Let emulated processors run guests, see [`Machine::virtualization`].
+    pub virtualization: bool,
 }
 
 /// Starts the node and returns when it is off.
@@ -39,6 +41,7 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     machine.memory_mib = options.memory_mib;
     machine.terminal = Terminal::User;
     machine.restrict = options.cut_off;
+    machine.virtualization = options.virtualization;
     machine.forwards.push(Forward { host: PAGE_PORT, guest: 443 });
     // Ports that workloads may publish.
     machine.forwards.extend((8080..8090).map(|guest| Forward { host: guest + 10_000, guest }));

@@ -56,6 +56,7 @@ pub fn machine(name: &str) -> anyhow::Result<Machine> {
     std::fs::create_dir_all(&folder)?;
     let mut machine = Machine::new(&paths, &folder)?;
     machine.restrict = true;
+    machine.virtualization = true;
     Ok(machine)
 }
 

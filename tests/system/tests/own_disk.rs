@@ -29,7 +29,13 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     node.skerry(&["image", "import", &disk.display().to_string(), "--name", "own", "--wait"])?;
 
     println!("== by BIOS");
-    by_bios(&node).await?;
+    by_bios(&node, port).await?;
+
+    println!("== a processor that cannot run guests: that is said, and they are emulated");
+    node.machine.virtualization = false;
+    let mut node = node.power_cycle()?;
+    node.wait_api().await?;
+    node.login().await?;
 
     println!("== by UEFI: its disk, its TPM");
     let size = json!({"metadata": {"name": "data"}, "spec": {"size_mib": 32}});
@@ -41,6 +47,7 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     // The firmware comes first, emulated too.
     node.wait_answer(port, "skerry tiny vm", 2 * GUEST).await?;
     let told = node.fetch(port, "/cgi-bin/told").await?;
+    runs_by(&node, VM, "emulation", "false").await?;
     for part in ["firmware uefi", "disk 131072", "tpm 2"] {
         ensure!(told.contains(part), "no `{part}` in {told}");
     }
@@ -68,18 +75,37 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     node.shell("test -z \"$(ls /var/lib/skerry/data/vm)\"").map(drop)
 }
 
-/// The boot loader is enough to see: the rest of the boot is as by UEFI, and takes minutes under emulation.
-async fn by_bios(node: &NodeUnderTest) -> anyhow::Result<()> {
-    let spec = json!({"image": "own", "memory_mib": 128, "firmware": "bios", "graphics": "none"});
+/// What runs guests, as machine and node tell it.
+async fn runs_by(
+    node: &NodeUnderTest,
+    vm: &str,
+    accelerator: &str,
+    usable: &str,
+) -> anyhow::Result<()> {
+    let status = node.get(vm).await?["status"].clone();
+    ensure!(status["accelerator"] == accelerator, "{status}");
+    let told = node.get("/api/v1/node").await?["status"].clone();
+    ensure!(told["accelerator"] == accelerator, "{told}");
+    let mut conditions = told["conditions"].as_array().context("conditions")?.iter();
+    let kvm = conditions.find(|c| c["type"] == "KvmUsable").context("KvmUsable")?;
+    ensure!(kvm["state"] == usable, "{kvm}");
+    Ok(())
+}
+
+async fn by_bios(node: &NodeUnderTest, port: u16) -> anyhow::Result<()> {
+    const OLD: &str = "/api/v1/vms/old";
+    let spec = json!({"image": "own", "memory_mib": 128, "firmware": "bios", "graphics": "none",
+        "publish": [{"host_port": WEB, "workload_port": 8080}]});
     node.post("/api/v1/vms", json!({"metadata": {"name": "old"}, "spec": spec})).await?;
-    eventually(GUEST, || async {
-        let serial = node.get("/api/v1/vms/old/serial?tail=100").await?;
-        let said = serial.as_str().unwrap_or_default();
-        if said.contains(guest_disk::BIOS_LOADER) { Ok(()) } else { bail!("it says `{said}`") }
-    })
-    .await?;
+    node.wait_answer(port, "skerry tiny vm", GUEST).await?;
+    let serial = node.get(&format!("{OLD}/serial?tail=100")).await?;
+    let said = serial.as_str().unwrap_or_default();
+    ensure!(said.contains(guest_disk::BIOS_LOADER), "it says `{said}`");
+    let told = node.fetch(port, "/cgi-bin/told").await?;
+    ensure!(told.contains("firmware bios"), "{told}");
+    runs_by(node, OLD, "kvm", "true").await?;
     node.skerry(&["vm", "delete", "old", "--delete-volumes"])?;
-    gone(node, "/api/v1/vms/old").await
+    gone(node, OLD).await
 }
 
 /// Debian's agent: addresses, a password, file systems at rest for a snapshot.

@@ -32,8 +32,7 @@ impl Machine {
         // QEMU emulates AMD's virtualisation, on which the node's KVM runs guests; they only reset for ever where pages
         // have five levels.
         let processor = match (accelerator, self.virtualization) {
-            ("kvm", true) => "max",
-            ("kvm", false) => "max,svm=off,vmx=off",
+            ("kvm", _) => "max",
             (_, true) => "max,la57=off",
             (_, false) => "max,svm=off",
         };
