@@ -45,10 +45,7 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<String> + 'a>);
 /// # Errors
 /// When a tool cannot be installed, or any check failed.
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
-    let builder = Builder::ensure(paths)?;
-    for (name, version) in TOOLS {
-        install(paths, name, version)?;
-    }
+    let builder = prepare(paths)?;
     let mut lines = Vec::new();
     let mut said = Vec::new();
     let mut failed = false;
@@ -81,6 +78,20 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
         println!("     Summary{}", line.1);
     }
     if failed { bail!("not everything passed") } else { Ok(()) }
+}
+
+/// The builder root, which waits for the network, while the tools are built, which takes the processors.
+fn prepare(paths: &Paths) -> Result<Builder> {
+    std::thread::scope(|scope| {
+        let tools = scope
+            .spawn(|| TOOLS.iter().try_for_each(|(name, version)| install(paths, name, version)));
+        let builder = Builder::ensure(paths);
+        match tools.join() {
+            Ok(installed) => installed?,
+            Err(_) => bail!("installing the tools of the tests ended in a panic"),
+        }
+        builder
+    })
 }
 
 fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: &Options) -> Result<Vec<Step<'a>>> {

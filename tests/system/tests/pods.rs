@@ -64,7 +64,7 @@ fn pair() -> Value {
                 "command": ["/bin/sh", "-c",
                     "cat /shared/mark; while true; do wget -q -O - http://127.0.0.1:8080/; sleep 2; done"],
                 "liveness": {"check": {"exec": {"command": ["/bin/cat", "/shared/mark"]}}, "timeout_s": 20}}],
-        "update": {"min_ready_s": 1},
+        "update": {"min_ready_s": 1}, "stop_timeout_s": 2,
         "publish": [{"host_port": 8080, "workload_port": 8080}]}})
 }
 
@@ -74,7 +74,9 @@ fn alone(name: &str, script: &str, more: &Value) -> Value {
     for (key, value) in more.as_object().into_iter().flatten() {
         container[key] = value.clone();
     }
-    json!({"metadata": {"name": name}, "spec": {"restart": "never", "containers": [container]}})
+    // A shell as the first process does not end when it is asked to.
+    json!({"metadata": {"name": name},
+        "spec": {"restart": "never", "stop_timeout_s": 2, "containers": [container]}})
 }
 
 async fn liveness(node: &NodeUnderTest) -> anyhow::Result<()> {

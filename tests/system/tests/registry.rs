@@ -87,6 +87,7 @@ async fn know(node: &NodeUnderTest, registry: &Registry, port: u16) -> anyhow::R
 
 fn pod(name: &str, command: &[&str]) -> Value {
     json!({"metadata": {"name": name, "labels": {"test": "registry"}}, "spec": {
+        "stop_timeout_s": 2,
         "containers": [{"name": "main", "image": "web", "memory_mib": 8, "memory_request_mib": 2,
             "command": command}]}})
 }

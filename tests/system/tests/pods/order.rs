@@ -11,12 +11,14 @@ kind: Pod
 metadata: {name: late}
 spec:
   depends_on: [{pod: base}]
+  stop_timeout_s: 2
   containers:
   - {name: main, image: tiny, memory_mib: 16, command: [/bin/sh, -c, "while true; do sleep 1; done"]}
 ---
 kind: Pod
 metadata: {name: base}
 spec:
+  stop_timeout_s: 2
   containers:
   - name: main
     image: tiny
@@ -44,6 +46,7 @@ spec:
     metadata:
       labels: {app: front}
     spec:
+      terminationGracePeriodSeconds: 2
       containers:
       - name: main
         image: tiny
