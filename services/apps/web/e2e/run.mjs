@@ -11,7 +11,7 @@
 // Ends with 0 only if every step was seen.
 
 import { Visitor } from "./browser.mjs";
-import { revisions, volumes } from "./walk-storage.mjs";
+import { registry, revisions, volumes } from "./walk-storage.mjs";
 import { claim, details, goTo, overview, signIn, signOut, stopAndStart, upload } from "./walk.mjs";
 
 const { SKERRY_URL: url, SKERRY_CLAIM_CODE: code, SKERRY_VM: vm, SKERRY_POD: pod, SKERRY_SHOTS: shots } = process.env;
@@ -51,6 +51,7 @@ try {
   }
   const volume = process.env.SKERRY_VOLUME;
   if (volume) await step("volume: made, grown, snapshots, deleted", () => volumes(visitor, volume));
+  await step("registry: signatures asked for and not, deleted", () => registry(visitor, "walk-registry"));
   const image = process.env.SKERRY_UPLOAD;
   if (image) await step("image: upload", () => upload(visitor, image));
   for (const title of ["Volumes", "Images", "Registries", "Jobs", "Alarms"]) {

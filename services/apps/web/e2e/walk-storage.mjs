@@ -63,6 +63,29 @@ export async function volumes(visitor, name) {
   }
 }
 
+const key =
+  "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
+
+/** Adds a registry whose images must be signed, lifts that again, and deletes it. */
+export async function registry(visitor, name) {
+  const { page } = visitor;
+  const row = page.locator(`tr[data-name="${name}"]`);
+  const required = row.getByText("lab: required (1 key)");
+  await goTo(visitor, "Registries");
+  await page.getByRole("button", { name: "Add registry" }).click();
+  await page.getByRole("button", { name: "Add rule" }).click();
+  await page.locator("#create-name").fill(name);
+  await ask(visitor, "Add", { Host: "registry.invalid:5000", Path: "lab", "Public keys": key });
+  await required.waitFor();
+  await choose(visitor, name, "Change");
+  await page.getByRole("button", { name: "Remove rule 1" }).click();
+  await ask(visitor, "Change");
+  await required.waitFor({ state: "detached" });
+  await choose(visitor, name, "Delete");
+  await ask(visitor, "Delete");
+  await row.waitFor({ state: "detached" });
+}
+
 /** Somebody else changes a pod's containers; the page sees it, and goes back. */
 export async function revisions(visitor, name) {
   const { page } = visitor;

@@ -181,8 +181,6 @@ export function image(name: string, format: Image["spec"]["format"], state: Imag
       min_disk_bytes: null,
       default_user: "",
       version: "",
-      allow_unsigned: false,
-      signature: null,
       pinned: false,
     },
     status: { observed_generation: 1, state, conditions: [], job: null, used_by: [], verified: null },
@@ -304,7 +302,6 @@ export function registry(name: string, part: Partial<RegistrySpec> = {}): Regist
   const spec = {
     host: "registry.lab:5000",
     mirrors: [],
-    signatures: [],
     plain_http: false,
     ca_pem: null,
     username: null,

@@ -91,6 +91,10 @@ export function whyNoSnapshot(volume: Volume): string {
   return state === "available" || state === "in_use" ? "" : "It is not ready.";
 }
 
+export function whyNoImage(volume: Volume): string {
+  return volume.spec.form === "folder" ? "It is a folder, and no disk." : whyNoSnapshot(volume);
+}
+
 /** From these shares in use on, in percent, a pool raises an alarm: the node's own steps. */
 export const pool_steps = [80, 90, 95];
 

@@ -142,6 +142,21 @@ export const api = {
   revert: (snapshot: string) => send(`${at("snapshots", snapshot)}/actions/revert`, { method: "POST" }),
   createRegistry: (registry: RegistryInput) => send("/registries", { method: "POST", body: registry }),
   createImage: (image: ImageInput) => read<Image>("/images", { method: "POST", body: image }),
+  /** Where the node writes a container image to one archive, as it is asked for. */
+  archivePath: (name: string, format: "oci" | "docker") => pathOf(`${at("images", name)}/export`, { format }),
+  /** An image of a volume, or of the volume as a snapshot has it. */
+  exportVolume: (name: string, volume: string, snapshot: string) =>
+    read<Image>("/images", {
+      method: "POST",
+      body: {
+        metadata: { name },
+        spec: {
+          format: "qcow2",
+          architecture: "x86_64",
+          source: { volume: { volume, ...(snapshot ? { snapshot } : {}) } },
+        },
+      },
+    }),
   actOnJob: (name: string, action: "abort" | "retry") =>
     send(`${at("jobs", name)}/actions/${action}`, { method: "POST" }),
   uploads: () => read<{ items: Upload[] }>("/uploads"),

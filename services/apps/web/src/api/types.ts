@@ -41,7 +41,9 @@ export type PodState = Schemas["PodState"];
 export type PodStatus = Schemas["PodStatus"];
 export type PodRevision = Schemas["PodRevision"];
 
-export type ImageSpec = Full<Schemas["ImageSpec"]>;
+/** What an image's registry has no rule for is left out. */
+export type ImageSpec = Omit<Full<Schemas["ImageSpec"]>, "allow_unsigned" | "signature"> &
+  Pick<Schemas["ImageSpec"], "allow_unsigned" | "signature">;
 export type ImageStatus = Schemas["ImageStatus"];
 export type ImageInput = Schemas["ImageInput"];
 export type VolumeSource = Schemas["VolumeSource"];
@@ -58,7 +60,9 @@ export type SnapshotStatus = Omit<Full<Schemas["SnapshotStatus"]>, "volumes"> & 
   volumes: Full<Schemas["SnapshotVolume"]>[];
 };
 export type RegistryInput = Schemas["RegistryInput"];
-export type RegistrySpec = Full<Schemas["RegistrySpec"]>;
+export type SignatureRule = Full<Schemas["SignatureRule"]>;
+/** A registry without rules of signatures leaves them out. */
+export type RegistrySpec = Omit<Full<Schemas["RegistrySpec"]>, "signatures"> & { signatures?: SignatureRule[] };
 export type LocalRef = Schemas["LocalRef"];
 export type Upload = Schemas["Upload"];
 export type UploadInput = Schemas["UploadInput"];

@@ -15,9 +15,11 @@ import {
   guessed,
   imageFields,
   imageInput,
+  mayBeUnsigned,
   newImage,
 } from "../forms/image";
 import { bytesText } from "../format";
+import { mayChangeNode, usePrincipal } from "../session";
 import { CreateDialog } from "./CreateDialog";
 import { FieldFrame, TextField } from "./Field";
 
@@ -40,6 +42,7 @@ export function ImageDialog({ way, begun, onClose }: Props) {
   const [draft, setDraft] = useState<ImageDraft>(newImage);
   const change = (part: Partial<ImageDraft>) => setDraft((present) => ({ ...present, ...part }));
   const sending = useSending(begun);
+  const { role } = usePrincipal();
   const { file, upload } = sending;
   const send = async () => {
     const id = way === "upload" ? await sending.send(draft.sha256.trim().toLowerCase()) : "";
@@ -116,6 +119,17 @@ export function ImageDialog({ way, begun, onClose }: Props) {
                 input={plain}
               />
             )}
+            {mayBeUnsigned(draft, way) ? (
+              <FieldFrame id="create-unsigned" label="Signature" fault={faults["spec.allow_unsigned"]}>
+                <Switch
+                  id="create-unsigned"
+                  label="Bring it in unsigned, though a registry requires signatures (administrators only)"
+                  isChecked={draft.allow_unsigned}
+                  isDisabled={!mayChangeNode(role)}
+                  onChange={(_event, allow_unsigned) => change({ allow_unsigned })}
+                />
+              </FieldFrame>
+            ) : null}
           </>
         );
       }}

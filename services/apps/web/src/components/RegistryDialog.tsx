@@ -9,6 +9,7 @@ import { AreaField } from "./AreaField";
 import { CreateDialog } from "./CreateDialog";
 import { TextField } from "./Field";
 import { NameField, plain } from "./NameField";
+import { SignatureFields } from "./SignatureFields";
 
 export function RegistryDialog({ registry, onClose }: { registry?: Registry | undefined; onClose: () => void }) {
   const [draft, setDraft] = useState<RegistryDraft>(registry ? draftOf(registry) : newRegistry);
@@ -87,6 +88,7 @@ export function RegistryDialog({ registry, onClose }: { registry?: Registry | un
             isChecked={draft.plain_http}
             onChange={(_event, plain_http) => change({ plain_http })}
           />
+          <SignatureFields rules={draft.signatures} faults={faults} onRules={(signatures) => change({ signatures })} />
         </>
       )}
     </CreateDialog>

@@ -6,16 +6,26 @@ import type { Volume } from "../api/types";
 import { type Faults, checkName } from "../forms/fields";
 import { checkSize, inGib } from "../forms/volume";
 import { useLive, useNode } from "../node";
-import { vmsWith, volumeSize, whyNoSnapshot, whyNotAttached, whyNotDeleted, whyNotDetached } from "../volume";
+import { snapshotsOf } from "../snapshots";
+import {
+  vmsWith,
+  volumeSize,
+  whyNoImage,
+  whyNoSnapshot,
+  whyNotAttached,
+  whyNotDeleted,
+  whyNotDetached,
+} from "../volume";
 import { AttachDialog, DetachDialog } from "./AttachDialog";
 import { ConfirmDialog } from "./ConfirmDialog";
 import { CreateDialog } from "./CreateDialog";
+import { Choice } from "./Choice";
 import { TextField } from "./Field";
 import { NameField } from "./NameField";
 import { useNotices } from "./Notices";
 import { type RowAction, RowMenu } from "./RowMenu";
 
-type Question = "grow" | "attach" | "detach" | "snapshot" | "remove";
+type Question = "grow" | "attach" | "detach" | "snapshot" | "export" | "remove";
 
 export function VolumeActions({ volume, onRemoved }: { volume: Volume; onRemoved?: () => void }) {
   const node = useNode();
@@ -30,6 +40,7 @@ export function VolumeActions({ volume, onRemoved }: { volume: Volume; onRemoved
   const goes = metadata.phase === "removing" ? "It is being deleted." : "";
   const actions: RowAction[] = [
     { word: "Take snapshot", why: goes || whyNoSnapshot(volume), onDo: () => setAsked("snapshot") },
+    { word: "Make an image", why: goes || whyNoImage(volume), onDo: () => setAsked("export") },
     { word: "Grow", why: goes, onDo: () => setAsked("grow") },
     { word: "Attach", why: whyNotAttached(volume), onDo: () => setAsked("attach") },
     { word: "Detach", why: whyNotDetached(volume, node), onDo: () => setAsked("detach") },
@@ -66,6 +77,8 @@ function Ask({ question, volume, onRemoved, onClose }: AskProps) {
     }
     case "snapshot":
       return <SnapshotDialog of={name} part={{ volumes: [name] }} onClose={onClose} />;
+    case "export":
+      return <ExportDialog volume={volume} onClose={onClose} />;
     case "remove": {
       const remove = async () => {
         await api.remove("volumes", name);
@@ -113,6 +126,48 @@ function GrowDialog({ volume, onClose }: { volume: Volume; onClose: () => void }
           onValue={setSize}
           input={{ inputMode: "decimal", autoComplete: "off" }}
         />
+      )}
+    </CreateDialog>
+  );
+}
+
+function ExportDialog({ volume, onClose }: { volume: Volume; onClose: () => void }) {
+  const { snapshots } = useNode();
+  const of = volume.metadata.name;
+  const [name, setName] = useState("");
+  const [snapshot, setSnapshot] = useState("");
+  const ready = snapshotsOf(snapshots, [volume]).filter(({ status }) => status?.state === "ready");
+  const check = () => {
+    const faults: Faults = {};
+    checkName(faults, "metadata.name", name);
+    return faults;
+  };
+  const fields = ["spec.source.volume.snapshot", "spec.source.volume.volume"];
+  return (
+    <CreateDialog
+      title={`Make an image of ${of}`}
+      action="Make image"
+      check={check}
+      send={() => api.exportVolume(name, of, snapshot)}
+      shows={(field) => field === "metadata.name" || fields.includes(field)}
+      onClose={onClose}
+    >
+      {(faults) => (
+        <>
+          <NameField value={name} fault={faults["metadata.name"]} onValue={setName} />
+          <Choice
+            id="create-snapshot"
+            label="Of"
+            options={[
+              ["", "The volume as it is now"],
+              ...ready.map(({ metadata }) => [metadata.name, metadata.name] as const),
+            ]}
+            rule="While a machine runs with it, only a snapshot can be chosen. The copy is an image of its own."
+            fault={fields.map((field) => faults[field]).find(Boolean)}
+            value={snapshot}
+            onValue={setSnapshot}
+          />
+        </>
       )}
     </CreateDialog>
   );

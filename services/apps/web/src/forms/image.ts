@@ -14,6 +14,8 @@ export interface ImageDraft {
   sha256: string;
   /** Address or reference; nothing for an upload. */
   from: string;
+  /** An administrator answers for a container image that nobody has signed. */
+  allow_unsigned: boolean;
 }
 
 /** Forms of files that can be brought in; what comes from a registry is always a container's image. */
@@ -33,6 +35,7 @@ export const newImage: ImageDraft = {
   version: "",
   sha256: "",
   from: "",
+  allow_unsigned: false,
 };
 
 export const imageFields = [
@@ -41,6 +44,7 @@ export const imageFields = [
   "spec.description",
   "spec.version",
   "spec.sha256",
+  "spec.allow_unsigned",
   "spec.source",
   "spec.source.upload",
   "spec.source.url",
@@ -89,6 +93,11 @@ export function checkImage(draft: ImageDraft, way: Way, hasFile: boolean): Fault
   return faults;
 }
 
+/** For what a registry sends, its own rules say what is wanted. */
+export function mayBeUnsigned({ format }: ImageDraft, way: Way): boolean {
+  return way !== "registry" && format === "oci_archive";
+}
+
 /** The document; `upload` is the id of the finished upload. */
 export function imageInput(draft: ImageDraft, way: Way, upload: string): ImageInput {
   const sha256 = draft.sha256.trim().toLowerCase();
@@ -101,6 +110,7 @@ export function imageInput(draft: ImageDraft, way: Way, upload: string): ImageIn
     description: draft.description.trim(),
     version: draft.version.trim(),
     ...(sha256 && way !== "registry" ? { sha256 } : {}),
+    ...(draft.allow_unsigned && mayBeUnsigned(draft, way) ? { allow_unsigned: true } : {}),
   };
   return { metadata: { name: draft.name }, spec };
 }

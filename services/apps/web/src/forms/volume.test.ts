@@ -105,6 +105,7 @@ describe("the form of a registry", () => {
       plain_http: false,
       ca_pem: null,
       username: "ada",
+      signatures: [],
     });
     expect(checkRegistry({ ...known, password: "p" }).input.spec).toHaveProperty("password", "p");
   });

@@ -39,6 +39,14 @@ const formats: Record<string, string> = {
   iso: "CD for virtual machines",
 };
 
+/** Leaves it to the browser, which has the session's cookie, keeps what comes in no memory, and names the file. */
+function download(path: string) {
+  const link = document.createElement("a");
+  link.href = path;
+  link.download = "";
+  link.click();
+}
+
 /** Unfinished uploads; they are no resources, so that nothing tells of their changes. */
 function useUploads(wanted: boolean): [Upload[], () => void] {
   const [uploads, setUploads] = useState<Upload[]>([]);
@@ -182,6 +190,11 @@ function ImageRow({ image, mayChange, onRemove }: RowProps) {
   );
 }
 
+interface SignatureProps {
+  name: string;
+  found: NonNullable<Image["spec"]["signature"]>;
+}
+
 function State({ image: { metadata, spec, status } }: { image: Image }) {
   const { jobs } = useNode();
   const state = status?.state ?? "pending";
@@ -192,9 +205,31 @@ function State({ image: { metadata, spec, status } }: { image: Image }) {
     <div className="sk-state">
       <StateLabel tone={tone} label={label} />
       {spec.pinned ? <StateLabel tone="off" label="Pinned" /> : null}
+      {spec.signature ? <Signature name={metadata.name} found={spec.signature} /> : null}
       {job && state === "receiving" ? <JobProgress job={job} name={metadata.name} /> : null}
       {tone === "bad" && broken ? <span className="sk-reason">{broken.message}</span> : null}
     </div>
+  );
+}
+
+const signed: Record<string, [string, Tone]> = {
+  verified: ["Signature verified", "good"],
+  unsigned: ["Not signed", "warning"],
+  failed: ["Signature not good", "bad"],
+};
+
+function Signature({ name, found: { state, key, message } }: SignatureProps) {
+  const [label, tone] = signed[state] ?? [state, "warning"];
+  return (
+    <>
+      <StateLabel tone={tone} label={label} />
+      {key ? (
+        <span className="sk-reason">
+          by <CopyText what={`key that signed ${name}`} text={key} shown={`${key.slice(0, 12)}…`} />
+        </span>
+      ) : null}
+      {message ? <span className="sk-reason">{message}</span> : null}
+    </>
   );
 }
 
@@ -225,7 +260,7 @@ function Digests({ image: { metadata, spec } }: { image: Image }) {
   );
 }
 
-function Actions({ image: { metadata, spec }, onRemove }: { image: Image; onRemove: () => void }) {
+function Actions({ image: { metadata, spec, status }, onRemove }: { image: Image; onRemove: () => void }) {
   const notices = useNotices();
   const builtIn = spec.source === "built_in";
   const pin = () =>
@@ -233,7 +268,16 @@ function Actions({ image: { metadata, spec }, onRemove }: { image: Image; onRemo
       notices.failed(`${metadata.name} was not changed`, error);
     });
   const whyKept = builtIn ? "It is part of the node's system." : spec.pinned ? "It is pinned." : "";
+  const archives =
+    spec.format === "oci_archive"
+      ? (["oci", "docker"] as const).map((form) => ({
+          word: form === "oci" ? "Download as OCI archive" : "Download for docker load",
+          why: status?.state === "available" ? "" : "It is not available.",
+          onDo: () => download(api.archivePath(metadata.name, form)),
+        }))
+      : [];
   const actions = [
+    ...archives,
     { word: spec.pinned ? "Unpin" : "Pin", why: builtIn ? whyKept : "", onDo: () => void pin() },
     { word: "Delete", why: whyKept, danger: true, onDo: onRemove },
   ];

@@ -3,7 +3,7 @@
 import { Button, EmptyState, EmptyStateBody, PageSection, Table, Tbody, Td, Th, Thead, Title, Tr } from "../patternfly";
 import { useState } from "react";
 import { api } from "../api/client";
-import type { Registry } from "../api/types";
+import type { Registry, SignatureRule } from "../api/types";
 import { ConfirmDialog } from "../components/ConfirmDialog";
 import { Loading } from "../components/Loading";
 import { RegistryDialog } from "../components/RegistryDialog";
@@ -39,7 +39,7 @@ export function Registries() {
           <EmptyState titleText="No registries" headingLevel="h2">
             <EmptyStateBody>
               Any public registry can be pulled from without a record here. One is needed for a password, for mirrors,
-              for certificates of its own, or for plain HTTP.
+              for certificates of its own, for signatures, or for plain HTTP.
             </EmptyStateBody>
           </EmptyState>
         ) : (
@@ -50,6 +50,7 @@ export function Registries() {
                 <Th>Host</Th>
                 <Th>Mirrors</Th>
                 <Th>Trust</Th>
+                <Th>Signatures</Th>
                 <Th>User name</Th>
                 {mayChange ? <Th screenReaderText="Actions" /> : null}
               </Tr>
@@ -76,6 +77,12 @@ interface RowProps {
   onAsk: ((question: "change" | "remove") => void) | null;
 }
 
+function ruleText({ prefix, require, keys }: SignatureRule): string {
+  const want = require ? "required" : keys.length > 0 ? "looked for" : "not asked for";
+  const count = keys.length === 1 ? "1 key" : `${keys.length} keys`;
+  return `${prefix || "All images"}: ${want}${keys.length > 0 ? ` (${count})` : ""}`;
+}
+
 function RegistryRow({ registry: { metadata, spec }, onAsk }: RowProps) {
   const { name } = metadata;
   return (
@@ -97,6 +104,9 @@ function RegistryRow({ registry: { metadata, spec }, onAsk }: RowProps) {
         ) : (
           "Public authorities"
         )}
+      </Td>
+      <Td dataLabel="Signatures">
+        <Lines lines={(spec.signatures ?? []).map(ruleText)} />
       </Td>
       <Td dataLabel="User name">{spec.username ?? <span className="sk-none">–</span>}</Td>
       {onAsk ? (

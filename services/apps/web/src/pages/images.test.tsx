@@ -90,6 +90,47 @@ describe("images", () => {
     });
   });
 
+  it("are brought in unsigned if an administrator says so", async () => {
+    const violations = [{ field: "spec.allow_unsigned", message: "must be true: lab requires signatures" }];
+    node.replies.set("POST /images", () => answer(422, { title: "Invalid", violations }));
+    show("#/images");
+    await user.click(await screen.findByRole("button", { name: "Import from a URL" }));
+    const form = within(await screen.findByRole("dialog"));
+    expect(form.queryByRole("switch")).toBeNull();
+    await user.type(form.getByLabelText(/Address/), "https://lab/app.tar");
+    await user.type(form.getByLabelText(/^Name/), "app");
+    await user.type(form.getByLabelText(/SHA-256/), "0".repeat(64));
+    await user.selectOptions(form.getByLabelText(/^Form/), "oci_archive");
+    await user.click(form.getByRole("button", { name: "Import" }));
+    await form.findByText(/requires signatures\.$/);
+    expect(body("POST /images")).not.toHaveProperty("spec.allow_unsigned");
+    node.replies.delete("POST /images");
+    await user.click(form.getByRole("switch"));
+    await user.click(form.getByRole("button", { name: "Import" }));
+    await waitFor(() => expect(body("POST /images")).toMatchObject({ spec: { allow_unsigned: true } }));
+  });
+
+  it("tell what was found of their signatures, and are downloaded as archives", async () => {
+    const signed = image("app", "oci_archive");
+    signed.spec.signature = { state: "verified", key: "ab".repeat(32) };
+    const wrong = image("other", "oci_archive", "failed");
+    wrong.spec.signature = { state: "failed", message: "By another key." };
+    node.replies.set("GET /images", list([signed, wrong]));
+    const hrefs: string[] = [];
+    vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
+      hrefs.push(this.href);
+    });
+    show("#/images");
+    expect((await screen.findByRole("row", { name: /app/ })).textContent).toContain(
+      "Signature verifiedby abababababab…",
+    );
+    expect(screen.getByRole("row", { name: /other/ }).textContent).toContain("By another key.");
+    await choose("Download as OCI archive", "app");
+    await choose("Download for docker load", "app");
+    expect(hrefs.map((href) => new URL(href).search)).toEqual(["?format=oci", "?format=docker"]);
+    expect(hrefs[0]).toContain("/api/v1/images/app/export");
+  });
+
   it("says why one cannot be deleted", async () => {
     const used = brought("debian");
     if (used.status) used.status.used_by = [{ kind: "Vm", id: "id-guest" }];

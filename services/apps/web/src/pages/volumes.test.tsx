@@ -60,6 +60,25 @@ describe("volumes", () => {
     expect((await screen.findByRole("menuitem", { name: /Delete/ })).textContent).toContain("guest has it");
   });
 
+  it("become images, as they are or as a snapshot has them", async () => {
+    holds({ volumes: [volume("data")], snapshots: [snapshot("before", ["data"]), snapshot("other", ["logs"])] });
+    node.replies.set("POST /images", () => answer(409, { detail: "`guest` runs with `data`." }));
+    show("#/volumes");
+    await choose("Make an image", "data");
+    const form = await dialog();
+    await user.type(form.getByLabelText(/^Name/), "golden");
+    await user.click(form.getByRole("button", { name: "Make image" }));
+    await form.findByText("`guest` runs with `data`.");
+    const spec = { format: "qcow2", architecture: "x86_64", source: { volume: { volume: "data" } } };
+    expect(body("POST /images")).toEqual({ metadata: { name: "golden" }, spec });
+    expect(form.queryByRole("option", { name: "other" })).toBeNull();
+    node.replies.delete("POST /images");
+    await user.selectOptions(form.getByLabelText(/^Of/), "before");
+    await user.click(form.getByRole("button", { name: "Make image" }));
+    const source = { volume: { volume: "data", snapshot: "before" } };
+    await waitFor(() => expect(body("POST /images")).toMatchObject({ spec: { source } }));
+  });
+
   it("are made, and a refusal is at its field", async () => {
     const violations = [{ field: "spec.source.volume", message: "say which volume of the snapshot `before`" }];
     holds({ pools: [pool("default")], snapshots: [snapshot("before", ["a", "b"])] });
@@ -273,6 +292,40 @@ describe("registries", () => {
     await user.type(form.getByLabelText(/^Host/), "docker.io");
     await user.click(form.getByRole("button", { name: "Add" }));
     await waitFor(() => expect(body("POST /registries")).toMatchObject({ spec: { host: "docker.io", mirrors: [] } }));
+  });
+
+  it("have rules of signatures, whose faults are at their fields", async () => {
+    const key = (text: string) => `-----BEGIN PUBLIC KEY-----\n${text}\n-----END PUBLIC KEY-----\n`;
+    const rule = { prefix: "lab", require: true, keys: [key("AA=="), key("BB==")] };
+    holds({ registries: [registry("lab", { signatures: [rule] })] });
+    const field = "spec.signatures[1].keys[0]";
+    node.replies.set("PATCH /registries/lab", () => answer(422, { violations: [{ field, message: "is no key" }] }));
+    show("#/registries");
+    expect((await screen.findByRole("row", { name: /lab/ })).textContent).toContain("lab: required (2 keys)");
+    await choose("Change", "lab");
+    const form = await dialog();
+    await user.click(form.getByRole("button", { name: "Add rule" }));
+    const second = within(form.getByRole("group", { name: "Rule 2" }));
+    await user.click(form.getByRole("button", { name: "Change" }));
+    await second.findByText("Nothing could be pulled without a key.");
+    await user.type(second.getByLabelText(/^Path/), "lab");
+    await user.type(second.getByLabelText(/^Public keys/), "none");
+    await user.click(form.getByRole("button", { name: "Change" }));
+    await second.findByText("Has a rule already.");
+    await second.findByText("Must be public keys in PEM and nothing else.");
+    await user.type(second.getByLabelText(/^Path/), "/app");
+    await user.clear(second.getByLabelText(/^Public keys/));
+    await user.click(second.getByLabelText(/^Public keys/));
+    await user.paste(key("CC=="));
+    await user.click(form.getByRole("button", { name: "Change" }));
+    await second.findByText("Is no key.");
+    const added = { prefix: "lab/app", require: true, keys: [key("CC==")] };
+    expect(body("PATCH /registries/lab")).toMatchObject({ spec: { signatures: [rule, added] } });
+    node.replies.delete("PATCH /registries/lab");
+    await user.click(form.getByRole("button", { name: "Remove rule 1" }));
+    await user.click(form.getByRole("button", { name: "Remove rule 1" }));
+    await user.click(form.getByRole("button", { name: "Change" }));
+    await waitFor(() => expect(body("PATCH /registries/lab")).toMatchObject({ spec: { signatures: [] } }));
   });
 
   it("are changed by an admin only", async () => {
