@@ -1,8 +1,8 @@
 //! The line to the agent in a guest: an element of the domain, its state, and what is sent over it.
 //!
 //! libvirt opens the line, keeps question and answer together and limits an answer to 10 MiB; what is longer than the
-//! compute domain reads is dropped here. The thread for these calls is one of its own: a guest decides how long they
-//! take, and nothing else may wait for a guest.
+//! compute domain reads is dropped here. A guest decides how long these calls take, so each has a thread of its own
+//! ([`crate::agents`]).
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::xml::Element;
 const NAME: &str = "org.qemu.guest_agent.0";
 
 /// What a call may take beyond the command itself: libvirt first asks whether anybody listens (5 s), and another
-/// guest's call may come before.
+/// call to the same guest may come before.
 const BEFORE: Duration = Duration::from_secs(10);
 
 /// The line. Its socket is made by libvirt in a folder of its own.
@@ -61,7 +61,7 @@ impl Libvirt {
                 answer.map_err(|error| sorted(call, vm, limit, secret, error))
             })
         };
-        let answer = self.agent_worker().call(call, Some(vm), limit + BEFORE, work).await?;
+        let answer = self.agents().call(call, vm, limit + BEFORE, work).await?;
         if answer.len() > LONGEST_ANSWER {
             let message = format!("its answer is longer than {LONGEST_ANSWER} bytes");
             return Err(HypervisorError::AgentRefused { call, vm, message });

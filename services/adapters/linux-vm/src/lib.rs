@@ -6,6 +6,7 @@
 //! that does not carry our label.
 
 mod agent;
+mod agents;
 mod calls;
 mod consoles;
 mod disks;

@@ -1,8 +1,8 @@
 //! The hypervisor port over libvirt.
 //!
-//! Four threads: one makes changes, one looks and polls, so that a slow start does not hide the other
-//! guests, one moves memory to disk and back, which may take minutes, and one talks to agents in guests. The bindings have no event callbacks, so changes are found by comparing one poll with the
-//! next. While the node has no domains there is no connection, and libvirt's service may end itself.
+//! Three threads: one makes changes, one looks and polls, so that a slow start does not hide the other
+//! guests, and one moves memory to disk and back, which may take minutes; agents in guests have threads of their own
+//! ([`crate::agents`]). The bindings have no event callbacks, so changes are found by comparing one poll with the next. While the node has no domains there is no connection, and libvirt's service may end itself.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,10 +17,11 @@ use skerry_compute::{
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::{OnceCell, broadcast};
 
+use crate::agents::Agents;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::kvm::Probe;
-use crate::worker::{Idle, Link, Worker};
+use crate::worker::{CloseWhenIdle, Idle, Link, Worker};
 use crate::{calls, disks, host, seed, xml};
 
 /// A look may take this long.
@@ -93,7 +94,7 @@ pub struct Libvirt {
     look: Worker,
     change: Worker,
     memory: Worker,
-    agent: Worker,
+    agents: Agents,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
@@ -118,9 +119,9 @@ impl Libvirt {
         let look = Worker::start("libvirt-look", uri.clone(), config.poll, poll)?;
         let change = Worker::start("libvirt-change", uri.clone(), KEEP_IDLE, CloseWhenIdle)?;
         let memory = Worker::start("libvirt-memory", uri.clone(), KEEP_IDLE, CloseWhenIdle)?;
-        let agent = Worker::start("libvirt-agent", uri, KEEP_IDLE, CloseWhenIdle)?;
+        let agents = Agents::new(uri);
         let acceleration = OnceCell::new();
-        Ok(Self { config, places, acceleration, look, change, memory, agent, events })
+        Ok(Self { config, places, acceleration, look, change, memory, agents, events })
     }
 
     /// The domain type: what libvirt's test driver takes differs.
@@ -187,9 +188,9 @@ impl Libvirt {
         self.look.call(name, Some(vm), deadline, work).await
     }
 
-    /// The thread that talks to agents in guests.
-    pub(crate) const fn agent_worker(&self) -> &Worker {
-        &self.agent
+    /// The threads that talk to agents in guests.
+    pub(crate) const fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// Where its files are.
@@ -346,15 +347,6 @@ fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
         disks: Vec::new(),
         hot_disks: Vec::new(),
         files: true,
-    }
-}
-
-/// Gives the connection for changes up between bursts of them.
-struct CloseWhenIdle;
-
-impl Idle for CloseWhenIdle {
-    fn tick(&mut self, link: &mut Link) {
-        link.close();
     }
 }
 

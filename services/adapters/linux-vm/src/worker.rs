@@ -15,8 +15,17 @@ use virt::connect::Connect;
 
 use crate::failure::{CallError, is_lost, sorted};
 
-/// Calls that may wait in the queue. One more is refused as if the service were away.
-const QUEUE: usize = 64;
+/// How much a thread takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Its stack, in bytes.
+    pub stack: usize,
+    /// Calls that may wait in its queue. One more is refused as if the service were away.
+    pub queue: usize,
+}
+
+/// For threads of which there are a few.
+const LARGE: Size = Size { stack: 2 * 1024 * 1024, queue: 64 };
 
 type Job = Box<dyn FnOnce(&mut Link) + Send>;
 
@@ -91,6 +100,15 @@ pub trait Idle: Send + 'static {
     fn tick(&mut self, link: &mut Link);
 }
 
+/// Gives the connection up between bursts of calls.
+pub struct CloseWhenIdle;
+
+impl Idle for CloseWhenIdle {
+    fn tick(&mut self, link: &mut Link) {
+        link.close();
+    }
+}
+
 /// The way to the thread. The thread ends when the last of these is dropped.
 #[derive(Clone)]
 pub struct Worker {
@@ -105,8 +123,19 @@ impl Worker {
         interval: Duration,
         idle: impl Idle,
     ) -> std::io::Result<Self> {
-        let (queue, jobs) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name(name.to_owned());
+        Self::sized(name, uri, interval, idle, LARGE)
+    }
+
+    /// The same, of this size.
+    pub fn sized(
+        name: &str,
+        uri: String,
+        interval: Duration,
+        idle: impl Idle,
+        size: Size,
+    ) -> std::io::Result<Self> {
+        let (queue, jobs) = sync_channel(size.queue);
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(size.stack);
         thread.spawn(move || serve(&jobs, Link::new(uri), interval, idle))?;
         Ok(Self { queue })
     }

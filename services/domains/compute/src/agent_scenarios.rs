@@ -73,6 +73,18 @@ async fn an_agent_that_is_mute_or_lies_is_asked_ever_less_often_and_changes_noth
 }
 
 #[tokio::test(start_paused = true)]
+async fn agents_that_keep_their_answers_back_take_only_some_of_the_passes() {
+    let node = Node::new(2048).await;
+    let others = node.controller.hearing.acquire_many(4).await.unwrap();
+    let vm = with_agent(&node).await;
+    assert!(node.fake.asked().is_empty());
+    assert_eq!(node.vm(vm).status.state, VmState::Running, "the machine waits for nobody");
+    drop(others);
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.asked().len(), 2, "asked when it is its turn");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_asks_the_agent_first_and_the_power_button_after_it() {
     let node = Node::new(2048).await;
     let vm = with_agent(&node).await;

@@ -30,6 +30,10 @@ use crate::{
 /// The name under which a machine's record is kept until its domain is gone.
 pub const FINALIZER: &str = "compute";
 
+/// Passes that may wait for an agent in a guest at a time. The engine has twice as many, and those that are left must be
+/// enough for everything else, however long agents keep their answers back.
+const HEARING: usize = 4;
+
 /// Why a workload was not admitted.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmissionError {
@@ -59,6 +63,8 @@ pub struct VmController {
     /// Held while a start is admitted and written down, so that two starts cannot both take the last
     /// free memory.
     pub(crate) admission: tokio::sync::Mutex<()>,
+    /// Turns to wait for an agent's answer within a pass.
+    pub(crate) hearing: tokio::sync::Semaphore,
     facts: OnceCell<HypervisorFacts>,
     memory: Mutex<BTreeMap<Id<Vm>, Memory>>,
     held: AtomicBool,
@@ -82,6 +88,7 @@ impl VmController {
             clock,
             boot: (!boot.is_empty()).then(|| boot.to_owned()),
             admission: tokio::sync::Mutex::new(()),
+            hearing: tokio::sync::Semaphore::new(HEARING),
             facts: OnceCell::new(),
             memory: Mutex::default(),
             held: AtomicBool::new(false),

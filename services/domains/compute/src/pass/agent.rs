@@ -42,6 +42,10 @@ impl Pass<'_> {
         if !running || !due {
             return;
         }
+        let Ok(_turn) = self.controller.hearing.try_acquire() else {
+            self.memory.hear_at = Some(Instant::now() + SOON);
+            return;
+        };
         let heard = self.ask_agent().await;
         let waited = self.memory.hear_wait;
         self.memory.agent_silent = heard.is_none();
