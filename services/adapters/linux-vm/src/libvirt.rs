@@ -2,7 +2,8 @@
 //!
 //! Three threads: one makes changes, one looks and polls, so that a slow start does not hide the other
 //! guests, and one moves memory to disk and back, which may take minutes; agents in guests have threads of their own
-//! ([`crate::agents`]). The bindings have no event callbacks, so changes are found by comparing one poll with the next. While the node has no domains there is no connection, and libvirt's service may end itself.
+//! ([`crate::agents`]). The bindings have no event callbacks, so changes are found by comparing one poll with the next.
+//! While the node has no domains there is no connection, and libvirt's service may end itself.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
