@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conditions, Id, Invalid, Kind, LocalRef, Network, ResourceKind, Validate};
+use crate::{Conditions, Id, Invalid, Kind, LocalRef, Network, Pod, ResourceKind, Validate};
 
 /// Marks [`crate::Resource`]s that are ports.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +109,16 @@ pub enum Binding {
         /// Bridge the outer device is on.
         bridge: String,
     },
+}
+
+impl Binding {
+    /// Starts the name of every pod's network namespace.
+    pub const NAMESPACE_PREFIX: &str = "skerry-pod-";
+
+    /// The network namespace of a pod, below `/run/netns`. It is known before anything is wired.
+    pub fn namespace_of(pod: Id<Pod>) -> String {
+        format!("{}{}", Self::NAMESPACE_PREFIX, pod.short())
+    }
 }
 
 /// What a port is.

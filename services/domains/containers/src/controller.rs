@@ -107,7 +107,8 @@ impl PodController {
             let mut history = rollout::record(&pod.spec, &pod.status, clocks.wall);
             let (pod, revision) = rollout::effective(&pod, &history);
             let mut gathered = gather(&self.store, &pod).map_err(store_failure)?;
-            if gathered.ready.is_ok() && !observed.any_live() {
+            let comes_up = gathered.ready.is_ok() || gathered.ahead.is_some();
+            if comes_up && !observed.any_live() {
                 self.hold_back(&pod, &mut gathered, memory, clocks.now)?;
             }
             let health = self.health(&pod, &gathered, &observed);
@@ -115,6 +116,7 @@ impl PodController {
                 pod: &pod,
                 revision,
                 ready: &gathered.ready,
+                ahead: gathered.ahead.as_deref(),
                 volumes: gathered.volumes.as_deref(),
                 observed: &observed,
                 health: &health,
@@ -138,6 +140,10 @@ impl PodController {
             let applied = self.apply(&view, &decision, &steps, memory).await;
             if applied.is_err() && memory.refused.is_some() && view.can_give_way() {
                 continue;
+            }
+            if applied.is_err() && decision.event == PodEvent::Waits && decision.wanted.prepares() {
+                // It is tried again, and told, when the pod may start.
+                return Ok(outcome(&decision, &gathered.ready, &observed, memory, clocks.now));
             }
             applied?;
         }
@@ -258,14 +264,13 @@ impl PodController {
     ) -> Result<(), Failure> {
         let mut others = self.store.list::<Pod>().map_err(store_failure)?;
         others.retain(|other| other.id() != pod.id());
-        match turn::held(pod, &others, self.boot.as_deref(), memory, now) {
-            None => {}
-            Some(Held::Dependency(missing)) => gathered.ready = Err(missing),
-            Some(Held::Turn(missing)) => {
-                gathered.ready = Err(missing);
-                gathered.waits_for_turn = true;
-            }
-        }
+        let Some(held) = turn::held(pod, &others, self.boot.as_deref(), memory, now) else {
+            return Ok(());
+        };
+        gathered.waits_for_turn = matches!(held, Held::Turn(_));
+        let (Held::Dependency(missing) | Held::Turn(missing)) = held;
+        gathered.ready = Err(missing);
+        gathered.ahead = None;
         Ok(())
     }
 

@@ -138,7 +138,7 @@ impl World {
         self.runtime.port_ready.store(ready, Ordering::Relaxed);
         let mut status = PortStatus {
             binding: Some(Binding::Veth {
-                namespace: "skerry-pod-x".into(),
+                namespace: Binding::namespace_of(self.pod),
                 device: "v".into(),
                 bridge: "b".into(),
             }),
@@ -242,6 +242,74 @@ impl World {
         let status = self.status();
         status.containers.into_iter().find(|found| found.name == container).unwrap()
     }
+}
+
+const PREPARATION: [&str; 4] =
+    ["import_image tiny", "make_layer a", "write_bundle a", "mount_root a"];
+
+#[tokio::test(start_paused = true)]
+async fn all_but_the_start_is_done_while_the_network_is_being_wired() {
+    let world = World::new(&["a"], "always").await;
+    world.set_image(true).await;
+    let port = Outcome::Blocked(LocalRef { kind: Kind::Port, id: world.port.uuid() });
+    assert_eq!(world.pass().await.unwrap(), port);
+    assert_eq!(
+        (world.state(), world.steps()),
+        (PodState::Pending, PREPARATION.map(Into::into).into())
+    );
+    assert!(world.status().reason.contains("port `web-pod`"));
+    assert_eq!((world.pass().await.unwrap(), world.steps()), (port, vec![]));
+    world.set_port(true).await;
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.steps()), (PodState::Running, vec!["start a".into()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_prepared_is_told_when_the_pod_may_start() {
+    let world = World::new(&["a"], "always").await;
+    world.set_image(true).await;
+    *lock(&world.runtime.fail_next) = Some(RuntimeFault::Refused);
+    let port = Outcome::Blocked(LocalRef { kind: Kind::Port, id: world.port.uuid() });
+    assert_eq!(world.pass().await.unwrap(), port);
+    assert_eq!((world.state(), world.steps()), (PodState::Pending, vec![]));
+    world.set_port(true).await;
+    *lock(&world.runtime.fail_next) = Some(RuntimeFault::Refused);
+    assert!(world.pass().await.is_err());
+    assert!(world.status().reason.contains("told to fail"), "{}", world.status().reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_before_its_network_is_wired_leaves_nothing() {
+    for off in [false, true] {
+        let world = World::new(&["a"], "always").await;
+        world.set_image(true).await;
+        world.pass().await.unwrap();
+        if off {
+            world.power(Power::Stopped).await;
+            world.pass().await.unwrap();
+            let found = lock(&world.runtime.machine).observed.container(&name("a"));
+            assert!(!found.mounted && !found.bundle.is_there(), "{found:?}");
+        }
+        world.remove().await;
+        world.pass().await.unwrap();
+        assert!(lock(&world.runtime.machine).observed.is_empty());
+        assert!(world.store.get(world.pod).unwrap().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_pod_is_not_prepared() {
+    let world = World::new(&["a"], "always").await;
+    world.set_image(true).await;
+    world
+        .change(|spec| {
+            let on = serde_json::json!([{"pod": "first"}]);
+            spec.depends_on = serde_json::from_value(on).unwrap();
+        })
+        .await;
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.steps()), (PodState::Pending, vec![]));
+    assert!(world.status().reason.contains("`first`"), "{}", world.status().reason);
 }
 
 #[tokio::test(start_paused = true)]

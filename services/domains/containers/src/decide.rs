@@ -44,6 +44,8 @@ pub(crate) struct Facts<'a> {
     pub revision: u32,
     /// The containers with their images and network, or what is missing.
     pub ready: &'a Result<Vec<ContainerDesired>, Missing>,
+    /// The containers, if all that is missing is that their network is still being wired.
+    pub ahead: Option<&'a [ContainerDesired]>,
     /// Its volumes, unless something of them is missing.
     pub volumes: Option<&'a [VolumeDesired]>,
     /// What is there.
@@ -345,7 +347,8 @@ fn one(
     }
     let Some(desired) = facts.desired(name) else {
         tally.missing = true;
-        return Want::Hold;
+        let ahead = facts.ahead.and_then(|list| list.iter().find(|it| it.name == *name));
+        return ahead.map_or(Want::Hold, |desired| Want::Prepare(Box::new(desired.clone())));
     };
     if remembered.waits(facts.clocks.now) {
         tally.waiting = Some(name.clone());

@@ -339,6 +339,9 @@ pub(crate) fn same_definition(one: &str, other: &str) -> bool {
 pub enum Want {
     /// Up, as described.
     Run(Box<ContainerDesired>),
+    /// All but started: its network is still being wired, which nothing else has to wait for. What was written to a
+    /// layer is not thrown away for that.
+    Prepare(Box<ContainerDesired>),
     /// As it is: it ended and waits, or something that it needs is missing.
     Hold,
     /// Down, with everything but the writable layer gone. `kill`: at once.
@@ -367,6 +370,13 @@ pub struct PodWanted {
     pub gone: bool,
     /// Containers that are not listed are killed instead of stopped.
     pub kill_strays: bool,
+}
+
+impl PodWanted {
+    /// Whether anything is made ready that is not to start yet.
+    pub fn prepares(&self) -> bool {
+        self.containers.iter().any(|(_, want)| matches!(want, Want::Prepare(_)))
+    }
 }
 
 #[cfg(test)]

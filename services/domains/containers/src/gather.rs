@@ -1,7 +1,7 @@
 //! Collects from the store what a pod needs: its port, its network, its images.
 
 use skerry_model::{
-    Binding, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, PodVolume,
+    Binding, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, PodVolume,
     PodVolumeSource, Port, Resource, Volume, VolumeForm, VolumeState,
 };
 use skerry_store::{Change, Store, StoreError};
@@ -19,6 +19,8 @@ pub(crate) struct Gathered {
     pub volumes: Option<Vec<VolumeDesired>>,
     /// The containers with all they need, or the first thing that is missing.
     pub ready: Result<Vec<ContainerDesired>, Missing>,
+    /// The containers, if all that is missing is that their network is still being wired.
+    pub ahead: Option<Vec<ContainerDesired>>,
     /// What is missing is only that its turn has come.
     pub waits_for_turn: bool,
 }
@@ -31,11 +33,11 @@ pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, Sto
         Some(port) => store.get::<Network>(port.spec.network)?,
         None => None,
     };
-    let network = match pod.spec.host_network {
-        true => Ok(PodNetwork::of_node()),
-        false => wired(port.as_ref(), network.as_ref()),
+    let wiring = match pod.spec.host_network {
+        true => Wiring::Done(PodNetwork::of_node()),
+        false => wiring(port.as_ref(), network.as_ref()),
     };
-    let mut ready = containers(store, pod, network.as_ref())?;
+    let mut ready = containers(store, pod, wiring.network())?;
     let volumes = match values::volumes(store, pod)? {
         Ok(volumes) => Some(volumes),
         Err(missing) => {
@@ -43,7 +45,31 @@ pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, Sto
             None
         }
     };
-    Ok(Gathered { port, network: network.ok(), volumes, ready, waits_for_turn: false })
+    let (network, ready, ahead) = match wiring {
+        Wiring::Done(network) => (Some(network), ready, None),
+        Wiring::Underway(_, missing) => (None, Err(missing), ready.ok()),
+        Wiring::Unknown(missing) => (None, Err(missing), None),
+    };
+    Ok(Gathered { port, network, volumes, ready, ahead, waits_for_turn: false })
+}
+
+/// How far a pod's network has come.
+enum Wiring {
+    /// Programs may start in it.
+    Done(PodNetwork),
+    /// Known, so that all else can be made for it, but not there yet.
+    Underway(PodNetwork, Missing),
+    /// Not even known.
+    Unknown(Missing),
+}
+
+impl Wiring {
+    fn network(&self) -> Result<&PodNetwork, &Missing> {
+        match self {
+            Self::Done(network) | Self::Underway(network, _) => Ok(network),
+            Self::Unknown(missing) => Err(missing),
+        }
+    }
 }
 
 fn containers(
@@ -128,26 +154,36 @@ fn missing(on: Option<LocalRef>, reason: impl Into<String>) -> Missing {
     Missing::new(on, reason)
 }
 
-fn wired(
-    port: Option<&Resource<Port>>,
-    network: Option<&Resource<Network>>,
-) -> Result<PodNetwork, Missing> {
-    let port = port.ok_or_else(|| missing(None, "waits for its port to be made"))?;
+/// The network of a pod's port. Its names and addresses are settled before it is wired.
+fn wiring(port: Option<&Resource<Port>>, network: Option<&Resource<Network>>) -> Wiring {
+    let Some(port) = port else {
+        return Wiring::Unknown(missing(None, "waits for its port to be made"));
+    };
     let wait = |what: String| missing(Some(port.local_ref()), what);
     let name = &port.meta.name;
-    if !port.status.conditions.holds("Ready") {
-        return Err(wait(format!("waits for port `{name}` to be ready")));
-    }
-    let Some(Binding::Veth { namespace, .. }) = &port.status.binding else {
-        return Err(wait(format!("waits for port `{name}` to get a network namespace")));
+    let Some(network) = network else {
+        return Wiring::Unknown(wait(format!("the network of port `{name}` is gone")));
     };
-    let network = network.ok_or_else(|| wait(format!("the network of port `{name}` is gone")))?;
-    Ok(PodNetwork {
-        namespace: namespace.clone(),
+    let namespace = match &port.status.binding {
+        Some(Binding::Veth { namespace, .. }) => Some(namespace.clone()),
+        _ => None,
+    };
+    let is_bound = namespace.is_some();
+    let found = PodNetwork {
+        namespace: namespace
+            .unwrap_or_else(|| Binding::namespace_of(Id::new(port.spec.workload.id))),
         hostname: port.spec.hostname.clone(),
         address: port.spec.address,
         gateway: network.spec.subnet.gateway(),
-    })
+    };
+    if !port.status.conditions.holds("Ready") {
+        return Wiring::Underway(found, wait(format!("waits for port `{name}` to be ready")));
+    }
+    if !is_bound {
+        let what = format!("waits for port `{name}` to get a network namespace");
+        return Wiring::Underway(found, wait(what));
+    }
+    Wiring::Done(found)
 }
 
 fn archive(name: &Name, found: Option<&Resource<Image>>) -> Result<ImageArchive, Missing> {

@@ -3,6 +3,8 @@
 //! Order: first what must go, top-down (process, mount, bundle, layer, volume), then what must come, bottom-up
 //! (volume, image, layer, bundle, mount, process). A container whose process is still there keeps everything below
 //! it: the next plan, made after the process has ended, goes on. Equal wanted and observed give no steps.
+//!
+//! A container that is only to be prepared, since its network is still being wired, comes up as far as its mount.
 
 use skerry_model::{Id, Name, Pod};
 
@@ -24,15 +26,22 @@ pub fn plan(wanted: &PodWanted, observed: &PodObserved) -> Vec<PodStep> {
         match want {
             Want::Down { kill } => take_down(pod, name, &found, *kill, false, &mut steps),
             Want::Gone { kill } => take_down(pod, name, &found, *kill, true, &mut steps),
-            Want::Run(_) | Want::Hold => {}
+            Want::Run(_) | Want::Prepare(_) | Want::Hold => {}
         }
     }
     volumes(wanted, observed, &mut steps);
     for (name, want) in &wanted.containers {
-        if let Want::Run(desired) = want {
-            let found = observed.container(name);
-            import(desired, observed, &mut steps);
-            bring_up(pod, desired, &found, &mut steps);
+        let found = observed.container(name);
+        match want {
+            Want::Run(desired) => {
+                import(desired, observed, &mut steps);
+                bring_up(pod, desired, &found, &mut steps);
+            }
+            Want::Prepare(desired) => {
+                import(desired, observed, &mut steps);
+                prepare(pod, desired, &found, &mut steps);
+            }
+            Want::Down { .. } | Want::Gone { .. } | Want::Hold => {}
         }
     }
     let left = observed.containers.values().any(ContainerObserved::is_there)
@@ -49,7 +58,8 @@ fn volumes(wanted: &PodWanted, observed: &PodObserved, steps: &mut Vec<PodStep>)
     let Some(list) = &wanted.volumes else { return };
     let pod = wanted.pod;
     let live = observed.any_live();
-    let starts = wanted.containers.iter().any(|(_, want)| matches!(want, Want::Run(_)));
+    let comes_up = |want: &Want| matches!(want, Want::Run(_) | Want::Prepare(_));
+    let starts = wanted.containers.iter().any(|(_, want)| comes_up(want));
     let there = observed.containers.values().any(ContainerObserved::is_there);
     for (name, part) in &observed.volumes {
         let found = list.iter().find(|volume| volume.name == *name);
@@ -135,6 +145,32 @@ fn bring_up(
     if let Run::Ended { .. } = found.run {
         steps.push(PodStep::Forget { pod, container: container.clone() });
     }
+    make_ready(pod, desired, found, steps);
+    steps.push(PodStep::Start { pod, container: Box::new(desired.clone()) });
+}
+
+/// What does not need the network. What runs or has run is left alone, and so is a layer of something else: what was
+/// written to it goes when the container does start.
+fn prepare(
+    pod: Id<Pod>,
+    desired: &ContainerDesired,
+    found: &ContainerObserved,
+    steps: &mut Vec<PodStep>,
+) {
+    let other = matches!(&found.layer, Part::Made(layer) if *layer != desired.layer);
+    if found.run == Run::Absent && !other {
+        make_ready(pod, desired, found, steps);
+    }
+}
+
+/// All that a container is started on, where no process is.
+fn make_ready(
+    pod: Id<Pod>,
+    desired: &ContainerDesired,
+    found: &ContainerObserved,
+    steps: &mut Vec<PodStep>,
+) {
+    let container = &desired.name;
     let layer_fits = found.layer.is(&desired.layer);
     let bundle_fits = found.bundle.is(&desired.bundle) && layer_fits;
     if !bundle_fits {
@@ -157,7 +193,6 @@ fn bring_up(
     if !bundle_fits || !found.mounted {
         steps.push(PodStep::MountRoot { pod, container: boxed() });
     }
-    steps.push(PodStep::Start { pod, container: boxed() });
 }
 
 #[cfg(test)]

@@ -41,6 +41,57 @@ fn a_new_pod_comes_up_bottom_up_and_its_image_is_unpacked_once() {
     );
 }
 
+fn prepare(container: &str) -> Want {
+    Want::Prepare(Box::new(desired(container)))
+}
+
+#[test]
+fn what_needs_no_network_is_made_ready_before_it_and_only_started_then() {
+    let mut machine = Machine::default();
+    let volume = VolumeDesired::empty(name("v"), Medium::Memory, None);
+    let volumes = || Some(vec![volume.clone()]);
+    let early = PodWanted { volumes: volumes(), ..wanted(vec![("a", prepare("a"))]) };
+    assert_eq!(
+        words(&plan(&early, &machine.observed)),
+        ["make_volume v", "import_image tiny", "make_layer a", "write_bundle a", "mount_root a"]
+    );
+    machine.settle(&early);
+    assert_eq!((machine.runs, plan(&early, &machine.observed)), (0, vec![]));
+    let wired = PodWanted { volumes: volumes(), ..wanted(vec![("a", run("a"))]) };
+    assert_eq!(words(&plan(&wired, &machine.observed)), ["start a"]);
+    let gone = PodWanted { gone: true, volumes: Some(vec![]), ..wanted(vec![]) };
+    machine.settle(&gone);
+    assert!(machine.observed.is_empty(), "{:?}", machine.observed);
+}
+
+#[test]
+fn another_network_than_it_was_prepared_for_is_another_bundle() {
+    let mut machine = Machine::default();
+    machine.settle(&wanted(vec![("a", prepare("a"))]));
+    let mut other = desired("a");
+    other.bundle = "other".to_owned();
+    let steps = plan(&wanted(vec![("a", Want::Run(Box::new(other)))]), &machine.observed);
+    assert_eq!(
+        words(&steps),
+        ["unmount_root a", "remove_bundle a", "write_bundle a", "mount_root a", "start a"]
+    );
+}
+
+#[test]
+fn preparing_leaves_alone_what_has_run_and_what_was_written() {
+    let mut machine = Machine::default();
+    machine.settle(&wanted(vec![("a", run("a"))]));
+    let mut other = desired("a");
+    (other.layer, other.bundle) = ("other".to_owned(), "other".to_owned());
+    let early = wanted(vec![("a", Want::Prepare(Box::new(other)))]);
+    let ended = Run::Ended { run: "1".into(), exit: Exit::Code(1), ran_for: Duration::ZERO };
+    let live = machine.observed.container(&name("a")).run;
+    for run in [live, Run::Starting, Run::Stopping, ended, Run::Absent] {
+        machine.at(&name("a")).run = run;
+        assert_eq!(plan(&early, &machine.observed), []);
+    }
+}
+
 #[test]
 fn what_runs_as_wanted_is_left_alone() {
     let mut machine = Machine::default();
@@ -164,6 +215,7 @@ fn any_observed() -> impl Strategy<Value = PodObserved> {
 fn any_want(container: &'static str) -> impl Strategy<Value = Want> {
     prop_oneof![
         Just(run(container)),
+        Just(prepare(container)),
         any::<bool>().prop_map(|kill| Want::Down { kill }),
         any::<bool>().prop_map(|kill| Want::Gone { kill }),
     ]
@@ -192,6 +244,12 @@ proptest! {
                     Want::Run(_) => prop_assert!(found.run.is_live()),
                     Want::Down { .. } => prop_assert!(!found.run.is_live() && !found.mounted),
                     Want::Gone { .. } => prop_assert!(!found.is_there()),
+                    Want::Prepare(wanted) => {
+                        let other =
+                            matches!(&found.layer, Part::Made(layer) if *layer != wanted.layer);
+                        let ready = found.mounted && found.bundle.is(&wanted.bundle);
+                        prop_assert!(ready || other || found.run != Run::Absent);
+                    }
                     Want::Hold => {}
                 }
             }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use skerry_model::{Id, Network, Port};
+use skerry_model::{Binding, Id, Network, Port};
 use uuid::Uuid;
 
 /// Starts the name of every bridge of ours.
@@ -13,7 +13,7 @@ pub const BRIDGE_PREFIX: &str = "skb";
 /// Starts the name of the outer end of every pod's pair of devices.
 pub const VETH_PREFIX: &str = "skv";
 /// Starts the name of every pod's network namespace.
-pub const NAMESPACE_PREFIX: &str = "skerry-pod-";
+pub const NAMESPACE_PREFIX: &str = Binding::NAMESPACE_PREFIX;
 
 /// The bridge of a network; also the name of its DHCP and DNS service.
 pub fn bridge_name(network: Id<Network>) -> String {
@@ -39,7 +39,7 @@ pub fn veth_name(port: Id<Port>) -> String {
 
 /// The network namespace of a pod, below `/run/netns`.
 pub fn namespace_name(pod: Uuid) -> String {
-    format!("{NAMESPACE_PREFIX}{}", Id::<()>::new(pod).short())
+    Binding::namespace_of(Id::new(pod))
 }
 
 /// The file that a pod's containers see as `/etc/resolv.conf`.
