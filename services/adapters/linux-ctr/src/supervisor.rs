@@ -110,10 +110,10 @@ impl Supervisor for Systemd {
 
     async fn is_mounted(&self, target: &Path) -> Result<bool, RuntimeError> {
         let target = target.to_string_lossy();
-        let status = self.status(&mount_unit_name(&target)).await;
-        let status = status.map_err(passing(format!("cannot ask for the mount {target}")))?;
+        let active = self.active(&mount_unit_name(&target)).await;
+        let active = active.map_err(passing(format!("cannot ask for the mount {target}")))?;
         // A mount that is on its way up or down is taken for one: what lies below it must stay.
-        Ok(status.is_some_and(|unit| !matches!(unit.active, Active::Inactive | Active::Failed)))
+        Ok(active.is_some_and(|active| !matches!(active, Active::Inactive | Active::Failed)))
     }
 
     async fn start(&self, unit: &ContainerUnit) -> Result<(), RuntimeError> {

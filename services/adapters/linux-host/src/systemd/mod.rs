@@ -33,6 +33,7 @@ use events::JobWait;
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// How long one call of the manager may take before the bus is taken for stuck.
@@ -254,6 +255,25 @@ impl Systemd {
             other => other?,
         };
         UnitStatus::from_reply(unit, &reply).map(Some)
+    }
+
+    /// Whether a unit is up; `None` if the manager has not loaded it. Far less work for the manager than all of its
+    /// properties.
+    pub async fn active(&self, unit: &str) -> Result<Option<Active>, SystemdError> {
+        let path: zbus::OwnedObjectPath = match self.manager("GetUnit", unit, &(unit,)).await {
+            Err(error) if error.is_no_such_unit() => return Ok(None),
+            other => other?,
+        };
+        let connection = self.connection().await?;
+        let reply = connection
+            .call_method(Some(DESTINATION), &path, Some(PROPERTIES), "Get", &(UNIT, "ActiveState"))
+            .await;
+        let reply = match reply.map_err(|source| SystemdError::call("Get", unit, source)) {
+            // Collected between the two calls.
+            Err(error) if error.is_no_such_unit() => return Ok(None),
+            other => other?,
+        };
+        Active::from_reply(unit, &reply).map(Some)
     }
 
     /// All loaded units whose names fit one of the patterns (`*` and `?`).

@@ -27,6 +27,16 @@ pub enum Active {
 }
 
 impl Active {
+    pub(super) fn from_reply(unit: &str, reply: &Message) -> Result<Self, SystemdError> {
+        let body = reply.body();
+        let word: OwnedVariant =
+            body.deserialize().map_err(|source| SystemdError::call("Get", unit, source))?;
+        match &*word {
+            Variant::Str(word) => Ok(Self::parse(word)),
+            _ => Ok(Self::Unknown),
+        }
+    }
+
     fn parse(word: &str) -> Self {
         match word {
             "active" => Self::Active,
