@@ -49,12 +49,28 @@ async fn order(node: &RunningNode, name: &str, reference: &str) {
     node.create(Kind::Image, json!({"metadata": {"name": name}, "spec": spec})).await.unwrap();
 }
 
+/// Waits until so many alarms for signatures stand. There is one for each image.
+async fn wait_alarms(node: &RunningNode, wanted: usize) {
+    eventually(LIMIT, || async {
+        let alarms = node.list(Kind::Alarm).await.map_err(|error| format!("{error:?}"))?;
+        let stands = |alarm: &&Value| {
+            alarm["spec"]["definition"] == "SIGNATURE_FAILED"
+                && alarm["status"]["cleared"].is_null()
+        };
+        let found = alarms.iter().filter(stands).count();
+        if found == wanted { Ok(()) } else { Err(format!("{alarms:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
 /// What a pull that fails says; its record is removed.
 async fn refused(node: &RunningNode, reference: &str) -> String {
     order(node, "refused", reference).await;
     let image = node.wait_state(Kind::Image, "refused", "failed").await.unwrap();
     assert_eq!(image["spec"]["files"], json!([]));
     let conditions = image["status"]["conditions"].to_string();
+    wait_alarms(node, 1).await;
     let delete = || Request::Delete {
         kind: Kind::Image,
         key: "refused".to_owned(),
@@ -67,6 +83,7 @@ async fn refused(node: &RunningNode, reference: &str) -> String {
     })
     .await
     .unwrap();
+    wait_alarms(node, 0).await;
     conditions
 }
 
@@ -152,6 +169,8 @@ async fn only_signed_images_come_in_where_signatures_are_required() {
         let image = node.wait_state(Kind::Image, name, "available").await.unwrap();
         assert_eq!(image["spec"]["signature"]["state"], state, "{image}");
         assert_eq!(image["spec"]["signature"].get("key"), None);
+        // Where none is required, none is nothing to complain of.
+        wait_alarms(&node, 1).await;
     }
 
     // By hand only what an administrator answers for.

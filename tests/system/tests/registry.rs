@@ -196,6 +196,7 @@ async fn signed(node: &NodeUnderTest, registry: &Registry) -> anyhow::Result<()>
     node.skerry(&["image", "pull", &reference, "--name", "unsigned"])?;
     let image = node.wait_state("/api/v1/images/unsigned", "failed", SOON).await?;
     ensure!(image["status"].to_string().contains("has no signature"), "{}", image["status"]);
+    wait_alarm(node, true).await?;
     let digest = named(place.path());
     let signature = signer.sign(&format!("{host}/lab/signed"), &digest);
     push_signatures(registry, "lab/signed", &digest, &[signature]);
@@ -207,7 +208,22 @@ async fn signed(node: &NodeUnderTest, registry: &Registry) -> anyhow::Result<()>
             node.request(Method::DELETE, &format!("/api/v1/{path}"), None).await?;
         ensure!(status.is_success(), "{path}: {status} {answer}");
     }
-    Ok(())
+    wait_alarm(node, false).await
+}
+
+/// Waits until an alarm for a signature stands, or none does.
+async fn wait_alarm(node: &NodeUnderTest, wanted: bool) -> anyhow::Result<()> {
+    let look = || async {
+        let alarms = node.get("/api/v1/alarms").await?;
+        let list = alarms["items"].as_array().context("no list of alarms")?;
+        let stands = list.iter().any(|alarm| {
+            alarm["spec"]["definition"] == "SIGNATURE_FAILED"
+                && alarm["status"]["cleared"].is_null()
+        });
+        ensure!(stands == wanted, "{alarms}");
+        anyhow::Ok(())
+    };
+    eventually(SOON, look).await
 }
 
 /// The wire breaks, the service that downloads is started anew, and what comes then is less than the whole.

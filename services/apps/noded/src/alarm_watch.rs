@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::Faults;
 use skerry_model::{
-    Id, Image, ImageState, Kind, LocalRef, Pod, Pool, Resource, ResourceKind, Snapshot, Vm, Volume,
+    Id, Image, Job, Kind, LocalRef, Pod, Pool, Resource, ResourceKind, Snapshot, Vm, Volume,
 };
 use skerry_store::{Change, Store};
 
+use crate::alarm_images::of_image;
 use crate::alarm_storage::{of_pool, of_snapshot, of_volume};
 use crate::alarm_vms::of_vm;
+use crate::pulls::PULL;
 
 /// Raises and clears the alarms that follow from status alone.
 pub struct AlarmController {
@@ -49,9 +51,9 @@ impl AlarmController {
             Kind::Snapshot => vec![of_snapshot(self.store.get(Id::new(key.id)).map_err(failed)?)],
             _ => {
                 let image = self.store.get(Id::<Image>::new(key.id)).map_err(failed)?;
-                let damaged = image.filter(|i| i.status.state == ImageState::Quarantined);
-                let text = damaged.map(|i| format!("image `{}` is damaged", i.meta.name));
-                vec![("IMAGE_DAMAGED", text)]
+                let mut jobs = self.store.list::<Job>().map_err(failed)?;
+                jobs.retain(|job| job.spec.subject == Some(key) && job.spec.operation == PULL);
+                of_image(image, &jobs)
             }
         })
     }
@@ -74,7 +76,7 @@ impl Controller for AlarmController {
     }
 
     fn watches(&self) -> &'static [Kind] {
-        &[Kind::Vm, Kind::Pod, Kind::Image, Kind::Pool, Kind::Volume, Kind::Snapshot]
+        &[Kind::Vm, Kind::Pod, Kind::Image, Kind::Job, Kind::Pool, Kind::Volume, Kind::Snapshot]
     }
 
     fn writes(&self) -> &'static [Kind] {
@@ -82,7 +84,12 @@ impl Controller for AlarmController {
     }
 
     fn keys(&self, change: &Change) -> Vec<Key> {
-        vec![change.subject]
+        if change.subject.kind != Kind::Job {
+            return vec![change.subject];
+        }
+        let job = change.after.as_ref().and_then(|after| after.to_resource::<Job>().ok());
+        let ended = job.filter(|job| job.status.state.is_final() && job.spec.operation == PULL);
+        ended.and_then(|job| job.spec.subject).into_iter().collect()
     }
 
     fn all_keys(&self) -> Vec<Key> {

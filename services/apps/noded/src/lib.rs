@@ -3,6 +3,7 @@
 //! Owns the store, runs the controllers, and answers on the local socket. It must not parse HTTP or TLS, nor
 //! bytes that came over the network; and its end must not touch a workload.
 
+mod alarm_images;
 mod alarm_storage;
 mod alarm_vms;
 mod alarm_watch;

@@ -111,6 +111,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Look which volumes, snapshots and images are still needed.",
     },
     Definition {
+        key: "SIGNATURE_FAILED",
+        severity: Severity::Major,
+        cause: "HOST_OS_ERROR",
+        clearing: Clearing::Automatic,
+        text: "A container image has no signature that its registry's rule takes for good.",
+        repair: "Find out who made the image. Have it signed by a key of the rule, or change the rule, and pull it again; or delete it.",
+    },
+    Definition {
         key: "STATE_ON_TEMPORARY_MEMORY",
         severity: Severity::Critical,
         cause: "STORAGE_PHYSICAL_DISK_STATE",

@@ -11,3 +11,4 @@ mod trusted;
 pub use desk::PullDesk;
 pub use keep::Keeper;
 pub use operation::{PULL, PullImage};
+pub use trusted::SIGNATURE_REFUSED;

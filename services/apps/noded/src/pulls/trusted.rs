@@ -8,6 +8,9 @@ use skerry_trust::{ImageKey, SignedClaim, verify_image};
 
 use crate::jobs::JobFailure;
 
+/// Why a pull fails whose image has no good signature, for programs.
+pub const SIGNATURE_REFUSED: &str = "SignatureRefused";
+
 /// The rule for one image.
 pub(super) struct Trusted(Option<SignatureRule>);
 
@@ -56,7 +59,7 @@ impl Trusted {
             Err(fault) if rule.require => {
                 let message =
                     format!("the image {reference} (sha256:{digest}) is refused: {fault}");
-                Err(JobFailure::refused("SignatureRefused", message))
+                Err(JobFailure::refused(SIGNATURE_REFUSED, message))
             }
             Err(fault) => {
                 let state = match found.is_empty() {
