@@ -358,7 +358,8 @@ impl Inner {
         };
         let refuse_user = |user: &user::User| {
             let what = format!(
-                "user {} or group {} is none of the 65536 that the pod has of its own",
+                "user {} or group {} is none of the 65536 that the pod has of its own: give the pod the node's users \
+                 (`user_namespace: host`)",
                 user.uid, user.gid
             );
             RuntimeError::new(RuntimeFault::Refused, what)

@@ -106,7 +106,12 @@ impl PodController {
             let clocks = Clocks { now: Instant::now(), wall: (self.clock)() };
             let mut history = rollout::record(&pod.spec, &pod.status, clocks.wall);
             let (pod, revision) = rollout::effective(&pod, &history);
-            let mut gathered = gather(&self.store, &pod).map_err(store_failure)?;
+            let boot = self.boot.as_deref();
+            let mut gathered = gather(&self.store, &pod, boot).map_err(store_failure)?;
+            if turn::is_of_another_boot(&pod, boot) {
+                // After a boot of the node all begins in its turn, a few at a time.
+                gathered.ahead = None;
+            }
             let comes_up = gathered.ready.is_ok() || gathered.ahead.is_some();
             if comes_up && !observed.any_live() {
                 self.hold_back(&pod, &mut gathered, memory, clocks.now)?;
@@ -267,7 +272,7 @@ impl PodController {
         let Some(held) = turn::held(pod, &others, self.boot.as_deref(), memory, now) else {
             return Ok(());
         };
-        gathered.waits_for_turn = matches!(held, Held::Turn(_));
+        gathered.waits_for_turn |= matches!(held, Held::Turn(_));
         let (Held::Dependency(missing) | Held::Turn(missing)) = held;
         gathered.ready = Err(missing);
         gathered.ahead = None;

@@ -135,6 +135,14 @@ impl World {
     }
 
     async fn set_port(&self, ready: bool) {
+        self.port_is(ready, "Test").await;
+    }
+
+    async fn port_fails(&self, reason: &str) {
+        self.port_is(false, reason).await;
+    }
+
+    async fn port_is(&self, ready: bool, reason: &str) {
         self.runtime.port_ready.store(ready, Ordering::Relaxed);
         let mut status = PortStatus {
             binding: Some(Binding::Veth {
@@ -145,7 +153,7 @@ impl World {
             ..PortStatus::default()
         };
         let state = if ready { ConditionState::True } else { ConditionState::False };
-        status.conditions.set("Ready", state, "Test", "", clock());
+        status.conditions.set("Ready", state, reason, "", clock());
         put(&self.store, |tx| {
             tx.put_status::<Port>(self.port, status);
         })
@@ -295,6 +303,24 @@ async fn a_pod_that_goes_before_its_network_is_wired_leaves_nothing() {
         assert!(lock(&world.runtime.machine).observed.is_empty());
         assert!(world.store.get(world.pod).unwrap().is_none());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_boot_a_pod_keeps_its_turn_until_its_network_was_tried() {
+    let mut world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.steps();
+    world.cut_power();
+    world.port_fails("NoDevice").await;
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.steps()), (PodState::Pending, vec![]));
+    assert_eq!(world.status().boot.as_deref(), Some("one"), "the others wait for it");
+    world.port_fails("StepFailed").await;
+    world.pass().await.unwrap();
+    assert_eq!(world.status().boot.as_deref(), Some("two"), "nobody waits for what cannot start");
+    world.set_port(true).await;
+    world.pass().await.unwrap();
+    assert_eq!(world.state(), PodState::Running);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,16 @@
 //! Collects from the store what a pod needs: its port, its network, its images.
 
 use skerry_model::{
-    Binding, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network, Pod, PodVolume,
-    PodVolumeSource, Port, Resource, Volume, VolumeForm, VolumeState,
+    Binding, ConditionState, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Name, Network,
+    Pod, PodVolume, PodVolumeSource, Port, Resource, Volume, VolumeForm, VolumeState,
 };
 use skerry_store::{Change, Store, StoreError};
 
 use crate::decide::Missing;
-use crate::{ContainerDesired, ImageArchive, Outside, PodNetwork, VolumeDesired, values};
+use crate::{ContainerDesired, ImageArchive, Outside, PodNetwork, VolumeDesired, turn, values};
+
+/// Why a port is not ready whose device has not been made since a boot of the node, as the network's domain says it.
+const NO_DEVICE: &str = "NoDevice";
 
 /// What was found.
 pub(crate) struct Gathered {
@@ -21,12 +24,17 @@ pub(crate) struct Gathered {
     pub ready: Result<Vec<ContainerDesired>, Missing>,
     /// The containers, if all that is missing is that their network is still being wired.
     pub ahead: Option<Vec<ContainerDesired>>,
-    /// What is missing is only that its turn has come.
+    /// What is missing is only that its turn has come, or after a boot of the node that its network is there for the
+    /// first time.
     pub waits_for_turn: bool,
 }
 
 /// Collects what a pod needs.
-pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, StoreError> {
+pub(crate) fn gather(
+    store: &Store,
+    pod: &Resource<Pod>,
+    boot: Option<&str>,
+) -> Result<Gathered, StoreError> {
     let workload = pod.local_ref();
     let port = store.list::<Port>()?.into_iter().find(|port| port.spec.workload == workload);
     let network = match &port {
@@ -45,12 +53,21 @@ pub(crate) fn gather(store: &Store, pod: &Resource<Pod>) -> Result<Gathered, Sto
             None
         }
     };
+    let unseen = port.as_ref().is_some_and(is_unseen);
     let (network, ready, ahead) = match wiring {
         Wiring::Done(network) => (Some(network), ready, None),
         Wiring::Underway(_, missing) => (None, Err(missing), ready.ok()),
         Wiring::Unknown(missing) => (None, Err(missing), None),
     };
-    Ok(Gathered { port, network, volumes, ready, ahead, waits_for_turn: false })
+    // Afterwards it is passed over if its network still is not there.
+    let waits_for_turn = ahead.is_some() && unseen && turn::is_of_another_boot(pod, boot);
+    Ok(Gathered { port, network, volumes, ready, ahead, waits_for_turn })
+}
+
+/// Whether nobody has tried yet to wire a port of this boot.
+fn is_unseen(port: &Resource<Port>) -> bool {
+    let ready = port.status.conditions.get("Ready");
+    ready.is_none_or(|ready| ready.state != ConditionState::True && ready.reason == NO_DEVICE)
 }
 
 /// How far a pod's network has come.
