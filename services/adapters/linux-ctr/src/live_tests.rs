@@ -34,6 +34,9 @@ mod users;
 #[path = "holding_live_tests.rs"]
 mod holding;
 
+#[path = "early_live_tests.rs"]
+mod early;
+
 /// Starts crun as a child and mounts by system call.
 #[derive(Default)]
 struct Direct {
