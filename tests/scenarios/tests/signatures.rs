@@ -127,7 +127,7 @@ async fn only_signed_images_come_in_where_signatures_are_required() {
     // Nothing, another's, and the right key's word on something else.
     let (repository, tag) = (format!("{host}/lab/app"), format!("{host}/lab/app:1"));
     let said = refused(&node, &tag).await;
-    assert!(said.contains("has no signature"), "{said}");
+    assert!(said.contains("has no signature") && said.contains("SignatureRefused"), "{said}");
     let foreign = stranger.sign(&repository, &digest);
     let elsewhere = signer.sign(&format!("{host}/lab/other"), &digest);
     let other = signer.sign(&repository, &"b".repeat(64));

@@ -4,6 +4,8 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "pods/early.rs"]
+mod early;
 #[path = "pods/order.rs"]
 mod order;
 #[path = "pods/volumes.rs"]
@@ -23,6 +25,9 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
     node.wait_answer(ports[0], "skerry tiny container", SOON).await?;
     wait_log(&node, "pair", "side", "prepared").await?;
     wait_log(&node, "pair", "side", "skerry tiny container").await?;
+
+    println!("== all but the start is done while the network is being wired");
+    early::is_ready_before_its_network(&mut node).await?;
 
     println!("== a container that does not live is started again, alone");
     liveness(&node).await?;

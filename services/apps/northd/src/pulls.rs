@@ -73,7 +73,7 @@ async fn serve(node: &dyn Node, order: PullOrder) {
                 () = tell(node, job, &meter) => return,
             }
         }
-        Err(detail) => PullReport::Failed { detail, retry: false },
+        Err(detail) => PullReport::Failed { detail, retry: false, unsigned: false },
     };
     if let PullReport::Failed { detail, .. } = &report {
         tracing::warn!(%job, reference, detail, "not pulled");
@@ -120,6 +120,7 @@ fn last_report(result: Result<Pulled, RegistryError>) -> PullReport {
         Err(error) => PullReport::Failed {
             detail: error.chain(),
             retry: error.class() != Class::NeedsOperator,
+            unsigned: matches!(error, RegistryError::Unsigned { .. }),
         },
     }
 }

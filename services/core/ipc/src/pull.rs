@@ -88,5 +88,7 @@ pub enum PullReport {
         detail: String,
         /// Whether trying again may help.
         retry: bool,
+        /// It has no signature, and was to have one.
+        unsigned: bool,
     },
 }

@@ -101,6 +101,11 @@ async fn waiting(node: &NodeUnderTest) -> anyhow::Result<Value> {
 async fn gone(node: &NodeUnderTest, path: &str) -> anyhow::Result<()> {
     let (status, answer) = node.request(Method::DELETE, path, None).await?;
     ensure!(status.is_success(), "{path}: {status} {answer}");
+    wait_gone(node, path).await
+}
+
+/// Waits until there is no record of it.
+pub async fn wait_gone(node: &NodeUnderTest, path: &str) -> anyhow::Result<()> {
     eventually(SOON, || async {
         let (status, answer) = node.request(Method::GET, path, None).await?;
         if status == 404 { Ok(()) } else { bail!("{status} {answer}") }

@@ -19,7 +19,7 @@ use skerry_upkeep::{BlobFault, BlobTrouble, ImageBlobs, ImageController, ImageLi
 use tokio::sync::Mutex;
 
 use super::desk::PullDesk;
-use super::trusted::Trusted;
+use super::trusted::{SIGNATURE_REFUSED, Trusted};
 use crate::jobs::{JobContext, JobFailure, Operation};
 
 /// The operation's name.
@@ -115,10 +115,13 @@ impl PullImage {
                 PullReport::Done { named, blobs, signatures } => {
                     return Ok(Received { named, blobs, signatures });
                 }
-                PullReport::Failed { detail, retry: true } => {
+                PullReport::Failed { detail, unsigned: true, .. } => {
+                    return Err(JobFailure::refused(SIGNATURE_REFUSED, detail));
+                }
+                PullReport::Failed { detail, retry: true, .. } => {
                     return Err(JobFailure::retry("PullFailed", detail));
                 }
-                PullReport::Failed { detail, retry: false } => {
+                PullReport::Failed { detail, .. } => {
                     return Err(JobFailure::refused("PullRefused", detail));
                 }
             }

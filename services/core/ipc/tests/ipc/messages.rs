@@ -183,7 +183,9 @@ fn pull_report() -> impl Strategy<Value = PullReport> {
             blobs,
             signatures
         }),
-        (text(), any::<bool>()).prop_map(|(detail, retry)| PullReport::Failed { detail, retry }),
+        (text(), any::<bool>(), any::<bool>()).prop_map(|(detail, retry, unsigned)| {
+            PullReport::Failed { detail, retry, unsigned }
+        }),
     ]
 }
 
