@@ -18,12 +18,14 @@ use crate::initrd::Modules;
 use crate::paths::Paths;
 use crate::{command, tree};
 
-/// Drivers of the VM that are not built in: network card; disks; power button and its key; the device that tells of a panic.
+/// Drivers of the VM that are not built in: network card; disks; memory that comes while it runs; power button and its key;
+/// the device that tells of a panic.
 const VM_MODULES: &[&str] = &[
     "virtio_net",
     "virtio_blk",
     "virtio_pci",
     "virtio_console",
+    "virtio_mem",
     "button",
     "evdev",
     "pvpanic-mmio",

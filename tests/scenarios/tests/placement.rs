@@ -135,3 +135,34 @@ async fn processors_are_added_while_it_runs() {
     assert!(refused.contains("spec.max_vcpus"), "{refused}");
     node.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_added_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let odd = create(&node, "grows", json!({"max_memory_mib": 200})).await.unwrap_err().to_string();
+    assert!(odd.contains("spec.max_memory_mib"), "{odd}");
+    let made = create(&node, "grows", json!({"max_memory_mib": 8192})).await.unwrap();
+    let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+    let pid = node.wait_state(Kind::Vm, "grows", "running").await.unwrap()["status"]["pid"].clone();
+    let set = async |memory_mib: u64| {
+        let patch = Json(json!({"spec": {"memory_mib": memory_mib}}).to_string());
+        let key = "grows".to_owned();
+        node.ask(Request::Patch { kind: Kind::Vm, key, patch, if_revision: None }).await
+    };
+    set(1024).await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        let status = node.get(Kind::Vm, "grows").await?["status"].clone();
+        let grown = status["running_size"]["memory_mib"] == 1024 && status["pid"] == pid;
+        anyhow::ensure!(grown && host.memory_of(id) == Some(1024), "{status}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+    .unwrap();
+    let refused = set(8192).await.unwrap_err().to_string();
+    assert!(refused.contains("does not fit on this node"), "room is not what it has: {refused}");
+    let refused = set(1100).await.unwrap_err().to_string();
+    assert!(refused.contains("spec.max_memory_mib"), "{refused}");
+    node.stop().await.unwrap();
+}

@@ -13,7 +13,7 @@ use virt::sys;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::label::{self, Label, NAMESPACE};
-use crate::{agent, disks};
+use crate::{agent, disks, memory};
 
 /// All domains that carry our label.
 pub fn observe(connection: &Connect, places: &Places) -> Result<Vec<DomainObserved>, CallError> {
@@ -240,6 +240,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
     Ok(Some(DomainObserved {
         vm,
         vcpus,
+        memory: memory::of(&live_xml),
         disks: paths(false),
         hot_disks: paths(true),
         power,

@@ -5,6 +5,7 @@
 use skerry_compute::{DomainDefinition, HardwareDefinition};
 use skerry_model::{Accelerator, CpuSet, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize};
 
+use crate::memory;
 use crate::xml::Element;
 
 /// What its memory is made of. Huge pages come from the kernel without a file system for them (`memfd`): one would have
@@ -60,6 +61,7 @@ pub fn pinning(hardware: &HardwareDefinition) -> Vec<Element> {
 /// The processor that the guest sees.
 pub fn cpu(definition: &DomainDefinition, kind: &str) -> Option<Element> {
     let HardwareDefinition { cpu_model, topology, .. } = &definition.hardware;
+    let numa = memory::cells(definition);
     let cpu = Element::new("cpu");
     let mut cpu = match cpu_model.as_deref() {
         Some(HOST_PASSTHROUGH) => Some(cpu.attribute("mode", HOST_PASSTHROUGH)),
@@ -72,7 +74,7 @@ pub fn cpu(definition: &DomainDefinition, kind: &str) -> Option<Element> {
             Some(cpu.attribute("mode", HOST_MODEL))
         }
         // What emulation offers by default is the least a guest can need, and the fastest to emulate.
-        None => topology.is_some().then_some(cpu),
+        None => (topology.is_some() || numa.is_some()).then_some(cpu),
     };
     if let Some(topology) = topology {
         let shape = Element::new("topology")
@@ -82,7 +84,7 @@ pub fn cpu(definition: &DomainDefinition, kind: &str) -> Option<Element> {
             .attribute("threads", topology.threads);
         cpu = cpu.map(|cpu| cpu.child(shape));
     }
-    cpu
+    cpu.map(|cpu| numa.into_iter().fold(cpu, Element::child))
 }
 
 #[cfg(test)]

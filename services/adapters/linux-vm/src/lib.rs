@@ -19,6 +19,7 @@ mod host;
 mod kvm;
 mod label;
 mod libvirt;
+mod memory;
 mod seed;
 mod worker;
 mod xml;

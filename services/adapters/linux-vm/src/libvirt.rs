@@ -23,7 +23,7 @@ use crate::failure::CallError;
 use crate::files::Places;
 use crate::kvm::Probe;
 use crate::worker::{CloseWhenIdle, Idle, Link, Worker};
-use crate::{calls, disks, host, seed, xml};
+use crate::{calls, disks, host, memory, seed, xml};
 
 /// A look may take this long.
 const LOOK: Duration = Duration::from_secs(20);
@@ -305,6 +305,11 @@ impl Hypervisor for Libvirt {
                 let set = move |connection: &_| calls::set_vcpus(connection, vm, count);
                 return self.change.call(step.name(), Some(vm), STEP, set).await;
             }
+            VmStep::SetMemory { mib, .. } => {
+                let mib = *mib;
+                let set = move |connection: &_| memory::set(connection, vm, mib);
+                return self.change.call(step.name(), Some(vm), STEP, set).await;
+            }
             VmStep::ShutdownByAgent(_) => return self.shut_down_by_agent(vm).await,
             VmStep::Shutdown(_) => (calls::shutdown, STEP),
             VmStep::Destroy(_) => (calls::destroy, STEP),
@@ -345,6 +350,7 @@ fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
         agent: AgentLink::Absent,
         saved: places.saved(vm).unwrap_or(false),
         vcpus: None,
+        memory: None,
         disks: Vec::new(),
         hot_disks: Vec::new(),
         files: true,

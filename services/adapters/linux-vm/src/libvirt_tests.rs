@@ -151,6 +151,7 @@ async fn libvirt_takes_a_place_on_the_machine() {
         huge_pages: Some(skerry_model::HugePageSize::Mib2),
         nic_queues: Some(2),
         max_vcpus: None,
+        max_memory_mib: None,
     };
     let definition = DomainDefinition { vcpus: 2, hardware, ..bench.definition() };
     bench.apply(VmStep::Define(Box::new(definition.clone()))).await;
@@ -184,6 +185,23 @@ async fn a_running_guest_is_given_processors_up_to_its_most() {
     }
     let beyond = VmStep::SetVcpus { vm: bench.vm, count: 5 };
     assert!(bench.libvirt.apply(&beyond).await.is_err());
+}
+
+#[tokio::test]
+async fn libvirt_takes_room_for_memory_and_tells_of_it() {
+    let bench = Bench::new();
+    let hardware =
+        HardwareDefinition { max_memory_mib: Some(192), ..HardwareDefinition::default() };
+    let definition = DomainDefinition { hardware, ..bench.definition() };
+    bench.apply(VmStep::Define(Box::new(definition.clone()))).await;
+    let seen = bench.look().await.unwrap();
+    assert_eq!((seen.defined, seen.memory), (Some(definition.fingerprint()), None));
+    bench.apply(VmStep::Start(bench.vm)).await;
+    let memory = bench.look().await.unwrap().memory.unwrap();
+    assert_eq!((memory.given_mib, memory.taken_mib), (64, 64));
+    // The test driver changes no devices; that it is asked to is all that can be seen here.
+    let more = VmStep::SetMemory { vm: bench.vm, mib: 192 };
+    assert!(bench.libvirt.apply(&more).await.is_err());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use skerry_compute::{
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
 use crate::files::{NVRAM, SEED, TPM};
-use crate::{agent, firmware, hardware, label};
+use crate::{agent, firmware, hardware, label, memory};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -122,8 +122,8 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> 
         .child(Element::new("name").text(DomainDefinition::domain_name(definition.vm)))
         .child(Element::new("uuid").text(definition.vm))
         .child(Element::new("title").text(&definition.title))
-        .child(Element::new("metadata").child(label::element(definition)))
-        .child(Element::new("memory").attribute("unit", "MiB").text(definition.memory_mib));
+        .child(Element::new("metadata").child(label::element(definition)));
+    root = memory::sizes(definition).into_iter().fold(root, Element::child);
     root = hardware::backing(&definition.hardware).into_iter().fold(root, Element::child);
     root = root.child(hardware::vcpus(definition));
     root = hardware::pinning(&definition.hardware).into_iter().fold(root, Element::child);
@@ -224,12 +224,14 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         let scsi = Element::new("controller").attribute("type", "scsi");
         devices = devices.child(scsi.attribute("model", "virtio-scsi"));
     }
+    devices = memory::device(definition).into_iter().fold(devices, Element::child);
     if kind != "test" {
         // A device that comes while the guest runs needs a free port, and libvirt adds none by itself. Numbers are
         // needed: of controllers without any it takes the first for the root.
         let root = Element::new("controller").attribute("type", "pci").attribute("index", 0);
         devices = devices.child(root.attribute("model", "pcie-root"));
         let more = usize::from(definition.display) + usize::from(definition.guest_agent);
+        let more = more.saturating_add(usize::from(memory::spare_mib(definition) > 0));
         let ports = PORTS.saturating_add(more);
         for index in 1..=definition.disks.len().saturating_add(ports) {
             let port = Element::new("controller").attribute("type", "pci");

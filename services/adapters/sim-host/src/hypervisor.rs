@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use skerry_compute::{
-    Acceleration, AgentCommand, AgentLink, DiskDefinition, DomainObserved, DomainPower, Hold,
-    Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition,
-    OffReason, VmStep,
+    Acceleration, AgentCommand, AgentLink, DiskDefinition, DomainObserved, DomainPower,
+    GuestMemory, Hold, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
+    LogPosition, OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
@@ -31,6 +31,11 @@ impl SimHost {
     /// How many processors a guest has while it runs.
     pub fn vcpus_of(&self, vm: Id<Vm>) -> Option<u32> {
         self.world().domains.get(&vm).and_then(|domain| domain.vcpus)
+    }
+
+    /// How much memory a guest has while it runs that may be given more.
+    pub fn memory_of(&self, vm: Id<Vm>) -> Option<u64> {
+        Some(self.world().domains.get(&vm)?.memory?.taken_mib)
     }
 
     /// A file that cloud-init in a guest reads at its next start.
@@ -111,6 +116,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 agent: AgentLink::Absent,
                 saved: false,
                 vcpus: None,
+                memory: None,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
                 files: true,
@@ -118,6 +124,10 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             entry.defined = Some(definition.fingerprint());
             world.defined_disks.insert(definition.vm, definition.disks.clone());
             world.defined_vcpus.insert(definition.vm, definition.vcpus);
+            world.defined_memory.remove(&definition.vm);
+            if definition.hardware.max_memory_mib.is_some() {
+                world.defined_memory.insert(definition.vm, definition.memory_mib);
+            }
             match &definition.seed {
                 Some(seed) => drop(world.seeds.insert(definition.vm, seed.clone())),
                 None => drop(world.seeds.remove(&definition.vm)),
@@ -159,6 +169,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             found.hot_disks.retain(|other| other != path);
         }
         VmStep::SetVcpus { vm, count } => running(world, *vm)?.vcpus = Some(*count),
+        VmStep::SetMemory { vm, mib } => running(world, *vm)?.memory = Some(all_taken(*mib)),
         VmStep::Shutdown(vm) | VmStep::ShutdownByAgent(vm) => {
             if let Some(found) = world.domains.get_mut(vm) {
                 switch_off(found, OffReason::Shutdown);
@@ -183,6 +194,11 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
     Ok(())
 }
 
+/// Guests take at once what they are given.
+fn all_taken(mib: u64) -> GuestMemory {
+    GuestMemory { given_mib: mib, taken_mib: mib }
+}
+
 fn attach(domain: &mut DomainObserved, disk: &DiskDefinition) {
     domain.disks.push(disk.path.clone());
     if disk.is_hot() {
@@ -194,6 +210,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     let pid = world.pid();
     let disks = world.defined_disks.get(&vm).cloned().unwrap_or_default();
     let vcpus = world.defined_vcpus.get(&vm).copied();
+    let memory = world.defined_memory.get(&vm).copied().map(all_taken);
     let has_agent = world.defined_agents.contains(&vm);
     let found = domain(world, vm)?;
     if found.defined.is_none() {
@@ -205,6 +222,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         disks.iter().for_each(|disk| attach(found, disk));
         found.pid = Some(pid);
         found.vcpus = vcpus;
+        found.memory = memory;
         found.saved = false;
         if has_agent {
             found.agent = AgentLink::Connected;
@@ -240,6 +258,7 @@ fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
         domain.power = DomainPower::Off(reason);
         domain.pid = None;
         domain.vcpus = None;
+        domain.memory = None;
         domain.live = None;
         domain.agent = AgentLink::Absent;
         domain.disks.clear();

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub defined_disks: BTreeMap<Id<Vm>, Vec<DiskDefinition>>,
     /// Processors that the next start of each guest has.
     pub defined_vcpus: BTreeMap<Id<Vm>, u32>,
+    /// Memory that the next start of each guest has that may be given more.
+    pub defined_memory: BTreeMap<Id<Vm>, u64>,
     /// What cloud-init in each guest reads at its next start.
     pub seeds: BTreeMap<Id<Vm>, Seed>,
     /// Guests whose next start has a display, and those that have one now.
@@ -95,6 +97,7 @@ impl SimHost {
             library: SimLibrary::default(),
             defined_disks: BTreeMap::new(),
             defined_vcpus: BTreeMap::new(),
+            defined_memory: BTreeMap::new(),
             seeds: BTreeMap::new(),
             defined_displays: BTreeSet::new(),
             displays: BTreeSet::new(),

@@ -13,6 +13,9 @@ pub struct Placing {
     /// Virtual processors that it may be given while it runs
     #[arg(long, value_name = "COUNT")]
     pub max_vcpus: Option<u32>,
+    /// Memory in MiB that it may be given while it runs: what it has and a multiple of 128
+    #[arg(long, value_name = "MIB")]
+    pub max_memory: Option<u64>,
     /// Processor that its guest sees: host-passthrough, host-model, or the name of a model
     #[arg(long, value_name = "MODEL")]
     pub cpu_model: Option<String>,
@@ -91,6 +94,7 @@ impl Placing {
         }
         insert("vcpus", self.vcpus.map(Value::from));
         insert("max_vcpus", self.max_vcpus.map(Value::from));
+        insert("max_memory_mib", self.max_memory.map(Value::from));
         insert("cpu", (!cpu.is_empty()).then_some(Value::Object(cpu)));
         let pages = self.huge_pages.map(|pages| match pages {
             Pages::Mib2 => json!("2Mi"),
@@ -135,6 +139,7 @@ mod tests {
             json!({"vcpus": 4, "cpu": cpu, "huge_pages": "1Gi", "numa": "spread", "queues": 2});
         assert_eq!(spec(&all).unwrap(), wanted);
         assert_eq!(spec(&["--max-vcpus", "8"]).unwrap(), json!({"max_vcpus": 8}));
+        assert_eq!(spec(&["--max-memory", "512"]).unwrap(), json!({"max_memory_mib": 512}));
         assert_eq!(spec(&["--dedicated-cpus"]).unwrap(), json!({"cpu": {"dedicated": true}}));
         for bad in [
             &["--cpu-topology", "2x2"][..],

@@ -67,6 +67,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       cpu: null,
       huge_pages: null,
       max_vcpus: null,
+      max_memory_mib: null,
       numa: null,
       queues: null,
       image: "tiny",

@@ -43,6 +43,7 @@ mod vm_agent;
 mod vm_boot;
 mod vm_init;
 mod vm_life;
+mod vm_memory;
 mod vm_metadata;
 mod vm_placement;
 mod volume;
@@ -92,6 +93,7 @@ pub use vm_life::{
     Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,
     VmRequest, VmRequestKind,
 };
+pub use vm_memory::MEMORY_STEP_MIB;
 pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
 pub use vm_placement::{
     CpuTopology, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize, HugePagesTaken, NumaPolicy, VmCpu,

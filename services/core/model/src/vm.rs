@@ -64,6 +64,11 @@ pub struct VmSpec {
     /// Memory in MiB, 32 to 1048576.
     #[serde(default = "VmSpec::default_memory")]
     pub memory_mib: u64,
+    /// The most that `memory_mib` may be raised to while it runs, in steps of 128 MiB, up to 1048576: its guest is offered
+    /// the rest through virtio-mem. Without it, and for less, another amount counts from the next start. Another value of
+    /// this does, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_mib: Option<u64>,
     /// The processor that its guest sees, and which of the machine's it has for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<VmCpu>,
@@ -274,7 +279,8 @@ pub struct VmStatus {
     /// What can be done with it now, and why the rest cannot.
     pub actions: Vec<VmActionState>,
     /// Details: `Ready`; `Pending`, `CrashLoop`; `GuestAgent`, whether the agent in its guest is there; `Placed`, whether
-    /// it has the processors and pages that it asks for.
+    /// it has the processors and pages that it asks for; `MemoryTaken`, while its guest has not taken all the memory that
+    /// it was given.
     pub conditions: Conditions,
 }
 
@@ -305,6 +311,7 @@ impl Validate for VmSpec {
         let queues = self.queues.is_none_or(|queues| (1..=64).contains(&queues));
         found.require(queues, "spec.queues", "must be 1 to 64");
         self.validate_max_vcpus(found);
+        self.validate_max_memory(found);
         self.validate_placement(found);
     }
 }

@@ -28,7 +28,7 @@ impl Fingerprint {
     }
 
     /// Whether another definition differs in nothing but what can be changed while the guest runs: disks that can be
-    /// attached and detached, and the number of processors if there is room for more.
+    /// attached and detached, and the number of processors and the amount of memory if there is room for more.
     pub fn same_but_hot(&self, other: &Self) -> bool {
         let fixed = |print: &Self| print.0.split('-').next().map(ToOwned::to_owned);
         fixed(self) == fixed(other)
@@ -116,18 +116,24 @@ impl DomainDefinition {
             blake3::hash(text.as_bytes()).to_hex().chars().take(length).collect()
         };
         let (hot, cold): (Vec<_>, Vec<_>) = self.disks.iter().partition(|disk| disk.is_hot());
-        let size = self.hardware.max_vcpus.map(|_| self.vcpus);
-        let sizeless = size.map(|_| Self { vcpus: 0, ..self.clone() });
+        let vcpus = self.hardware.max_vcpus.map(|_| self.vcpus);
+        let memory = self.hardware.max_memory_mib.map(|_| self.memory_mib);
+        let sizeless = (vcpus.is_some() || memory.is_some()).then(|| Self {
+            vcpus: if vcpus.is_some() { 0 } else { self.vcpus },
+            memory_mib: if memory.is_some() { 0 } else { self.memory_mib },
+            ..self.clone()
+        });
         let whole = sizeless.as_ref().unwrap_or(self);
         let fixed = match cold.as_slice() {
             [] => serde_json::to_string(&(Self::FORM, whole)),
             cold => serde_json::to_string(&(Self::FORM, whole, cold)),
         };
         let fixed = digest(fixed.unwrap_or_default(), 32);
-        let hot = match (hot.as_slice(), size) {
-            ([], None) => return Fingerprint(fixed),
-            (disks, None) => serde_json::to_string(disks),
-            (disks, Some(size)) => serde_json::to_string(&(disks, size)),
+        let hot = match (hot.as_slice(), vcpus, memory) {
+            ([], None, None) => return Fingerprint(fixed),
+            (disks, None, None) => serde_json::to_string(disks),
+            (disks, Some(vcpus), None) => serde_json::to_string(&(disks, vcpus)),
+            (disks, vcpus, Some(memory)) => serde_json::to_string(&(disks, vcpus, memory)),
         };
         Fingerprint(format!("{fixed}-{}", digest(hot.unwrap_or_default(), 16)))
     }

@@ -241,6 +241,7 @@ mod tests {
         let paths = |list: &[u8]| list.iter().map(|n| format!("/pool/{n}").into()).collect();
         DomainObserved {
             vcpus: None,
+            memory: None,
             vm: definition(1).vm,
             power,
             defined: None,

@@ -35,6 +35,9 @@ pub struct HardwareDefinition {
     /// How many virtual processors it may be given while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_vcpus: Option<u32>,
+    /// How much memory it may be given while it runs, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory_mib: Option<u64>,
     /// Queues of its network interface, if more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nic_queues: Option<u32>,
@@ -52,6 +55,7 @@ impl HardwareDefinition {
             topology: cpu.and_then(|cpu| cpu.topology),
             huge_pages: spec.huge_pages,
             max_vcpus: spec.max_vcpus,
+            max_memory_mib: spec.max_memory_mib,
             nic_queues: (queues > 1).then_some(queues),
             ..Self::default()
         };

@@ -57,6 +57,15 @@ impl DomainPower {
     }
 }
 
+/// The memory of a running guest that may be given more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestMemory {
+    /// What it was given, in MiB.
+    pub given_mib: u64,
+    /// What it has taken of that, in MiB.
+    pub taken_mib: u64,
+}
+
 /// What can be seen of one virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainObserved {
@@ -73,6 +82,8 @@ pub struct DomainObserved {
     pub pid: Option<u32>,
     /// Virtual processors that it has while it runs, if that can be told.
     pub vcpus: Option<u32>,
+    /// Its memory while it runs, if it may be given more.
+    pub memory: Option<GuestMemory>,
     /// Files of the disks that it has while it runs.
     pub disks: Vec<PathBuf>,
     /// Those of them that can be detached while it runs.
@@ -127,6 +138,13 @@ pub enum VmStep {
         /// How many it is to have.
         count: u32,
     },
+    /// Give a running guest more memory. Whether it takes it is its own affair.
+    SetMemory {
+        /// The machine.
+        vm: Id<Vm>,
+        /// How much it is to have in all, in MiB.
+        mib: u64,
+    },
     /// Press the guest's power button.
     Shutdown(Id<Vm>),
     /// Ask the agent in the guest to shut it down. It confirms nothing.
@@ -158,7 +176,8 @@ impl VmStep {
             | Self::Erase(vm)
             | Self::Attach { vm, .. }
             | Self::Detach { vm, .. }
-            | Self::SetVcpus { vm, .. } => *vm,
+            | Self::SetVcpus { vm, .. }
+            | Self::SetMemory { vm, .. } => *vm,
         }
     }
 
@@ -176,6 +195,7 @@ impl VmStep {
             Self::Attach { .. } => "attach disk",
             Self::Detach { .. } => "detach disk",
             Self::SetVcpus { .. } => "add processors",
+            Self::SetMemory { .. } => "add memory",
             Self::Shutdown(_) => "shutdown",
             Self::ShutdownByAgent(_) => "shutdown by agent",
             Self::Destroy(_) => "destroy",

@@ -21,6 +21,8 @@ mod hypervisor;
 mod ledger;
 mod lifecycle;
 mod memory;
+#[cfg(test)]
+mod memory_scenarios;
 mod metadata;
 mod pass;
 mod placement;
@@ -60,8 +62,8 @@ pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
 pub use hardware::{HardwareDefinition, unfit_cpu};
 pub use hypervisor::{
-    Acceleration, DomainObserved, DomainPower, Hold, Hypervisor, HypervisorError, HypervisorEvent,
-    HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+    Acceleration, DomainObserved, DomainPower, GuestMemory, Hold, Hypervisor, HypervisorError,
+    HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use metadata::metadata;

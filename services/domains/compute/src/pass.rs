@@ -123,7 +123,7 @@ impl<'a> Pass<'a> {
         self.definition = definition;
         self.take_up_waits();
         self.keep_disks().await;
-        self.keep_size().await;
+        self.keep_size().await?;
         for _ in 0..MOST_EVENTS {
             if self.controller.is_held() {
                 return Ok(());
@@ -152,6 +152,11 @@ impl<'a> Pass<'a> {
             (&mut self.status.running_size, seen.as_ref().and_then(|domain| domain.vcpus))
         {
             size.vcpus = vcpus;
+        }
+        if let (Some(size), Some(memory)) =
+            (&mut self.status.running_size, seen.as_ref().and_then(|domain| domain.memory))
+        {
+            size.memory_mib = memory.given_mib;
         }
         self.observed = seen;
         let now = Instant::now();
@@ -485,6 +490,7 @@ impl<'a> Pass<'a> {
         self.status.volumes = self.open_volumes();
         self.note_agent();
         self.note_place();
+        self.note_memory();
         ready(&mut self.status, &self.vm.spec, self.note.as_ref(), pending, now);
         self.status.actions = actions(self.vm.meta.phase, self.vm.spec.power, self.status.state);
         self.status.clone()

@@ -82,17 +82,23 @@ pub fn plan(
     steps
 }
 
-/// The steps that give a running guest more processors, if it was started with room for them. Fewer it gets at its next
-/// start: a guest need not let go of one, and may stop when it is taken.
+/// The steps that give a running guest more processors and memory, if it was started with room for them. Less of them it
+/// gets at its next start: a guest need not let go of any, and may stop when it is taken.
 pub fn plan_size(wanted: &DomainDefinition, observed: &DomainObserved) -> Vec<VmStep> {
-    let room = wanted.hardware.max_vcpus.is_some()
-        && observed.live.as_ref().is_some_and(|live| wanted.fingerprint().same_but_hot(live));
-    match observed.vcpus {
-        Some(has) if room && observed.power.is_up() && has < wanted.vcpus => {
-            vec![VmStep::SetVcpus { vm: wanted.vm, count: wanted.vcpus }]
-        }
-        _ => Vec::new(),
+    let same = observed.live.as_ref().is_some_and(|live| wanted.fingerprint().same_but_hot(live));
+    if !same || !observed.power.is_up() {
+        return Vec::new();
     }
+    let (vm, hardware) = (wanted.vm, &wanted.hardware);
+    let mut steps = Vec::new();
+    if hardware.max_vcpus.is_some() && observed.vcpus.is_some_and(|has| has < wanted.vcpus) {
+        steps.push(VmStep::SetVcpus { vm, count: wanted.vcpus });
+    }
+    let memory = observed.memory.filter(|_| hardware.max_memory_mib.is_some());
+    if memory.is_some_and(|memory| memory.given_mib < wanted.memory_mib) {
+        steps.push(VmStep::SetMemory { vm, mib: wanted.memory_mib });
+    }
+    steps
 }
 
 fn removal(domain: &DomainObserved) -> Vec<VmStep> {
@@ -149,6 +155,7 @@ mod tests {
                 agent: if agent && up { AgentLink::Connected } else { AgentLink::Silent },
                 saved: saved && !up,
                 vcpus: None,
+                memory: None,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
                 files,
@@ -189,6 +196,7 @@ mod tests {
             agent: AgentLink::Absent,
             saved: false,
             vcpus: None,
+            memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
             files: true,
@@ -213,6 +221,7 @@ mod tests {
             agent: AgentLink::Absent,
             saved: false,
             vcpus: None,
+            memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
             files: true,
@@ -255,6 +264,53 @@ mod tests {
             hypervisor.end(OffReason::Shutdown);
             assert_eq!(plan_size(&after, &hypervisor.look().unwrap()), []);
         }
+    }
+
+    #[test]
+    fn memory_is_only_added_where_there_is_room() {
+        let sized = |memory_mib, max| {
+            let mut definition = definition(1);
+            definition.memory_mib = memory_mib;
+            definition.hardware.max_memory_mib = max;
+            definition
+        };
+        for (before, after, added) in [
+            (sized(128, Some(512)), sized(384, Some(512)), true),
+            (sized(384, Some(512)), sized(128, Some(512)), false),
+            (sized(128, Some(512)), sized(128, Some(512)), false),
+            (sized(128, None), sized(256, None), false),
+            (sized(128, Some(512)), sized(256, Some(640)), false),
+            (sized(128, None), sized(256, Some(512)), false),
+        ] {
+            let mut hypervisor = ModelHypervisor::default();
+            hypervisor.apply(&VmStep::Define(Box::new(before.clone())));
+            hypervisor.apply(&VmStep::Start(before.vm));
+            let steps = plan_size(&after, &hypervisor.look().unwrap());
+            let wanted = VmStep::SetMemory { vm: after.vm, mib: after.memory_mib };
+            assert_eq!(steps, if added { vec![wanted] } else { vec![] }, "{before:?} {after:?}");
+            steps.iter().for_each(|step| hypervisor.apply(step));
+            assert_eq!(plan_size(&after, &hypervisor.look().unwrap()), []);
+            hypervisor.end(OffReason::Shutdown);
+            assert_eq!(plan_size(&after, &hypervisor.look().unwrap()), []);
+        }
+    }
+
+    #[test]
+    fn sizes_that_may_change_are_no_part_of_what_is_fixed() {
+        let sized = |vcpus, memory_mib| {
+            let mut definition = definition(1);
+            (definition.vcpus, definition.memory_mib) = (vcpus, memory_mib);
+            definition.hardware.max_vcpus = Some(4);
+            definition.hardware.max_memory_mib = Some(512);
+            definition.fingerprint()
+        };
+        for other in [sized(2, 128), sized(1, 256), sized(2, 256)] {
+            assert_ne!(other, sized(1, 128));
+            assert!(other.same_but_hot(&sized(1, 128)));
+        }
+        let mut fixed = definition(1);
+        fixed.memory_mib = 256;
+        assert!(!fixed.fingerprint().same_but_hot(&definition(1).fingerprint()));
     }
 
     proptest! {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     Acceleration, AgentCommand, AgentLink, Capacity, DomainDefinition, DomainObserved, DomainPower,
-    FINALIZER, HardwareDefinition, Hold, Hypervisor, HypervisorError, HypervisorEvent,
+    FINALIZER, GuestMemory, HardwareDefinition, Hold, Hypervisor, HypervisorError, HypervisorEvent,
     HypervisorFacts, LogChunk, LogPosition, NicDefinition, OffReason, Topology, TopologyHost,
     VmController, VmStep, spec_after,
 };
@@ -69,8 +69,11 @@ pub struct ModelHypervisor {
     domain: Option<DomainObserved>,
     /// Whether the definition has a line to an agent.
     has_agent: bool,
-    /// Processors of the definition.
+    /// Processors of the definition, and its memory if it may grow.
     vcpus: u32,
+    memory: Option<GuestMemory>,
+    /// The guest has no driver for memory that comes while it runs.
+    pub takes_no_memory: bool,
     /// Steps that an orderly caller never takes.
     pub wrong: Vec<String>,
     /// Successful starts.
@@ -99,6 +102,7 @@ impl ModelHypervisor {
             domain.live = None;
             domain.pid = None;
             domain.vcpus = None;
+            domain.memory = None;
             domain.agent = AgentLink::Absent;
         }
     }
@@ -141,6 +145,7 @@ impl ModelHypervisor {
             agent: AgentLink::Absent,
             saved: false,
             vcpus: None,
+            memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
             files: false,
@@ -151,6 +156,9 @@ impl ModelHypervisor {
                 domain.files = true;
                 self.has_agent = wanted.guest_agent;
                 self.vcpus = wanted.vcpus;
+                let mib = wanted.memory_mib;
+                let memory = GuestMemory { given_mib: mib, taken_mib: mib };
+                self.memory = wanted.hardware.max_memory_mib.map(|_| memory);
             }
             VmStep::Start(_) if domain.power.is_up() => self.wrong.push("started twice".into()),
             VmStep::Start(_) if domain.defined.is_none() => {
@@ -165,6 +173,7 @@ impl ModelHypervisor {
                 domain.live = domain.defined.clone();
                 domain.pid = Some(1000 + self.starts);
                 domain.vcpus = Some(self.vcpus);
+                domain.memory = self.memory;
                 domain.agent =
                     if self.has_agent { AgentLink::Connected } else { AgentLink::Absent };
             }
@@ -189,6 +198,13 @@ impl ModelHypervisor {
                 domain.disks.retain(|other| other != path);
                 domain.hot_disks.retain(|other| other != path);
             }
+            VmStep::SetMemory { mib, .. } => match domain.memory.as_mut() {
+                Some(memory) => {
+                    memory.given_mib = *mib;
+                    memory.taken_mib = if self.takes_no_memory { memory.taken_mib } else { *mib };
+                }
+                None => self.wrong.push("memory for what has no room for it".into()),
+            },
             VmStep::SetVcpus { .. } if !domain.power.is_up() => {
                 self.wrong.push("processors for what is off".into());
             }
@@ -222,7 +238,7 @@ pub enum Mood {
     DefineRefused,
     /// Memory takes for ever to be written.
     SlowDisk,
-    /// Guests take no processors.
+    /// Guests are given neither processors nor memory.
     NoRoom,
     /// Nothing answers.
     Away,
@@ -324,7 +340,7 @@ impl Hypervisor for Fake {
             (VmStep::ShutdownByAgent(_), Mood::Mute) => {
                 return Err(HypervisorError::Failed { call, vm, message: "disabled".into() });
             }
-            (VmStep::SetVcpus { .. }, Mood::NoRoom) => {
+            (VmStep::SetVcpus { .. } | VmStep::SetMemory { .. }, Mood::NoRoom) => {
                 return Err(HypervisorError::Failed { call, vm, message: "guest says no".into() });
             }
             (VmStep::Save(_), Mood::SlowDisk) => {

@@ -97,7 +97,7 @@ impl Pass<'_> {
             .collect())
     }
 
-    fn fits(&self) -> Result<Result<(), DoesNotFit>, Failure> {
+    pub(super) fn fits(&self) -> Result<Result<(), DoesNotFit>, Failure> {
         let Some(accelerator) = self.status.accelerator else { return Ok(Ok(())) };
         let own = Some(self.vm.local_ref());
         let held = charges(&self.controller.store, accelerator, Holding::Running, own)
