@@ -12,11 +12,11 @@ const VM: &str = "/api/v1/vms/guest";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_grows_while_it_runs() -> anyhow::Result<()> {
-    let (node, web) = NodeUnderTest::with_guest("sizes").await?;
+    let (mut node, web) = NodeUnderTest::with_guest("sizes").await?;
     node.wait_answer(web, "skerry tiny vm", SOON).await?;
 
     println!("== room for more counts from the next start");
-    set(&node, json!({"max_memory_mib": memory_mib(&node).await? + 128})).await?;
+    set(&node, json!({"max_memory_mib": memory_mib(&node).await? + 128, "io_threads": 1})).await?;
     let pending = node.get(VM).await?["status"]["conditions"].to_string();
     ensure!(pending.contains("ChangedWhileRunning"), "{pending}");
     node.post(&format!("{VM}/actions/force_stop"), json!({})).await?;
@@ -25,6 +25,9 @@ async fn a_guest_grows_while_it_runs() -> anyhow::Result<()> {
     node.wait_answer(web, "skerry tiny vm", GUEST).await?;
     let (before, pid) =
         (guest_kib(&node, web).await?, node.get(VM).await?["status"]["pid"].clone());
+
+    println!("== it has a thread for its disks");
+    node.shell(&format!("grep -q iothread /proc/{pid}/task/*/comm"))?;
 
     println!("== memory is given while it runs, and its guest takes it");
     let more = memory_mib(&node).await? + 128;

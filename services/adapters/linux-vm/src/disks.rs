@@ -42,15 +42,28 @@ fn disk(node: Node<'_, '_>) -> Option<LiveDisk> {
 /// came and went may have left theirs in another order.
 pub fn attach(connection: &Connect, vm: Id<Vm>, wanted: &DiskDefinition) -> Result<(), CallError> {
     with_domain(connection, vm, "attach", |domain| {
-        let there = of(&domain.get_xml_desc(0)?);
+        let live = domain.get_xml_desc(0)?;
+        let there = of(&live);
         if there.iter().any(|disk| disk.path == wanted.path) {
             return Ok(());
         }
         let device = free_device(&wanted.device, &there);
-        let xml = disk_element(&DiskDefinition { device, ..wanted.clone() }).to_string();
+        // Threads that it was not started with come with its next start, and so does the disk's.
+        let io_thread = wanted.io_thread.filter(|thread| *thread <= io_threads(&live));
+        let disk = DiskDefinition { device, io_thread, ..wanted.clone() };
+        let xml = disk_element(&disk).to_string();
         domain.attach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE)?;
         Ok(())
     })
+}
+
+/// How many threads for disks a domain has.
+fn io_threads(xml: &str) -> u32 {
+    let count = |document: &Document<'_>| {
+        let node = document.descendants().find(|node| node.has_tag_name("iothreads"))?;
+        node.text()?.trim().parse().ok()
+    };
+    Document::parse(xml).ok().and_then(|document| count(&document)).unwrap_or(0)
 }
 
 /// Asks a running guest to let go of a disk. It is gone when it is no longer seen.
@@ -101,6 +114,8 @@ mod tests {
         assert!(element_of(XML, Path::new("/a")).unwrap().starts_with("<disk type='file'"));
         assert_eq!(element_of(XML, Path::new("/base")), None);
         assert_eq!(of("no xml"), []);
+        assert_eq!(io_threads(&XML.replace("<devices>", "<iothreads>3</iothreads><devices>")), 3);
+        assert_eq!((io_threads(XML), io_threads("no xml")), (0, 0));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Pure, as [`crate::xml`] is, and under the same rule: what changes here for an equal definition needs another form.
 
 use skerry_compute::{DomainDefinition, HardwareDefinition};
-use skerry_model::{Accelerator, CpuSet, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize};
+use skerry_model::{
+    Accelerator, CpuSet, DiskBus, GuestCell, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize,
+};
 
 use crate::memory;
 use crate::xml::Element;
@@ -30,6 +32,21 @@ pub fn vcpus(definition: &DomainDefinition) -> Element {
     }
 }
 
+/// Threads that work on disks alone.
+pub fn io_threads(hardware: &HardwareDefinition) -> Option<Element> {
+    hardware.io_threads.map(|count| Element::new("iothreads").text(count))
+}
+
+/// The controller of SCSI disks. The thread that comes after those of the virtio disks works on all of them.
+pub fn scsi(definition: &DomainDefinition) -> Element {
+    let scsi = Element::new("controller").attribute("type", "scsi");
+    let scsi = scsi.attribute("model", "virtio-scsi");
+    let Some(threads) = definition.hardware.io_threads else { return scsi };
+    let virtio = definition.disks.iter().filter(|disk| disk.bus == DiskBus::Virtio).count();
+    let before = u32::try_from(virtio).unwrap_or(0).checked_rem(threads).unwrap_or(0);
+    scsi.child(Element::new("driver").attribute("iothread", before.saturating_add(1)))
+}
+
 /// Where its processors run, and on which NUMA nodes its memory lies.
 pub fn pinning(hardware: &HardwareDefinition) -> Vec<Element> {
     let mut elements = Vec::new();
@@ -42,26 +59,54 @@ pub fn pinning(hardware: &HardwareDefinition) -> Vec<Element> {
         if !hardware.emulator.is_empty() {
             let pin = Element::new("emulatorpin");
             tune = tune.child(pin.attribute("cpuset", &hardware.emulator));
+            for thread in 1..=hardware.io_threads.unwrap_or(0) {
+                let pin = Element::new("iothreadpin").attribute("iothread", thread);
+                tune = tune.child(pin.attribute("cpuset", &hardware.emulator));
+            }
         }
         elements.push(tune);
     }
     // Huge pages were counted on these nodes, and there are no others for it. Ordinary memory is shared with all that
     // is bound nowhere: where they have filled a node, the kernel had to end the guest, so that is only preferred.
-    let mode = match (hardware.huge_pages, hardware.numa_nodes.as_slice()) {
-        (Some(_), [_, ..]) => "strict",
-        (None, [_]) => "preferred",
-        _ => return elements,
+    let mode = if hardware.huge_pages.is_some() { "strict" } else { "preferred" };
+    let on = |element: Element, nodes: CpuSet| {
+        element.attribute("mode", mode).attribute("nodeset", nodes)
     };
-    let nodes: CpuSet = hardware.numa_nodes.iter().copied().collect();
-    let memory = Element::new("memory").attribute("mode", mode).attribute("nodeset", nodes);
-    elements.push(Element::new("numatune").child(memory));
+    let mut tune = Vec::new();
+    if matches!(
+        (hardware.huge_pages, hardware.numa_nodes.as_slice()),
+        (Some(_), [_, ..]) | (_, [_])
+    ) {
+        let nodes = hardware.numa_nodes.iter().copied().collect();
+        tune.push(on(Element::new("memory"), nodes));
+    }
+    for (index, cell) in hardware.cells.iter().enumerate() {
+        let own = Element::new("memnode").attribute("cellid", index);
+        tune.push(on(own, [cell.node].into_iter().collect()));
+    }
+    if !tune.is_empty() {
+        elements.push(tune.into_iter().fold(Element::new("numatune"), Element::child));
+    }
     elements
+}
+
+/// NUMA nodes that the guest sees, numbered from 0.
+fn cells(hardware: &HardwareDefinition) -> Option<Element> {
+    let cell = |(index, cell): (usize, &GuestCell)| {
+        Element::new("cell")
+            .attribute("id", index)
+            .attribute("cpus", &cell.vcpus)
+            .attribute("memory", cell.memory_mib)
+            .attribute("unit", "MiB")
+    };
+    let cells = hardware.cells.iter().enumerate().map(cell);
+    (!hardware.cells.is_empty()).then(|| cells.fold(Element::new("numa"), Element::child))
 }
 
 /// The processor that the guest sees.
 pub fn cpu(definition: &DomainDefinition, kind: &str) -> Option<Element> {
     let HardwareDefinition { cpu_model, topology, .. } = &definition.hardware;
-    let numa = memory::cells(definition);
+    let numa = memory::cells(definition).or_else(|| cells(&definition.hardware));
     let cpu = Element::new("cpu");
     let mut cpu = match cpu_model.as_deref() {
         Some(HOST_PASSTHROUGH) => Some(cpu.attribute("mode", HOST_PASSTHROUGH)),
@@ -139,6 +184,18 @@ mod tests {
         };
         let near = HardwareDefinition { huge_pages: None, numa_nodes: vec![0], ..spread.clone() };
         let apart = HardwareDefinition { huge_pages: None, ..spread.clone() };
+        let cell = |node, vcpus: &str, memory_mib| GuestCell {
+            node,
+            vcpus: vcpus.parse().unwrap(),
+            memory_mib,
+        };
+        let seen = HardwareDefinition {
+            cells: vec![cell(0, "0", 128), cell(1, "1", 128)],
+            emulator: "0".parse().unwrap(),
+            io_threads: Some(2),
+            ..spread.clone()
+        };
+        let loose = HardwareDefinition { huge_pages: None, ..seen.clone() };
         let shaped = HardwareDefinition { topology: topology(2, 1, 1), ..Default::default() };
         let (kvm, emulation) = (Accelerator::Kvm, Accelerator::Emulation);
         let all = [
@@ -152,8 +209,20 @@ mod tests {
             own(emulation, model("EPYC-v4")),
             own(emulation, HardwareDefinition::default()),
             own(emulation, HardwareDefinition { max_vcpus: Some(4), ..Default::default() }),
+            own(kvm, seen),
+            own(kvm, loose),
         ];
         assert_eq!(all.concat(), include_str!("golden/hardware.xml"));
+    }
+
+    #[test]
+    fn scsi_disks_share_the_thread_that_is_next() {
+        let mut with = definition(Accelerator::Kvm);
+        assert!(!scsi(&with).to_string().contains("driver"));
+        with.hardware.io_threads = Some(2);
+        assert!(scsi(&with).to_string().contains("<driver iothread=\"1\"/>"));
+        with.disks = vec![crate::xml::tests::disk("vda", DiskBus::Virtio)];
+        assert!(scsi(&with).to_string().contains("<driver iothread=\"2\"/>"));
     }
 
     #[test]

@@ -152,6 +152,8 @@ async fn libvirt_takes_a_place_on_the_machine() {
         nic_queues: Some(2),
         max_vcpus: None,
         max_memory_mib: None,
+        io_threads: Some(2),
+        cells: Vec::new(),
     };
     let definition = DomainDefinition { vcpus: 2, hardware, ..bench.definition() };
     bench.apply(VmStep::Define(Box::new(definition.clone()))).await;
@@ -164,10 +166,37 @@ async fn libvirt_takes_a_place_on_the_machine() {
         "<memory mode='strict' nodeset='0'/>",
         "<topology sockets='1' dies='1'",
         "queues='2'",
+        "<iothreads>2</iothreads>",
+        "<iothreadpin iothread='2' cpuset='0,4'/>",
     ] {
         assert!(xml.contains(part), "{part} is not in {xml}");
     }
     assert_eq!(bench.look().await.unwrap().defined, Some(definition.fingerprint()));
+}
+
+#[tokio::test]
+async fn libvirt_takes_numa_nodes_of_the_guest() {
+    let bench = Bench::new();
+    let cell = |node: u32| skerry_model::GuestCell {
+        node,
+        vcpus: [node].into_iter().collect(),
+        memory_mib: 32,
+    };
+    let hardware = HardwareDefinition {
+        cpus: vec![2, 6],
+        numa_nodes: vec![0, 1],
+        cells: vec![cell(0), cell(1)],
+        ..HardwareDefinition::default()
+    };
+    let definition = DomainDefinition { vcpus: 2, hardware, ..bench.definition() };
+    bench.apply(VmStep::Define(Box::new(definition))).await;
+    let xml = bench.domain().get_xml_desc(0).unwrap();
+    for part in [
+        "<memnode cellid='1' mode='preferred' nodeset='1'/>",
+        "<cell id='1' cpus='1' memory='32768' unit='KiB'/>",
+    ] {
+        assert!(xml.contains(part), "{part} is not in {xml}");
+    }
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ pub fn domain(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> 
     root = memory::sizes(definition).into_iter().fold(root, Element::child);
     root = hardware::backing(&definition.hardware).into_iter().fold(root, Element::child);
     root = root.child(hardware::vcpus(definition));
+    root = hardware::io_threads(&definition.hardware).into_iter().fold(root, Element::child);
     root = hardware::pinning(&definition.hardware).into_iter().fold(root, Element::child);
     root = root.child(boot(definition, serial.log)).child(features(definition, kind));
     root = hardware::cpu(definition, kind).into_iter().fold(root, Element::child);
@@ -221,8 +222,7 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         devices = devices.child(disk_element(&seed_disk(definition, log)));
     }
     if definition.disks.iter().any(|disk| disk.bus == DiskBus::Scsi) {
-        let scsi = Element::new("controller").attribute("type", "scsi");
-        devices = devices.child(scsi.attribute("model", "virtio-scsi"));
+        devices = devices.child(hardware::scsi(definition));
     }
     devices = memory::device(definition).into_iter().fold(devices, Element::child);
     if kind != "test" {
@@ -276,6 +276,7 @@ fn seed_disk(definition: &DomainDefinition, beside: &Path) -> DiskDefinition {
         iops: None,
         bytes_per_s: None,
         queues: None,
+        io_thread: None,
     }
 }
 
@@ -315,6 +316,10 @@ pub fn disk_element(disk: &DiskDefinition) -> Element {
         .attribute("rerror_policy", "report");
     let driver = match disk.queues {
         Some(queues) => driver.attribute("queues", queues),
+        None => driver,
+    };
+    let driver = match disk.io_thread {
+        Some(thread) => driver.attribute("iothread", thread),
         None => driver,
     };
     let mut element = Element::new("disk")
@@ -412,7 +417,7 @@ pub(crate) mod tests {
         assert_eq!(text(Accelerator::Kvm), include_str!("golden/kvm.xml"));
     }
 
-    fn disk(device: &str, bus: DiskBus) -> DiskDefinition {
+    pub(crate) fn disk(device: &str, bus: DiskBus) -> DiskDefinition {
         DiskDefinition {
             kind: DiskKind::Disk,
             path: format!("/pools/default/volumes/{device}.qcow2").into(),
@@ -425,6 +430,7 @@ pub(crate) mod tests {
             iops: None,
             bytes_per_s: None,
             queues: None,
+            io_thread: None,
         }
     }
 
@@ -457,6 +463,7 @@ pub(crate) mod tests {
                 iops,
                 bytes_per_s,
                 queues: Some(4),
+                io_thread: Some(2),
                 ..disk("vda", DiskBus::Virtio)
             },
             DiskDefinition { read_only: true, ..disk("sda", DiskBus::Scsi) },

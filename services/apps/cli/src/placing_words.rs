@@ -37,6 +37,9 @@ pub struct Placing {
     /// Queues of its network interface and of each virtio disk
     #[arg(long, value_name = "COUNT")]
     pub queues: Option<u32>,
+    /// Threads of QEMU that work on its disks alone
+    #[arg(long, value_name = "COUNT")]
+    pub io_threads: Option<u32>,
 }
 
 /// Sizes of huge pages.
@@ -107,6 +110,7 @@ impl Placing {
         });
         insert("numa", numa);
         insert("queues", self.queues.map(Value::from));
+        insert("io_threads", self.io_threads.map(Value::from));
     }
 }
 
@@ -140,6 +144,7 @@ mod tests {
         assert_eq!(spec(&all).unwrap(), wanted);
         assert_eq!(spec(&["--max-vcpus", "8"]).unwrap(), json!({"max_vcpus": 8}));
         assert_eq!(spec(&["--max-memory", "512"]).unwrap(), json!({"max_memory_mib": 512}));
+        assert_eq!(spec(&["--io-threads", "2"]).unwrap(), json!({"io_threads": 2}));
         assert_eq!(spec(&["--dedicated-cpus"]).unwrap(), json!({"cpu": {"dedicated": true}}));
         for bad in [
             &["--cpu-topology", "2x2"][..],

@@ -68,6 +68,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       huge_pages: null,
       max_vcpus: null,
       max_memory_mib: null,
+      io_threads: null,
       numa: null,
       queues: null,
       image: "tiny",

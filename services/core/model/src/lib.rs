@@ -41,6 +41,7 @@ mod validate;
 mod vm;
 mod vm_agent;
 mod vm_boot;
+mod vm_cells;
 mod vm_init;
 mod vm_life;
 mod vm_memory;
@@ -88,6 +89,7 @@ pub use validate::{Invalid, Name, NameError, Validate, Violation};
 pub use vm::{Accelerator, Graphics, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
 pub use vm_agent::{GuestInterface, GuestReport};
 pub use vm_boot::VmFirmware;
+pub use vm_cells::GuestCell;
 pub use vm_init::VmInit;
 pub use vm_life::{
     Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,

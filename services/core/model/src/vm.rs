@@ -82,6 +82,10 @@ pub struct VmSpec {
     /// interface has as many as there are virtual processors, up to 8, and disks as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u32>,
+    /// Threads of QEMU that work on its disks alone, 1 to 16: virtio disks get them in turn, SCSI ones share one. Without
+    /// it one thread works on all its devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_threads: Option<u32>,
     /// On, held, or off.
     #[serde(default)]
     pub power: VmPower,
@@ -310,6 +314,8 @@ impl Validate for VmSpec {
         VmDisk::validate_all(&self.disks, found);
         let queues = self.queues.is_none_or(|queues| (1..=64).contains(&queues));
         found.require(queues, "spec.queues", "must be 1 to 64");
+        let threads = self.io_threads.is_none_or(|threads| (1..=16).contains(&threads));
+        found.require(threads, "spec.io_threads", "must be 1 to 16");
         self.validate_max_vcpus(found);
         self.validate_max_memory(found);
         self.validate_placement(found);

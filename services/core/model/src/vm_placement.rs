@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CpuSet, Invalid, VmSpec};
+use crate::{CpuSet, GuestCell, Invalid, VmSpec};
 
 /// The model that is the machine's own processor, whatever it can do.
 pub const HOST_PASSTHROUGH: &str = "host-passthrough";
@@ -118,6 +118,9 @@ pub struct VmPlacement {
     pub numa_nodes: Vec<u32>,
     /// Its huge pages.
     pub huge_pages: Vec<HugePagesTaken>,
+    /// NUMA nodes that its guest sees, if it has processors and memory of several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<GuestCell>,
 }
 
 impl VmPlacement {
@@ -129,10 +132,12 @@ impl VmPlacement {
         let sizes = |size| self.huge_pages.iter().all(|taken| Some(taken.size) == size);
         let pages: u64 = self.huge_pages.iter().map(|taken| taken.count * taken.size.mib()).sum();
         let wanted = if spec.huge_pages.is_some() { spec.memory_mib } else { 0 };
+        let in_cells = self.cells.iter().map(|cell| cell.memory_mib).fold(0, u64::saturating_add);
         u32::try_from(self.cpus.len()).is_ok_and(|count| count == cpus)
             && set.is_none_or(|set| *set == own())
             && sizes(spec.huge_pages)
             && pages == wanted
+            && (self.cells.is_empty() || in_cells == spec.memory_mib)
             && (self.numa_nodes.len() < 2 || spec.numa == Some(NumaPolicy::Spread))
     }
 }
@@ -256,6 +261,8 @@ mod tests {
             (serde_json::json!({"max_vcpus": 8, "cpu": {"dedicated": true}}), "spec.max_vcpus"),
             (serde_json::json!({"queues": 0}), "spec.queues"),
             (serde_json::json!({"queues": 65}), "spec.queues"),
+            (serde_json::json!({"io_threads": 0}), "spec.io_threads"),
+            (serde_json::json!({"io_threads": 17}), "spec.io_threads"),
         ] {
             assert_eq!(faults(bad.clone()), [field], "{bad}");
         }
@@ -267,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_is_not_written() {
         let text = serde_json::to_string(&spec(serde_json::json!({}))).unwrap();
-        for field in ["cpu\"", "huge_pages", "numa", "queues", "max_vcpus"] {
+        for field in ["cpu\"", "huge_pages", "numa", "queues", "max_vcpus", "io_threads"] {
             assert!(!text.contains(field), "{text}");
         }
         let empty = serde_json::to_string(&VmCpu::default()).unwrap();
@@ -295,6 +302,13 @@ mod tests {
         }
         assert!(!own.suits(&VmSpec { memory_mib: 512, ..spec(wish.clone()) }));
         let spread = VmPlacement { numa_nodes: vec![0, 1], ..own };
-        assert!(!spread.suits(&spec(wish)));
+        assert!(!spread.suits(&spec(wish.clone())));
+        let both =
+            serde_json::json!({"cpu": {"dedicated": true}, "huge_pages": "2Mi", "numa": "spread"});
+        let cell = |node| GuestCell { node, vcpus: CpuSet::default(), memory_mib: 512 };
+        let seen = VmPlacement { cells: vec![cell(0), cell(1)], ..spread.clone() };
+        assert!(spread.suits(&spec(both.clone())) && seen.suits(&spec(both.clone())));
+        let other = VmPlacement { cells: vec![cell(0)], ..spread };
+        assert!(!other.suits(&spec(both)), "its guest would see other memory than it has");
     }
 }

@@ -50,6 +50,9 @@ pub struct DiskDefinition {
     /// of the fingerprint then, as it was before it could be chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<u32>,
+    /// The thread of QEMU that works on it, from 1; the one of all devices if absent. Likewise left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_thread: Option<u32>,
 }
 
 impl DiskDefinition {
@@ -91,9 +94,19 @@ pub(crate) fn disks_of(
             iops: disk.limits.iops,
             bytes_per_s: disk.limits.bytes_per_s,
             queues: vm.spec.queues.filter(|_| disk.bus == DiskBus::Virtio),
+            io_thread: vm
+                .spec
+                .io_threads
+                .filter(|_| disk.bus == DiskBus::Virtio)
+                .and_then(|threads| in_turn(before, threads)),
         });
     }
     Ok(Ok(found))
+}
+
+/// The thread, from 1, of a disk that has so many of its kind before it.
+fn in_turn(before: usize, threads: u32) -> Option<u32> {
+    u32::try_from(before).ok()?.checked_rem(threads)?.checked_add(1)
 }
 
 /// `a` to `z`: a machine has at most 24 disks and two discs.
@@ -234,6 +247,7 @@ mod tests {
             iops: None,
             bytes_per_s: None,
             queues: None,
+            io_thread: None,
         }
     }
 
@@ -266,6 +280,13 @@ mod tests {
         let limited = DiskDefinition { iops: Some(100), ..disk(1, DiskBus::Virtio) };
         let limited = DomainDefinition { disks: vec![limited], ..definition(1) };
         assert_ne!(limited.fingerprint(), hot.fingerprint());
+    }
+
+    #[test]
+    fn threads_are_given_in_turn() {
+        let threads = |count| (0..5).map(|n| in_turn(n, count).unwrap()).collect::<Vec<_>>();
+        assert_eq!((threads(1), threads(2)), (vec![1; 5], vec![1, 2, 1, 2, 1]));
+        assert_eq!((threads(16), in_turn(0, 0)), (vec![1, 2, 3, 4, 5], None));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 use skerry_model::{
-    Accelerator, CpuSet, CpuTopology, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize, VmPlacement,
-    VmSpec,
+    Accelerator, CpuSet, CpuTopology, GuestCell, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize,
+    VmPlacement, VmSpec,
 };
 
 /// Queues of a network interface that nobody asked for otherwise, at most.
@@ -41,6 +41,12 @@ pub struct HardwareDefinition {
     /// Queues of its network interface, if more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nic_queues: Option<u32>,
+    /// Threads of QEMU that work on disks alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_threads: Option<u32>,
+    /// NUMA nodes that the guest itself sees; none if its processors and memory are of one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<GuestCell>,
 }
 
 impl HardwareDefinition {
@@ -57,12 +63,14 @@ impl HardwareDefinition {
             max_vcpus: spec.max_vcpus,
             max_memory_mib: spec.max_memory_mib,
             nic_queues: (queues > 1).then_some(queues),
+            io_threads: spec.io_threads,
             ..Self::default()
         };
         if let Some(placement) = placement.filter(|place| place.suits(spec)) {
             hardware.cpus.clone_from(&placement.cpus);
             hardware.emulator.clone_from(&placement.emulator);
             hardware.numa_nodes.clone_from(&placement.numa_nodes);
+            hardware.cells.clone_from(&placement.cells);
         }
         hardware
     }

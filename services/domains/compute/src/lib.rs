@@ -10,6 +10,7 @@ mod agent;
 #[cfg(test)]
 mod agent_scenarios;
 mod backoff;
+mod cells;
 mod cloud_init;
 mod consoles;
 mod controller;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use skerry_model::{CpuSet, HugePageSize, HugePagesTaken, NumaPolicy, VmPlacement, VmSpec};
 
 use crate::Topology;
+use crate::cells::{cells, share};
 use crate::shortage::{NodeRoom, PlacementRefused, PlacementShortage};
 
 /// What is wanted for one guest alone.
@@ -25,6 +26,8 @@ pub struct Wish {
     pub memory_mib: u64,
     /// Whether it may come from several NUMA nodes.
     pub spread: bool,
+    /// Whether its guest then sees these nodes. One whose memory may grow does not: it has one node, which grows.
+    pub cells: bool,
 }
 
 impl Wish {
@@ -37,6 +40,7 @@ impl Wish {
             pages,
             memory_mib: if pages.is_some() { 0 } else { spec.memory_mib },
             spread: spec.numa == Some(NumaPolicy::Spread),
+            cells: spec.max_memory_mib.is_none(),
         })
     }
 }
@@ -285,16 +289,11 @@ impl Machine<'_> {
         reserved: CpuSet,
         rooms: &[Room],
     ) -> VmPlacement {
-        let mut huge_pages = Vec::new();
-        if let Some((size, mut left)) = wish.pages {
-            for room in rooms {
-                let count = left.min(room.pages);
-                if count > 0 {
-                    huge_pages.push(HugePagesTaken { node: room.node, size, count });
-                }
-                left = left.saturating_sub(count);
-            }
-        }
+        let huge_pages = self.pages(wish, &cpus, rooms);
+        let cells = match wish.cells {
+            true => cells(self.topology, &cpus, &huge_pages, wish.memory_mib),
+            false => Vec::new(),
+        };
         let mut numa_nodes = self.topology.nodes_of(&reserved);
         numa_nodes.extend(huge_pages.iter().map(|pages| pages.node));
         numa_nodes.sort_unstable();
@@ -308,7 +307,27 @@ impl Machine<'_> {
             reserved,
             numa_nodes,
             huge_pages,
+            cells,
         }
+    }
+
+    /// Huge pages from these NUMA nodes, which have enough: where its processors are, as far as possible.
+    fn pages(&self, wish: &Wish, cpus: &[u32], rooms: &[Room]) -> Vec<HugePagesTaken> {
+        let Some((size, wanted)) = wish.pages else { return Vec::new() };
+        let own = |room: &Room| {
+            let here = |cpu: &&u32| self.topology.nodes_of(&[**cpu].into_iter().collect());
+            let here = cpus.iter().filter(|cpu| here(cpu).contains(&room.node)).count();
+            share(wanted, here, cpus.len()).min(room.pages)
+        };
+        let mut counts: Vec<u64> = rooms.iter().map(own).collect();
+        let mut left = wanted.saturating_sub(counts.iter().sum());
+        for (count, room) in counts.iter_mut().zip(rooms) {
+            let more = left.min(room.pages.saturating_sub(*count));
+            *count = count.saturating_add(more);
+            left = left.saturating_sub(more);
+        }
+        let taken = rooms.iter().zip(counts).filter(|(_, count)| *count > 0);
+        taken.map(|(room, count)| HugePagesTaken { node: room.node, size, count }).collect()
     }
 }
 

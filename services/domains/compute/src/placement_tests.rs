@@ -19,7 +19,7 @@ fn machine(nodes: u32, cores: u32, threads: u32, pages: u64) -> Topology {
 }
 
 fn wish(cpus: u32) -> Wish {
-    Wish { cpus, set: None, pages: None, memory_mib: 0, spread: false }
+    Wish { cpus, set: None, pages: None, memory_mib: 0, spread: false, cells: true }
 }
 
 fn set(text: &str) -> CpuSet {
@@ -89,6 +89,25 @@ fn on_every_small_machine_a_place_is_found_exactly_if_there_is_one() {
             }
         }
     }
+}
+
+#[test]
+fn pages_lie_where_the_processors_are_and_a_guest_sees_both() {
+    let two = machine(2, 4, 1, 64);
+    let wide = Wish { pages: Some((SIZE, 10)), spread: true, ..wish(5) };
+    let got = place(&two, &Taken::default(), &wide, None).unwrap();
+    let short = |got: &VmPlacement| {
+        let cell =
+            |cell: &skerry_model::GuestCell| (cell.node, cell.vcpus.to_string(), cell.memory_mib);
+        got.cells.iter().map(cell).collect::<Vec<_>>()
+    };
+    assert_eq!(short(&got), [(0, "4".to_owned(), 4), (1, "0-3".to_owned(), 16)]);
+    assert_eq!(keep(&two, &Taken::default(), &got), Some(got.clone()));
+    let grows = Wish { cells: false, ..wide };
+    assert_eq!(short(&place(&two, &Taken::default(), &grows, None).unwrap()), []);
+    let plain = Wish { spread: true, memory_mib: 1000, ..wish(5) };
+    let plain = place(&two, &Taken::default(), &plain, None).unwrap();
+    assert_eq!(short(&plain), [(0, "4".to_owned(), 200), (1, "0-3".to_owned(), 800)]);
 }
 
 #[test]
