@@ -89,12 +89,21 @@ fn transport(name: &str, folder: &Path) -> Option<&'static str> {
 
 /// The disks that hold the system's mount points, through partitions, device mapper and RAID.
 fn system_disks(roots: &Roots) -> BTreeSet<String> {
+    mounted_disks(roots, |point| SYSTEM_MOUNTS.contains(&point))
+}
+
+/// The disks that something is mounted from, such as the node's own system and pools.
+pub(crate) fn used_disks(roots: &Roots) -> BTreeSet<String> {
+    mounted_disks(roots, |_| true)
+}
+
+fn mounted_disks(roots: &Roots, counts: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let mounts = text(roots.proc.join("self/mountinfo")).unwrap_or_default();
     let device = |line: &str| {
         // Fields: id, parent, major:minor, root, mount point, … (proc_pid_mountinfo(5)).
         let mut fields = line.split(' ').skip(2);
         let (dev, point) = (fields.next()?, fields.nth(1)?);
-        SYSTEM_MOUNTS.contains(&point).then(|| dev.to_owned())
+        counts(point).then(|| dev.to_owned())
     };
     let wanted: BTreeSet<String> = mounts.lines().filter_map(device).collect();
     let block = roots.sys.join("block");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skerry_compute::{Topology, TopologyHost};
+use skerry_compute::{PciFunction, Topology, TopologyHost};
 use skerry_model::Name;
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
@@ -14,7 +14,8 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::roots::{Roots, text};
 use crate::{
-    addresses, digest, disks, dmi, journal, memory, nics, pci, power, processors, topology,
+    addresses, digest, disks, dmi, journal, memory, nics, pci, pci_functions, power, processors,
+    topology,
 };
 
 /// A Linux machine run by systemd.
@@ -94,6 +95,8 @@ fn inventory(roots: &Roots) -> Inventory {
         disks: disks::disks(roots),
         nics: nics::nics(roots),
         accelerators: pci::accelerators(roots),
+        // Whether they can be given away is not for the machine to say.
+        pci: Vec::new(),
     }
 }
 
@@ -150,6 +153,10 @@ impl Host for LinuxHost {
 impl TopologyHost for LinuxHost {
     fn topology(&self) -> Topology {
         topology::topology(&self.roots)
+    }
+
+    fn pci(&self) -> Vec<PciFunction> {
+        pci_functions::functions(&self.roots)
     }
 }
 

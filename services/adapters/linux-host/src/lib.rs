@@ -13,6 +13,7 @@ mod journal;
 mod memory;
 mod nics;
 mod pci;
+mod pci_functions;
 mod power;
 mod processors;
 mod roots;

@@ -45,7 +45,7 @@ pub(crate) fn names_of(roots: &Roots, address: &str) -> (Option<String>, Option<
 }
 
 /// A vendor or device id without its `0x`.
-fn id(path: &Path) -> Option<String> {
+pub(crate) fn id(path: &Path) -> Option<String> {
     Some(text(path)?.trim_start_matches("0x").to_lowercase())
 }
 

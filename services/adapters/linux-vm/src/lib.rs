@@ -16,6 +16,7 @@ mod firmware;
 mod guests;
 mod hardware;
 mod host;
+mod hostdev;
 mod kvm;
 mod label;
 mod libvirt;

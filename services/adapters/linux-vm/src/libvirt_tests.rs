@@ -154,6 +154,7 @@ async fn libvirt_takes_a_place_on_the_machine() {
         max_memory_mib: None,
         io_threads: Some(2),
         cells: Vec::new(),
+        pci: vec!["0000:3b:00.1".parse().unwrap()],
     };
     let definition = DomainDefinition { vcpus: 2, hardware, ..bench.definition() };
     bench.apply(VmStep::Define(Box::new(definition.clone()))).await;
@@ -167,6 +168,8 @@ async fn libvirt_takes_a_place_on_the_machine() {
         "<topology sockets='1' dies='1'",
         "queues='2'",
         "<iothreads>2</iothreads>",
+        "<hostdev mode='subsystem' type='pci' managed='yes'>",
+        "<address domain='0x0000' bus='0x3b' slot='0x00' function='0x1'/>",
         "<iothreadpin iothread='2' cpuset='0,4'/>",
     ] {
         assert!(xml.contains(part), "{part} is not in {xml}");

@@ -12,7 +12,7 @@ use skerry_compute::{
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
 use crate::files::{NVRAM, SEED, TPM};
-use crate::{agent, firmware, hardware, label, memory};
+use crate::{agent, firmware, hardware, hostdev, label, memory};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -224,6 +224,7 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
     if definition.disks.iter().any(|disk| disk.bus == DiskBus::Scsi) {
         devices = devices.child(hardware::scsi(definition));
     }
+    devices = hostdev::elements(definition).into_iter().fold(devices, Element::child);
     devices = memory::device(definition).into_iter().fold(devices, Element::child);
     if kind != "test" {
         // A device that comes while the guest runs needs a free port, and libvirt adds none by itself. Numbers are
@@ -232,7 +233,7 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         devices = devices.child(root.attribute("model", "pcie-root"));
         let more = usize::from(definition.display) + usize::from(definition.guest_agent);
         let more = more.saturating_add(usize::from(memory::spare_mib(definition) > 0));
-        let ports = PORTS.saturating_add(more);
+        let ports = PORTS.saturating_add(more).saturating_add(definition.hardware.pci.len());
         for index in 1..=definition.disks.len().saturating_add(ports) {
             let port = Element::new("controller").attribute("type", "pci");
             let port = port.attribute("index", index).attribute("model", "pcie-root-port");

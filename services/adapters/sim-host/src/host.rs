@@ -5,7 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
-use skerry_compute::{Topology, TopologyHost};
+use skerry_compute::{PciFunction, Topology, TopologyHost};
 use skerry_model::Name;
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
@@ -22,11 +22,20 @@ impl SimHost {
     pub fn set_topology(&self, topology: Topology) {
         self.world().topology = topology;
     }
+
+    /// Gives the machine these PCI functions.
+    pub fn set_pci(&self, functions: Vec<PciFunction>) {
+        self.world().pci = functions;
+    }
 }
 
 impl TopologyHost for SimHost {
     fn topology(&self) -> Topology {
         self.world().topology.clone()
+    }
+
+    fn pci(&self) -> Vec<PciFunction> {
+        self.world().pci.clone()
     }
 }
 

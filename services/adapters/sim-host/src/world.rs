@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub hostname: String,
     /// Its processors, NUMA nodes and huge pages.
     pub topology: Topology,
+    /// Its PCI functions.
+    pub pci: Vec<skerry_compute::PciFunction>,
     /// Restart and power-off orders, for tests to see.
     pub power_orders: Vec<skerry_upkeep::PowerAction>,
 }
@@ -110,6 +112,7 @@ impl SimHost {
             dark: false,
             hostname: "localhost".to_owned(),
             topology: Topology::plain(4, 4096),
+            pci: Vec::new(),
             power_orders: Vec::new(),
         };
         Self {

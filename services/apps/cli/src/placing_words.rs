@@ -40,6 +40,9 @@ pub struct Placing {
     /// Threads of QEMU that work on its disks alone
     #[arg(long, value_name = "COUNT")]
     pub io_threads: Option<u32>,
+    /// PCI function that it has for itself: an address, as `skerry inventory` lists it, or a group of the node's settings
+    #[arg(long, value_name = "ADDRESS|GROUP")]
+    pub pci: Vec<String>,
 }
 
 /// Sizes of huge pages.
@@ -71,6 +74,14 @@ fn topology(text: &str) -> Result<CpuTopology, String> {
             Ok(CpuTopology { sockets: *sockets, cores: *cores, threads: *threads })
         }
         _ => Err(wrong()),
+    }
+}
+
+/// What looks like an address is one; the node refuses a group that there is not.
+fn pci(text: &str) -> Value {
+    match text.contains(':') {
+        true => json!({"address": text}),
+        false => json!({"group": text}),
     }
 }
 
@@ -111,6 +122,8 @@ impl Placing {
         insert("numa", numa);
         insert("queues", self.queues.map(Value::from));
         insert("io_threads", self.io_threads.map(Value::from));
+        let pci: Vec<Value> = self.pci.iter().map(|text| pci(text)).collect();
+        insert("pci", (!pci.is_empty()).then_some(Value::Array(pci)));
     }
 }
 
@@ -145,6 +158,8 @@ mod tests {
         assert_eq!(spec(&["--max-vcpus", "8"]).unwrap(), json!({"max_vcpus": 8}));
         assert_eq!(spec(&["--max-memory", "512"]).unwrap(), json!({"max_memory_mib": 512}));
         assert_eq!(spec(&["--io-threads", "2"]).unwrap(), json!({"io_threads": 2}));
+        let pci = json!([{"address": "01:00.0"}, {"group": "gpu"}]);
+        assert_eq!(spec(&["--pci", "01:00.0", "--pci", "gpu"]).unwrap(), json!({"pci": pci}));
         assert_eq!(spec(&["--dedicated-cpus"]).unwrap(), json!({"cpu": {"dedicated": true}}));
         for bad in [
             &["--cpu-topology", "2x2"][..],

@@ -1,10 +1,12 @@
 //! The node's settings: `node.toml` as written, then checked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use skerry_compute::{PciGroups, PciMatchError};
 use skerry_model::{
     Invalid, LogRate, Name, NetworkMode, NetworkSpec, Subnet, TomlTextError, Validate, read_toml,
 };
@@ -25,6 +27,8 @@ pub struct Config {
     pub log_rate: LogRate,
     /// Log filter.
     pub log_level: String,
+    /// Groups of PCI functions that virtual machines may ask for by name.
+    pub pci_groups: PciGroups,
 }
 
 /// A configuration that cannot be used.
@@ -73,6 +77,8 @@ struct Raw {
     pods: RawPods,
     #[serde(default)]
     log: RawLog,
+    #[serde(default)]
+    pci_groups: BTreeMap<Name, Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,6 +165,8 @@ impl Config {
         if !(1..=3600).contains(&pods.log_interval_s) {
             return Err(wrong("pods.log_interval_s", "must be 1 to 3600".to_owned()));
         }
+        let pci_groups = pci_groups(&raw.pci_groups)
+            .map_err(|(name, reason)| wrong("pci_groups", format!("{name}: {reason}")))?;
         let default_network = network(&raw.network.default_subnet)
             .map_err(|reason| wrong("network.default_subnet", reason))?;
         if let Err(error) = raw.log.level.parse::<tracing_subscriber::filter::Targets>() {
@@ -170,8 +178,19 @@ impl Config {
             session_lifetime_s: raw.sessions.lifetime_s,
             log_rate: LogRate { lines: pods.log_lines, interval_s: pods.log_interval_s },
             log_level: raw.log.level,
+            pci_groups,
         })
     }
+}
+
+fn pci_groups(raw: &BTreeMap<Name, Vec<String>>) -> Result<PciGroups, (Name, String)> {
+    let mut groups = PciGroups::new();
+    for (name, texts) in raw {
+        let matches: Result<Vec<_>, _> = texts.iter().map(|text| text.parse()).collect();
+        let matches = matches.map_err(|error: PciMatchError| (name.clone(), error.to_string()))?;
+        groups.insert(name.clone(), matches);
+    }
+    Ok(groups)
 }
 
 fn network(text: &str) -> Result<NetworkSpec, String> {
@@ -218,6 +237,10 @@ mod tests {
             ("schema = 1\n[sessions]\nlifetime_s = 1", "sessions.lifetime_s"),
             ("schema = 1\n[pods]\nlog_lines = 0", "pods.log_lines"),
             ("schema = 1\n[pods]\nlog_interval_s = 3601", "pods.log_interval_s"),
+            (
+                "schema = 1\n[pci_groups]\ngpu = [\"x\"]",
+                "pci_groups: gpu: `x` is neither an address",
+            ),
             ("schema = 1\n[log]\nlevel = \"noded=loud\"", "log.level"),
         ] {
             let error = parse(text).unwrap_err();

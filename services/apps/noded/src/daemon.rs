@@ -123,14 +123,15 @@ impl Daemon {
         let facts = machine.host.facts().await;
         let capacity =
             Capacity { memory_mib: facts.memory.total / (1024 * 1024), cpus: facts.cpus.max(1) };
-        let vms = Arc::new(VmController::new(
+        let vms = VmController::new(
             store.clone(),
             Arc::clone(&machine.hypervisor),
             Arc::clone(&machine.topology),
             capacity,
             now,
             &facts.boot_id,
-        ));
+        );
+        let vms = Arc::new(vms.with_pci_groups(config.pci_groups.clone()));
         let pods = Arc::new(PodController::new(
             store.clone(),
             Arc::clone(&machine.containers),

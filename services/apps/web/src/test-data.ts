@@ -69,6 +69,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       max_vcpus: null,
       max_memory_mib: null,
       io_threads: null,
+      pci: [],
       numa: null,
       queues: null,
       image: "tiny",

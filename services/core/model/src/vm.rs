@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, GuestReport, HugePageSize, Id,
     Invalid, Kind, Name, NumaPolicy, Port, Publish, ResourceKind, Timestamp, Validate,
-    VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmPlacement, VmPower, VmRequest,
+    VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmPci, VmPlacement, VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -127,6 +127,10 @@ pub struct VmSpec {
     /// Volumes that it has as disks, in the order in which the guest finds them.
     #[serde(default)]
     pub disks: Vec<VmDisk>,
+    /// PCI functions of the machine that it has for itself, in place of any emulation; for an admin to ask for. Another
+    /// list counts from the next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<VmPci>,
     /// How people see it.
     #[serde(default)]
     pub graphics: Graphics,
@@ -259,7 +263,7 @@ pub struct VmStatus {
     pub machine: Option<String>,
     /// The size it runs with, which is that of its start; of a suspended one, that of its memory.
     pub running_size: Option<VmSize>,
-    /// What of the machine's processors and memory is its own while it runs; absent if nothing has to be.
+    /// What of the machine's processors, memory and PCI functions is its own while it runs; absent if nothing has to be.
     pub placement: Option<VmPlacement>,
     /// Volumes that its process has or is about to get, those too that its guest has not let go of yet. Until it has,
     /// nobody else gets them.
@@ -319,6 +323,7 @@ impl Validate for VmSpec {
         self.validate_max_vcpus(found);
         self.validate_max_memory(found);
         self.validate_placement(found);
+        self.validate_pci(found);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CpuSet, GuestCell, Invalid, VmSpec};
+use crate::{CpuSet, GuestCell, Invalid, PciGiven, VmSpec};
 
 /// The model that is the machine's own processor, whatever it can do.
 pub const HOST_PASSTHROUGH: &str = "host-passthrough";
@@ -121,6 +121,9 @@ pub struct VmPlacement {
     /// NUMA nodes that its guest sees, if it has processors and memory of several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<GuestCell>,
+    /// Its PCI functions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<PciGiven>,
 }
 
 impl VmPlacement {
@@ -137,6 +140,7 @@ impl VmPlacement {
             && set.is_none_or(|set| *set == own())
             && sizes(spec.huge_pages)
             && pages == wanted
+            && self.pci_suits(spec)
             && (self.cells.is_empty() || in_cells == spec.memory_mib)
             && (self.numa_nodes.len() < 2 || spec.numa == Some(NumaPolicy::Spread))
     }

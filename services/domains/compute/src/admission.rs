@@ -31,6 +31,10 @@ pub const DISPLAY_MIB: u64 = 16;
 /// Memory of a guest's TPM in MiB: the program that emulates it. Allowed for, not measured.
 pub const TPM_MIB: u64 = 16;
 
+/// Memory for each PCI function that a guest has for itself, in MiB: the tables by which it reaches the guest's memory.
+/// Allowed for, not measured.
+pub const PCI_MIB: u64 = 32;
+
 /// Virtual processors given out for each processor that is not kept for the node.
 const CPU_RATIO: u32 = 4;
 
@@ -91,11 +95,12 @@ impl Charge {
         let display = if spec.graphics == Graphics::Vnc { DISPLAY_MIB } else { 0 };
         let tpm = if spec.tpm { TPM_MIB } else { 0 };
         let overhead = overhead_mib(spec.memory_mib, spec.vcpus, accelerator);
+        let pci = PCI_MIB.saturating_mul(u64::try_from(spec.pci.len()).unwrap_or(u64::MAX));
         let own = spec.has_dedicated_cpus();
         Self {
             // Huge pages are set aside already, and counted by themselves.
             memory_mib: if spec.huge_pages.is_some() { 0 } else { spec.memory_mib },
-            overhead_mib: overhead.saturating_add(display).saturating_add(tpm),
+            overhead_mib: overhead.saturating_add(display).saturating_add(tpm).saturating_add(pci),
             vcpus: if own { 0 } else { spec.vcpus },
             dedicated: if own { spec.vcpus } else { 0 },
         }

@@ -19,12 +19,13 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::disks::{vms_of_snapshot, vms_of_volume};
-use crate::ledger::{Holding, charges, taken};
+use crate::ledger::{Holding, charges, pci_taken, taken};
 use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
 use crate::{
     Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
-    HypervisorFacts, PlacementRefused, TopologyHost, VmStep, Wish, admit, next, place, unfit_cpu,
+    HypervisorFacts, PciGroups, PciHeld, PlacementRefused, TopologyHost, VmStep, Wish, admit, next,
+    place, unfit_cpu,
 };
 
 /// The name under which a machine's record is kept until its domain is gone.
@@ -43,6 +44,9 @@ pub enum AdmissionError {
     /// It cannot give it what it is to have for itself.
     #[error(transparent)]
     NoPlace(#[from] PlacementRefused),
+    /// Nor are the PCI functions that it is to have.
+    #[error("cannot have what it asks for in `spec.pci`: {0}")]
+    Pci(String),
     /// Nor can it be shown the processor that is asked for.
     #[error("{0}")]
     CpuUnfit(String),
@@ -57,6 +61,7 @@ pub struct VmController {
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     pub(crate) topology: Arc<dyn TopologyHost>,
     pub(crate) capacity: Capacity,
+    pci_groups: PciGroups,
     pub(crate) clock: fn() -> Timestamp,
     /// Tells one boot of the node from the next; `None` if the node cannot.
     pub(crate) boot: Option<String>,
@@ -85,6 +90,7 @@ impl VmController {
             hypervisor,
             topology,
             capacity,
+            pci_groups: PciGroups::new(),
             clock,
             boot: (!boot.is_empty()).then(|| boot.to_owned()),
             admission: tokio::sync::Mutex::new(()),
@@ -95,6 +101,12 @@ impl VmController {
         }
     }
 
+    /// With these groups of PCI functions, which virtual machines may ask for by name.
+    #[must_use]
+    pub fn with_pci_groups(self, pci_groups: PciGroups) -> Self {
+        Self { pci_groups, ..self }
+    }
+
     /// One over another store, to ask whether the machine could hold what that has. It is not for running.
     #[must_use]
     pub fn rehearsal(&self, store: Store) -> Self {
@@ -102,6 +114,7 @@ impl VmController {
         let (hypervisor, topology) = (Arc::clone(&self.hypervisor), Arc::clone(&self.topology));
         let mut other = Self::new(store, hypervisor, topology, self.capacity, self.clock, boot);
         other.facts = self.facts.clone();
+        other.pci_groups.clone_from(&self.pci_groups);
         other
     }
 
@@ -197,11 +210,31 @@ impl VmController {
         }
         let except = except.map(|vm| LocalRef { kind: Kind::Vm, id: vm.uuid() });
         self.admit(&Charge::of_vm(spec, self.accelerator()), except)?;
+        if !spec.pci.is_empty() {
+            let held = self.pci_held(Holding::Wanted, except)?;
+            held.choose(&spec.pci, &[]).map_err(AdmissionError::Pci)?;
+        }
         let Some(wish) = Wish::of(spec) else { return Ok(()) };
         let topology = self.topology.topology();
         let taken = taken(&self.store, &topology, Holding::Wanted, except)?;
         place(&topology, &taken, &wish, None)?;
         Ok(())
+    }
+
+    /// The machine's PCI functions, and which of them virtual machines but one have.
+    pub(crate) fn pci_held(
+        &self,
+        holding: Holding,
+        except: Option<LocalRef>,
+    ) -> Result<PciHeld, StoreError> {
+        let (functions, groups) = (self.topology.pci(), self.pci_groups.clone());
+        let held = PciHeld { functions, groups, ..PciHeld::default() };
+        pci_taken(&self.store, held, holding, except)
+    }
+
+    /// The machine's PCI functions with the machines that have them, for people to see.
+    pub fn pci(&self) -> Result<PciHeld, StoreError> {
+        self.pci_held(Holding::Running, None)
     }
 
     /// Whether the machine could hold this pod beside everything that is meant to run.

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use skerry_model::{
     Accelerator, CpuSet, CpuTopology, GuestCell, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize,
-    VmPlacement, VmSpec,
+    PciAddress, VmPlacement, VmSpec,
 };
 
 /// Queues of a network interface that nobody asked for otherwise, at most.
@@ -47,6 +47,9 @@ pub struct HardwareDefinition {
     /// NUMA nodes that the guest itself sees; none if its processors and memory are of one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<GuestCell>,
+    /// PCI functions of the machine that it has for itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<PciAddress>,
 }
 
 impl HardwareDefinition {
@@ -71,6 +74,7 @@ impl HardwareDefinition {
             hardware.emulator.clone_from(&placement.emulator);
             hardware.numa_nodes.clone_from(&placement.numa_nodes);
             hardware.cells.clone_from(&placement.cells);
+            hardware.pci = placement.pci.iter().map(|given| given.address.clone()).collect();
         }
         hardware
     }

@@ -8,7 +8,7 @@ use skerry_model::{
 };
 use skerry_store::{Store, StoreError};
 
-use crate::{Charge, Taken, Topology, Wish, place};
+use crate::{Charge, PciHeld, Taken, Topology, Wish, place};
 
 /// Which workloads count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,31 @@ pub fn taken(
         }
     }
     Ok(taken)
+}
+
+/// Notes the PCI functions that virtual machines but one have. Of those that are meant to run and do not yet, it is worked
+/// out which they would get.
+pub fn pci_taken(
+    store: &Store,
+    mut held: PciHeld,
+    holding: Holding,
+    except: Option<LocalRef>,
+) -> Result<PciHeld, StoreError> {
+    let vms = store.list::<Vm>()?.into_iter().filter(|vm| Some(vm.local_ref()) != except);
+    let (there, waiting): (Vec<_>, Vec<_>) = vms.partition(|vm| vm_holds(vm, Holding::Running));
+    let had = |vm: &Resource<Vm>| {
+        vm.status.placement.as_ref().map(|place| place.pci.clone()).unwrap_or_default()
+    };
+    for vm in there {
+        held.take(vm.meta.name.as_str(), &had(&vm));
+    }
+    let meant = |vm: &Resource<Vm>| holding == Holding::Wanted && vm_holds(vm, holding);
+    for vm in waiting.into_iter().filter(meant) {
+        if let Ok(given) = held.choose(&vm.spec.pci, &had(&vm)) {
+            held.take(vm.meta.name.as_str(), &given);
+        }
+    }
+    Ok(held)
 }
 
 /// What runs holds what it was started with, whatever is wanted of its next start.

@@ -26,6 +26,9 @@ mod memory;
 mod memory_scenarios;
 mod metadata;
 mod pass;
+mod pci;
+#[cfg(test)]
+mod pci_scenarios;
 mod placement;
 #[cfg(test)]
 mod placement_scenarios;
@@ -68,6 +71,7 @@ pub use hypervisor::{
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use metadata::metadata;
+pub use pci::{PciFunction, PciGroups, PciHeld, PciMatch, PciMatchError, explain};
 pub use placement::{Taken, Wish, keep, place};
 pub use plan::{Target, plan, plan_size};
 pub use shortage::{NodeRoom, PlacementRefused, PlacementShortage};

@@ -308,6 +308,7 @@ impl Machine<'_> {
             numa_nodes,
             huge_pages,
             cells,
+            pci: Vec::new(),
         }
     }
 

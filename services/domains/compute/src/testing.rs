@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::{
     Acceleration, AgentCommand, AgentLink, Capacity, DomainDefinition, DomainObserved, DomainPower,
     FINALIZER, GuestMemory, HardwareDefinition, Hold, Hypervisor, HypervisorError, HypervisorEvent,
-    HypervisorFacts, LogChunk, LogPosition, NicDefinition, OffReason, Topology, TopologyHost,
-    VmController, VmStep, spec_after,
+    HypervisorFacts, LogChunk, LogPosition, NicDefinition, OffReason, PciFunction, Topology,
+    TopologyHost, VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
@@ -251,6 +251,7 @@ pub struct Fake {
     steps: Mutex<Vec<&'static str>>,
     asked: Mutex<Vec<&'static str>>,
     topology: Mutex<Topology>,
+    pci: Mutex<Vec<PciFunction>>,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
@@ -263,6 +264,7 @@ impl Fake {
             steps: Mutex::default(),
             asked: Mutex::default(),
             topology: Mutex::new(Topology::plain(4, 4096)),
+            pci: Mutex::default(),
             events: broadcast::channel(4).0,
         })
     }
@@ -275,6 +277,11 @@ impl Fake {
     /// The machine is another one from now on.
     pub fn set_topology(&self, topology: Topology) {
         *self.topology.lock().unwrap() = topology;
+    }
+
+    /// The machine has these PCI functions from now on.
+    pub fn set_pci(&self, pci: Vec<PciFunction>) {
+        *self.pci.lock().unwrap() = pci;
     }
 
     /// Does something to a domain behind the controller's back.
@@ -381,6 +388,10 @@ impl Hypervisor for Fake {
 impl TopologyHost for Fake {
     fn topology(&self) -> Topology {
         self.topology.lock().unwrap().clone()
+    }
+
+    fn pci(&self) -> Vec<PciFunction> {
+        self.pci.lock().unwrap().clone()
     }
 }
 

@@ -4,6 +4,8 @@
 
 use skerry_model::{CpuSet, HugePageSize};
 
+use crate::PciFunction;
+
 /// A logical processor that is switched on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostCpu {
@@ -53,6 +55,9 @@ pub trait TopologyHost: Send + Sync + 'static {
     /// How things stand now: huge pages can be set aside while the machine runs. Small files of the kernel's are read,
     /// which takes a few milliseconds at most.
     fn topology(&self) -> Topology;
+
+    /// The machine's PCI functions, by address.
+    fn pci(&self) -> Vec<PciFunction>;
 }
 
 impl Topology {

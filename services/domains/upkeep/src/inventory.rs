@@ -25,6 +25,41 @@ pub struct Inventory {
     pub nics: Vec<Nic>,
     /// PCI functions that compute: graphics processors, FPGAs, cryptography and baseband cards.
     pub accelerators: Vec<PciAccelerator>,
+    /// All PCI functions, and whether they can be given to virtual machines.
+    pub pci: Vec<PciPart>,
+}
+
+/// One PCI function, and whether it can be given to a virtual machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct PciPart {
+    /// PCI address.
+    pub pci_address: String,
+    /// PCI class, six hex digits (class, subclass, interface).
+    pub class: String,
+    /// Vendor id, four hex digits.
+    pub vendor_id: String,
+    /// Device id, four hex digits.
+    pub device_id: String,
+    /// Maker, where its name is known.
+    pub vendor: Option<String>,
+    /// Model, where its name is known.
+    pub model: Option<String>,
+    /// Kernel driver bound to it.
+    pub driver: Option<String>,
+    /// Its IOMMU group; absent without an IOMMU.
+    pub iommu_group: Option<u32>,
+    /// The function that it is a virtual one of.
+    pub virtual_function_of: Option<String>,
+    /// Whether a virtual machine can have it, now or when the one that has it is off.
+    pub can_be_given: bool,
+    /// Why it cannot, or what goes along with it.
+    pub why: String,
+    /// Name of the virtual machine that has it.
+    pub vm: Option<String>,
+    /// Groups of the node's settings that it belongs to.
+    pub groups: Vec<String>,
 }
 
 /// The machine as its firmware describes it (SMBIOS types 0, 1 and 3).

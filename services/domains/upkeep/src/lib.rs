@@ -22,7 +22,7 @@ pub use intake::{
 };
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, HugePages, Inventory, MemoryInfo, MemoryModule, Nic, PciAccelerator,
-    Processor, SystemInfo,
+    PciPart, Processor, SystemInfo,
 };
 pub use jobs::{
     JobClass, JobEffect, JobEvent, JobPace, JobPlaces, JobRefused, JobTurn, choose_jobs,

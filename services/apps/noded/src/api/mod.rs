@@ -20,6 +20,7 @@ mod images;
 mod jobs;
 mod logs;
 mod metadata;
+mod pci;
 mod pod_order;
 mod pod_volumes;
 mod pulls;

@@ -141,5 +141,7 @@ pub fn explain(node: &Node, caller: &Caller, kind: Kind, key: &str) -> Result<An
 /// The machine's parts.
 pub async fn inventory(node: &Node, caller: &Caller) -> Result<Answer, Refusal> {
     caller.permit(Permission::Read)?;
-    text(&node.machine.host.inventory().await).map(Answer::Document)
+    let mut inventory = node.machine.host.inventory().await;
+    inventory.pci = super::pci::parts(node)?;
+    text(&inventory).map(Answer::Document)
 }

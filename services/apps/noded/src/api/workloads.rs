@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::copies;
 use super::draft::{Draft, typed};
 use super::guest_data;
+use super::pci::{check_pci, check_suspend};
 use super::pod_order::check_dependencies;
 use super::pod_volumes::check_pod_volumes;
 use super::read::{find, shown};
@@ -41,7 +42,11 @@ pub fn draw_id<K: ResourceKind>(node: &Node) -> Id<K> {
 }
 
 /// A virtual machine from a draft, with its port.
-pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
+pub async fn create_vm(
+    node: &Node,
+    caller: &Caller,
+    draft: Draft,
+) -> Result<(Transaction, Uuid), Refusal> {
     let mut tx = Transaction::new();
     let spec = copies::expand_clone(node, &mut tx, &draft.metadata.name, draft.spec)?;
     let mut spec: VmSpec = typed(spec, "spec")?;
@@ -58,6 +63,7 @@ pub async fn create_vm(node: &Node, draft: Draft) -> Result<(Transaction, Uuid),
     boot_from_image(node, &mut tx, &draft.metadata.name, &mut spec)?;
     check(&spec)?;
     check_tpm(&spec)?;
+    check_pci(caller, &spec, None)?;
     let workload = Workload {
         reference: LocalRef { kind: Kind::Vm, id: id.uuid() },
         name: &draft.metadata.name,
@@ -113,6 +119,7 @@ pub async fn create_pod(
 /// Changes a virtual machine. Image and network stay; sizes count from the next start.
 pub async fn change_vm(
     node: &Node,
+    caller: &Caller,
     tx: &mut Transaction,
     present: &Document,
     spec: Value,
@@ -134,6 +141,8 @@ pub async fn change_vm(
         return Err(wrong_field("spec.disk_size_mib", message));
     }
     check_tpm(&spec)?;
+    check_pci(caller, &spec, Some(&before.spec))?;
+    check_suspend(&spec, spec.power)?;
     // Requests come from actions alone.
     spec.request = before.spec.request;
     check_power(&before, spec.power)?;
@@ -212,6 +221,7 @@ async fn act_vm(node: &Node, vm: &Resource<Vm>, action: Action) -> Result<(), Re
         return Err(Refusal::new(RefusalClass::Conflict, detail));
     }
     let spec = spec_after(&vm.spec, &vm.status, action);
+    check_suspend(&spec, spec.power)?;
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, Some(vm.id())).map_err(admission)?;
     }
@@ -304,7 +314,9 @@ async fn put_spec<K: ResourceKind>(node: &Node, id: Id<K>, spec: K::Spec) -> Res
 
 fn admission(error: AdmissionError) -> Refusal {
     let class = match &error {
-        AdmissionError::DoesNotFit(_) | AdmissionError::NoPlace(_) => RefusalClass::Capacity,
+        AdmissionError::DoesNotFit(_) | AdmissionError::NoPlace(_) | AdmissionError::Pci(_) => {
+            RefusalClass::Capacity
+        }
         AdmissionError::CpuUnfit(why) => return wrong_field("spec.cpu.model", why.clone()),
         AdmissionError::Store(_) => return internal(error),
     };

@@ -49,7 +49,7 @@ pub async fn plan_create(
     caller.permit(permission(kind)?)?;
     let draft = Draft::read(kind, document)?;
     Ok(match kind {
-        Kind::Vm => workloads::create_vm(node, draft).await?,
+        Kind::Vm => workloads::create_vm(node, caller, draft).await?,
         Kind::Pod => workloads::create_pod(node, caller, draft).await?,
         Kind::Network => create_network(node, draft)?,
         Kind::Image => images::create(node, caller, draft).await?,
@@ -174,7 +174,7 @@ pub async fn plan_change(
     let kind = present.kind;
     let mut tx = Transaction::new();
     match kind {
-        Kind::Vm => workloads::change_vm(node, &mut tx, present, spec, if_revision).await?,
+        Kind::Vm => workloads::change_vm(node, caller, &mut tx, present, spec, if_revision).await?,
         Kind::Pod => {
             workloads::change_pod(node, caller, &mut tx, present, spec, if_revision).await?;
         }

@@ -3,7 +3,7 @@
 //! Found when it starts, under the lock of all starts, and written down before the machine is touched.
 
 use skerry_engine::Failure;
-use skerry_model::{ConditionState, VmPlacement};
+use skerry_model::{ConditionState, PciGiven, VmPlacement};
 
 use super::Pass;
 use crate::controller::store_failure;
@@ -22,10 +22,15 @@ pub struct NoPlace {
 impl Pass<'_> {
     /// Finds a place, if it wants one, and puts it into the status and the definition.
     pub(super) fn find_place(&mut self) -> Result<Result<(), NoPlace>, Failure> {
-        let found = match self.wanted_place()? {
+        let mut found = match self.wanted_place()? {
             Ok(found) => found,
             Err(none) => return Ok(Err(none)),
         };
+        match self.wanted_pci()? {
+            Ok(pci) if pci.is_empty() => {}
+            Ok(pci) => found.get_or_insert_default().pci = pci,
+            Err(none) => return Ok(Err(none)),
+        }
         if found != self.status.placement {
             let said = found.as_ref().map_or_else(|| "anywhere".to_owned(), shown);
             tracing::info!(kind = "Vm", id = %self.id(), place = said, "virtual machine placed");
@@ -71,10 +76,25 @@ impl Pass<'_> {
             .map_err(|refused| NoPlace { reason: refused.reason(), message: refused.to_string() }))
     }
 
+    /// Memory is not put on disk while there are any, so what it had last is no more than a preference.
+    fn wanted_pci(&self) -> Result<Result<Vec<PciGiven>, NoPlace>, Failure> {
+        let wishes = &self.vm.spec.pci;
+        let saved = self.observed.as_ref().is_some_and(|domain| domain.saved);
+        if wishes.is_empty() || saved {
+            return Ok(Ok(Vec::new()));
+        }
+        let own = Some(self.vm.local_ref());
+        let held = self.controller.pci_held(Holding::Running, own).map_err(store_failure)?;
+        let former = self.status.placement.as_ref().map(|place| place.pci.as_slice());
+        let found = held.choose(wishes, former.unwrap_or_default());
+        Ok(found.map_err(|message| NoPlace { reason: "PciNotFree", message }))
+    }
+
     /// The condition `Placed`. A machine that waits keeps what was found out when it was last tried.
     pub(super) fn note_place(&mut self) {
         let now = (self.controller.clock)();
         let up = self.observed.as_ref().is_some_and(|domain| domain.power.is_up());
+        let wants_own = self.wants_own();
         let conditions = &mut self.status.conditions;
         match (&self.no_place, &self.status.placement) {
             (Some(none), _) => {
@@ -85,11 +105,18 @@ impl Pass<'_> {
                 let message = format!("has {}", shown(placement));
                 conditions.set("Placed", ConditionState::True, "Placed", message, now);
             }
-            _ if up || !self.vm.spec.power.is_on() || !self.vm.spec.needs_placement() => {
+            _ if up || !self.vm.spec.power.is_on() || !wants_own => {
                 conditions.clear("Placed");
             }
             _ => {}
         }
+    }
+}
+
+impl Pass<'_> {
+    /// Whether anything of the machine is to be its own.
+    fn wants_own(&self) -> bool {
+        self.vm.spec.needs_placement() || !self.vm.spec.pci.is_empty()
     }
 }
 
@@ -106,5 +133,9 @@ fn shown(placement: &VmPlacement) -> String {
         [one] => format!(" of NUMA node {one}"),
         several => format!(" of the NUMA nodes {}", several.join(", ")),
     };
-    format!("{}{nodes}", cpus.into_iter().chain(pages).collect::<Vec<_>>().join(" and "))
+    let own = format!("{}{nodes}", cpus.into_iter().chain(pages).collect::<Vec<_>>().join(" and "));
+    let pci: Vec<&str> = placement.pci.iter().map(|given| given.address.as_str()).collect();
+    let pci = (!pci.is_empty()).then(|| format!("the PCI functions {}", pci.join(", ")));
+    let parts: Vec<String> = [own].into_iter().filter(|own| !own.is_empty()).chain(pci).collect();
+    parts.join(", and ")
 }
