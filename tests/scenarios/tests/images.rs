@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use skerry_ipc::{Action, Answer, Auth, FetchReport, PeerRole, Request, StreamItem};
 use skerry_model::Kind;
 use skerry_scenarios_tests::{RunningNode, eventually};
@@ -299,5 +300,60 @@ async fn only_the_north_side_gets_orders_and_only_operators_bring_in() {
     let id = Uuid::from_u128(1);
     let report = Request::FetchReport { id, report: FetchReport::Done };
     refused(&node, report, "only the north side").await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_comes_from_a_stick_and_not_from_one_that_was_pulled_out() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    host.put_medium("STICK/images/debian.qcow2", &qcow2());
+    let node = start(&folder, &host).await;
+    node.wait_network().await.unwrap();
+    let Answer::Document(listed) = node.ask(Request::Media).await.unwrap() else {
+        panic!("no list");
+    };
+    let listed: Value = serde_json::from_str(&listed.0).unwrap();
+    assert_eq!(listed["items"][0]["name"], "STICK");
+    assert_eq!(listed["items"][0]["files"][0]["path"], "images/debian.qcow2");
+    let from = json!({"folder": "STICK/images/debian.qcow2"});
+    node.create(Kind::Image, image("debian", "qcow2", from.clone())).await.unwrap();
+    node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    // The first try to take a copy breaks off, and then the stick is gone.
+    host.order_faults(|faults| faults.fail("TakeImage", 1));
+    let again = node.create(Kind::Image, image("again", "qcow2", from.clone())).await.unwrap();
+    host.pull_medium("STICK");
+    node.wait_state(Kind::Job, text(&again, "/status/job"), "failed").await.unwrap();
+    node.wait_state(Kind::Image, "again", "failed").await.unwrap();
+    files(&host, (0, 0, 1)).await;
+    let error = node.create(Kind::Image, image("more", "qcow2", from)).await.unwrap_err();
+    assert!(error.to_string().contains("is not there"), "{error}");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_on_a_stick_that_is_not_the_one_that_was_named_is_refused() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    host.put_medium("STICK/debian.qcow2", &qcow2());
+    let node = start(&folder, &host).await;
+    node.wait_network().await.unwrap();
+    let from = json!({"folder": "STICK/debian.qcow2"});
+    let mut body = image("debian", "qcow2", from);
+    body["spec"]["sha256"] = json!(hex::encode(Sha256::digest(qcow2())));
+    // Another stick of the same name is plugged in before it is read.
+    host.order_faults(|faults| faults.fail("TakeImage", 1));
+    node.create(Kind::Image, body.clone()).await.unwrap();
+    let mut other = qcow2();
+    other.extend([0; 512]);
+    host.put_medium("STICK/debian.qcow2", &other);
+    let failed = node.wait_state(Kind::Image, "debian", "failed").await.unwrap();
+    assert_eq!(text(&failed, "/status/conditions/0/reason"), "DigestMismatch");
+    files(&host, (0, 0, 0)).await;
+    // No path leads out of the stick.
+    for path in ["../debian.qcow2", "/STICK/debian.qcow2", "STICK/../../etc/passwd", "STICK//x"] {
+        body["metadata"]["name"] = json!("out");
+        body["spec"]["source"] = json!({ "folder": path });
+        let error = node.create(Kind::Image, body.clone()).await.unwrap_err().to_string();
+        assert!(error.contains("must be a path below the medium's folder"), "{path}: {error}");
+    }
     node.stop().await.unwrap();
 }

@@ -195,7 +195,7 @@ fn look(roots: &Roots, id: &str) -> Option<DiskSeen> {
     let folder = roots.sys.join("block").join(&name);
     let sectors: u64 = text(&folder.join("size"))?.parse().ok()?;
     let parts = partitions(&folder);
-    let busy = [&folder].into_iter().chain(&parts).find_map(|part| busy(roots, part));
+    let busy = [&folder].into_iter().chain(&parts).find_map(|part| busy(roots, part, None));
     let locked = text(&folder.join("ro")).as_deref() == Some("1");
     let busy = busy.or_else(|| locked.then(|| "is write-protected".to_owned()));
     let content = match parts.len() {
@@ -206,7 +206,8 @@ fn look(roots: &Roots, id: &str) -> Option<DiskSeen> {
     Some(DiskSeen { name, size_bytes: sectors.saturating_mul(SECTOR), content, busy })
 }
 
-fn partitions(folder: &Path) -> Vec<PathBuf> {
+/// The folders of a disk's partitions.
+pub(crate) fn partitions(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let parts = entries.map(|entry| entry.path()).filter(|path| path.join("partition").exists());
     let mut parts: Vec<PathBuf> = parts.collect();
@@ -214,8 +215,8 @@ fn partitions(folder: &Path) -> Vec<PathBuf> {
     parts
 }
 
-/// Who uses a disk or partition, as the rest of a sentence.
-fn busy(roots: &Roots, folder: &Path) -> Option<String> {
+/// Who uses a disk or partition, as the rest of a sentence. Mounts below the folder `but` do not count.
+pub(crate) fn busy(roots: &Roots, folder: &Path, but: Option<&Path>) -> Option<String> {
     let holder = fs::read_dir(folder.join("holders")).ok().and_then(|mut all| all.next()?.ok());
     if let Some(holder) = holder {
         return Some(format!("is part of {}", holder.file_name().display()));
@@ -223,10 +224,11 @@ fn busy(roots: &Roots, folder: &Path) -> Option<String> {
     let number = text(&folder.join("dev"))?;
     let mounts = text(&roots.proc.join("self/mountinfo")).unwrap_or_default();
     // Fields: id, parent, major:minor, root, mount point, … (proc_pid_mountinfo(5)).
-    let point = mounts.lines().find_map(|line| {
+    let mut points = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(2);
         (fields.next()? == number).then(|| fields.nth(1).map(ToOwned::to_owned))?
     });
+    let point = points.find(|point| but.is_none_or(|but| !Path::new(point).starts_with(but)));
     if let Some(point) = point {
         return Some(format!("is mounted at {point}"));
     }
@@ -236,8 +238,8 @@ fn busy(roots: &Roots, folder: &Path) -> Option<String> {
     swap.then(|| "is used for swapping".to_owned())
 }
 
-/// A small file of the kernel's.
-fn text(path: &Path) -> Option<String> {
+/// A small file of the kernel's or of udev's.
+pub(crate) fn text(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 

@@ -24,6 +24,6 @@ mod xfs;
 pub use disks::PoolDisks;
 pub use host::LinuxDisk;
 pub use library::{
-    Cage, CageError, ChildCage, DiskPlaces, Ended, LinuxLibrary, Order, QemuImg, QemuImgError,
-    UnitCage,
+    Cage, CageError, ChildCage, DiskPlaces, Ended, LinuxLibrary, Media, Order, QemuImg,
+    QemuImgError, UnitCage,
 };

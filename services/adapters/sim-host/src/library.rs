@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
-    DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep,
-    Meter, Room, check_head,
+    DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal, LibraryError,
+    LibraryKeep, MediaList, MediumFile, Meter, Room, check_head,
 };
 use uuid::Uuid;
 
@@ -126,6 +126,12 @@ impl SimHost {
         self.world().library.media.insert(path.to_owned(), bytes.to_vec());
     }
 
+    /// Takes an import medium out.
+    pub fn pull_medium(&self, name: &str) {
+        let below = format!("{name}/");
+        self.world().library.media.retain(|path, _| !path.starts_with(&below));
+    }
+
     /// What lies in spool, work and library: counts of files.
     pub fn image_files(&self) -> (usize, usize, usize) {
         let world = self.world();
@@ -161,6 +167,26 @@ impl ImageLibrary for SimHost {
     async fn room(&self) -> Result<Room, LibraryError> {
         let free = self.world().library.free;
         Ok(Room { free, total: 4 * GIB })
+    }
+
+    async fn media(&self) -> Result<MediaList, LibraryError> {
+        let mut items: Vec<ImportMedium> = Vec::new();
+        for (path, bytes) in &self.world().library.media {
+            let Some((name, path)) = path.split_once('/') else { continue };
+            if items.last().is_none_or(|last| last.name != name) {
+                let name = name.to_owned();
+                items.push(ImportMedium {
+                    name,
+                    device: "sdz1".to_owned(),
+                    ..ImportMedium::default()
+                });
+            }
+            let file = MediumFile { path: path.to_owned(), size_bytes: size_of(bytes) };
+            if let Some(medium) = items.last_mut() {
+                medium.files.push(file);
+            }
+        }
+        Ok(MediaList { items })
     }
 
     async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {

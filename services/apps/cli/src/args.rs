@@ -420,6 +420,8 @@ mod tests {
             "skerry job ls",
             "skerry image import disk.qcow2 --name debian --wait",
             "skerry image import https://x/d.img --name d --format raw --sha256 00 --firmware uefi",
+            "skerry image import usb:STICK/debian.qcow2 --name debian --wait",
+            "skerry image media",
             "skerry image pin debian",
             "skerry completion bash",
             "skerry apply -f web.yaml --dry-run",

@@ -278,6 +278,7 @@ fn call(request: Request) -> Result<Call, CallError> {
     Ok(match request {
         Request::Summary => Call::get(&["summary"], document),
         Request::Inventory => Call::get(&["inventory"], document),
+        Request::Media => Call::get(&["media"], document),
         Request::Claim { code, username, password, .. } => {
             let body = json!({ "code": code, "username": username, "password": password });
             Call::post(&["claim"], body, Shape::Session)

@@ -138,6 +138,8 @@ pub enum Request {
     Summary,
     /// The machine's parts: [`Answer::Document`] of `upkeep::Inventory`.
     Inventory,
+    /// USB sticks and cards with image files: [`Answer::Document`] of `upkeep::MediaList`.
+    Media,
     /// Certificate chain and private key for HTTPS (PEM): [`Answer::Identity`]. North and root only.
     ServerIdentity,
     /// Sets the first admin. Works once. [`Answer::Session`].

@@ -105,7 +105,8 @@ pub enum ImageSource {
     Upload(Uuid),
     /// Fetched by the node; the address of the file (`https` or `http`). Needs `spec.sha256`.
     Url(String),
-    /// A file of an import medium, as a path below the medium's folder, such as `debian.qcow2`.
+    /// A file on a USB stick or card in the node, as name of the medium and path, such as `STICK/debian.qcow2`;
+    /// `GET /api/v1/media` lists them.
     Folder(String),
     /// The disk in a volume of this node, copied: an export. Needs the format `qcow2`.
     Volume {

@@ -10,7 +10,7 @@ use skerry_model::{
 use super::*;
 use crate::{
     DiskBase, FileDigest, HostError, HostFacts, Incoming, Inventory, JournalLines, JournalQuery,
-    LibraryError, LibraryKeep, Meter, PowerAction, Room,
+    LibraryError, LibraryKeep, MediaList, Meter, PowerAction, Room,
 };
 
 #[derive(Default)]
@@ -47,6 +47,9 @@ impl Host for Files {
 impl ImageLibrary for Files {
     async fn room(&self) -> Result<Room, LibraryError> {
         Ok(Room::default())
+    }
+    async fn media(&self) -> Result<MediaList, LibraryError> {
+        Ok(MediaList::default())
     }
     async fn incoming(&self, _what: &Incoming) -> Result<Option<u64>, LibraryError> {
         Ok(None)

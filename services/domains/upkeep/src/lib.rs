@@ -17,8 +17,9 @@ pub use builtin::{ImageListError, builtin_images};
 pub use host::{FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, PowerAction};
 pub use images::{IMAGE_FINALIZER, ImageController, image_users};
 pub use intake::{
-    CheckReport, DiskBase, DiskReport, HEAD, ImageLibrary, Incoming, IntakeRefusal, LARGEST_DISK,
-    LibraryError, LibraryKeep, Meter, Quiet, Room, check_head, judge_check, judge_disk,
+    CheckReport, DiskBase, DiskReport, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal,
+    LARGEST_DISK, LibraryError, LibraryKeep, MediaList, MediumFile, Meter, Quiet, Room, check_head,
+    judge_check, judge_disk,
 };
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, HugePages, Inventory, MemoryInfo, MemoryModule, Nic, PciAccelerator,

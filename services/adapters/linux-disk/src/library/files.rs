@@ -15,10 +15,11 @@ use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
     DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep,
-    Meter, Room, check_head, judge_check, judge_disk,
+    MediaList, Meter, Room, check_head, judge_check, judge_disk,
 };
 use uuid::Uuid;
 
+use super::media::{Media, Reading};
 use super::places::DiskPlaces;
 use super::tool::{QemuImg, QemuImgError};
 
@@ -29,12 +30,31 @@ const STEP: u64 = 16 << 20;
 pub struct LinuxLibrary {
     places: DiskPlaces,
     tool: QemuImg,
+    media: Option<Media>,
 }
 
 impl LinuxLibrary {
     /// The library in these places. Nothing is made yet.
     pub const fn new(places: DiskPlaces, tool: QemuImg) -> Self {
-        Self { places, tool }
+        Self { places, tool, media: None }
+    }
+
+    /// The same, which mounts import media itself.
+    #[must_use]
+    pub fn with_media(self, media: Media) -> Self {
+        Self { media: Some(media), ..self }
+    }
+
+    /// Makes the medium readable on which something lies. `long`: whether another import is waited for.
+    async fn medium(
+        &self,
+        what: &Incoming,
+        long: bool,
+    ) -> Result<Option<Reading<'_>>, LibraryError> {
+        match (what, &self.media) {
+            (Incoming::Medium(path), Some(media)) => media.read(path, long).await.map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Where things lie.
@@ -123,7 +143,7 @@ fn missing(what: &Incoming) -> LibraryError {
         },
         Incoming::Medium(path) => LibraryError::Missing {
             what: format!("the file `{path}`"),
-            hint: "put the medium in, and give a path below its folder",
+            hint: "put the medium in; a file is named by the medium's name and its path there",
         },
     }
 }
@@ -145,7 +165,8 @@ fn copy(from: &File, to: &File, size: u64, meter: &dyn Meter) -> io::Result<bool
         }
         let part = io::copy(&mut Read::by_ref(&mut from).take(STEP.min(size - done)), &mut to)?;
         if part == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            let detail = "the file ended before its size: it was cut short while it was read";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, detail));
         }
         done += part;
         meter.bytes(done, size);
@@ -178,7 +199,13 @@ fn take(
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             Err(LibraryError::NoSpace { needed: size, free })
         }
-        Err(error) => Err(fault("copy to", &source)(error)),
+        Err(error) => Err(match what {
+            Incoming::Spooled(_) => fault("copy to", &source)(error),
+            Incoming::Medium(path) => LibraryError::Tool {
+                tool: "reading the medium",
+                detail: format!("`{path}`: {error}; was it pulled out?"),
+            },
+        }),
     }
 }
 
@@ -323,19 +350,35 @@ fn tool(error: QemuImgError) -> LibraryError {
     LibraryError::Tool { tool: "qemu-img", detail: error.to_string() }
 }
 
+async fn end(reading: Option<Reading<'_>>) {
+    if let Some(reading) = reading {
+        reading.end().await;
+    }
+}
+
 #[async_trait]
 impl ImageLibrary for LinuxLibrary {
     async fn room(&self) -> Result<Room, LibraryError> {
         self.blocking(room).await
     }
 
+    async fn media(&self) -> Result<MediaList, LibraryError> {
+        Ok(match &self.media {
+            Some(media) => MediaList { items: media.list().await },
+            None => MediaList::default(),
+        })
+    }
+
     async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {
+        let reading = self.medium(what, false).await?;
         let what = what.clone();
-        self.blocking(move |places| {
+        let size = self.blocking(move |places| {
             let file = open_incoming(places, &what)?;
             Ok(file.and_then(|file| file.metadata().ok()).map(|found| found.len()))
-        })
-        .await
+        });
+        let size = size.await;
+        end(reading).await;
+        size
     }
 
     async fn take(
@@ -344,8 +387,11 @@ impl ImageLibrary for LinuxLibrary {
         what: &Incoming,
         meter: Arc<dyn Meter>,
     ) -> Result<u64, LibraryError> {
+        let reading = self.medium(what, true).await?;
         let what = what.clone();
-        self.blocking(move |places| take(places, job, &what, meter.as_ref())).await
+        let taken = self.blocking(move |places| take(places, job, &what, meter.as_ref())).await;
+        end(reading).await;
+        taken
     }
 
     async fn digest(&self, job: Uuid, meter: Arc<dyn Meter>) -> Result<FileDigest, LibraryError> {

@@ -7,10 +7,12 @@
 mod cage;
 mod files;
 mod flatten;
+mod media;
 mod places;
 mod tool;
 
 pub use cage::{Cage, CageError, ChildCage, Ended, Order, UnitCage};
 pub use files::LinuxLibrary;
+pub use media::Media;
 pub use places::DiskPlaces;
 pub use tool::{QemuImg, QemuImgError};

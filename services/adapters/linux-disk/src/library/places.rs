@@ -6,7 +6,7 @@
 //! <data>/images/work/<job>/source    the copy that is looked at
 //! <data>/images/work/<job>/lent      a copy of a volume, to become an image
 //! <data>/images/work/<job>/out/disk  what the tool makes of it
-//! <run>/media/                       import media, mounted by whoever put them in
+//! <run>/media/<name>/                an import medium, mounted while it is read
 //! ```
 
 use std::path::{Path, PathBuf};

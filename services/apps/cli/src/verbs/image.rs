@@ -18,6 +18,9 @@ use crate::verbs::create::report;
 use crate::verbs::wait::{Goal, wait_for};
 use crate::verbs::{image_export, read, registry, workload};
 
+/// What a file on a stick in the node begins with.
+const STICK: &str = "usb:";
+
 /// Bytes that go with one request: each is acknowledged when it is on the node's disk.
 const PIECE: usize = 8 << 20;
 /// How often a piece is sent again in a row, and the pause before.
@@ -34,6 +37,10 @@ pub(super) async fn run(shell: &mut Shell<'_, '_>, verb: ImageVerb) -> Done {
         ImageVerb::Export { name, format, output } => {
             image_export::export(shell, name, format, &output).await
         }
+        ImageVerb::Media => {
+            let media = shell.document(Request::Media).await?;
+            shell.show(&media, |media| text::outline(media, 0))
+        }
         ImageVerb::Pin { name } => pin(shell, name, true).await,
         ImageVerb::Unpin { name } => pin(shell, name, false).await,
         ImageVerb::Delete { target } => workload::delete(shell, Kind::Image, target).await,
@@ -46,7 +53,9 @@ async fn import(shell: &mut Shell<'_, '_>, new: NewImage) -> Done {
         Some(format) => format.clone(),
         None => format_of(&new.source)?,
     };
-    let (source, sha256) = if is_address {
+    let (source, sha256) = if let Some(path) = new.source.strip_prefix(STICK) {
+        (json!({ "folder": path }), new.sha256.clone())
+    } else if is_address {
         (json!({ "url": new.source }), new.sha256.clone())
     } else {
         let path = Path::new(&new.source);

@@ -98,6 +98,7 @@ impl Api {
         Some(match request {
             Request::Summary => summary::summary(node, caller).await,
             Request::Inventory => read::inventory(node, caller).await,
+            Request::Media => read::media(node, caller).await,
             Request::WhoAmI => accounts::who_am_i(caller),
             Request::List { kind, query } => read::list(node, caller, *kind, query),
             Request::Get { kind, key } => read::get(node, caller, *kind, key),

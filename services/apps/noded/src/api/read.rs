@@ -9,7 +9,7 @@ use skerry_trust::Permission;
 
 use super::caller::Caller;
 use super::json as text;
-use super::refuse::{not_found, wrong_field};
+use super::refuse::{internal, not_found, wrong_field};
 use crate::node::Node;
 
 const MOST_ITEMS: u32 = 1000;
@@ -136,6 +136,12 @@ pub fn explain(node: &Node, caller: &Caller, kind: Kind, key: &str) -> Result<An
     let passes = node.engine.explain(subject);
     let shown: Value = serde_json::from_str(&shown(&document)?.0).unwrap_or_default();
     text(&json!({ "resource": shown, "passes": passes })).map(Answer::Document)
+}
+
+/// Import media. Whoever may bring images in may have the sticks of the machine mounted and read.
+pub async fn media(node: &Node, caller: &Caller) -> Result<Answer, Refusal> {
+    caller.permit(Permission::ChangeWorkloads)?;
+    text(&node.machine.images.media().await.map_err(internal)?).map(Answer::Document)
 }
 
 /// The machine's parts.

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use skerry_ipc::{Answer, ListQuery, PowerAction, Request};
 use skerry_model::Kind;
-use skerry_upkeep::{Inventory, Summary};
+use skerry_upkeep::{Inventory, MediaList, Summary};
 
 use crate::app::{App, Seen, Segments, resource, resource_if_new, unexpected};
 use crate::auth::Caller;
@@ -34,6 +34,15 @@ pub(super) async fn inventory(
 ) -> Result<Json<Inventory>, Problem> {
     params.only(&[])?;
     Ok(Json(app.report(caller.auth(), Request::Inventory).await?))
+}
+
+pub(super) async fn media(
+    State(app): State<App>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<MediaList>, Problem> {
+    params.only(&[])?;
+    Ok(Json(app.report(caller.auth(), Request::Media).await?))
 }
 
 /// There is exactly one node, whatever it is called.

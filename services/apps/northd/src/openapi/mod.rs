@@ -19,7 +19,7 @@ use skerry_model::{
     SecretSpec, SecretStatus, SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec,
     UserStatus, VmSpec, VmStatus, VolumeSpec, VolumeStatus,
 };
-use skerry_upkeep::{Inventory, Summary};
+use skerry_upkeep::{Inventory, MediaList, Summary};
 use utoipa::OpenApi;
 
 use crate::api::{
@@ -50,6 +50,7 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     UploadList,
     Summary,
     Inventory,
+    MediaList,
     Meta,
     Kind,
     NodeSpec,

@@ -122,6 +122,13 @@ fn fixed() -> Vec<Operation> {
             .gives(200, Content::json("Summary")),
         Operation::new("get", "inventory", "inventory", "The machine's parts.")
             .gives(200, Content::json("Inventory")),
+        Operation::new(
+            "get",
+            "media",
+            "listMedia",
+            "USB sticks and cards that are plugged in, with the image files on them.",
+        )
+        .gives(200, Content::json("MediaList")),
         Operation::new("get", "node", "getNode", "The node itself.")
             .gives(200, Content::json("Node")),
         Operation::new("patch", "node", "patchNode", "Changes the node's settings.")

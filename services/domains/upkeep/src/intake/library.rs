@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use skerry_model::ImageFormat;
 use uuid::Uuid;
 
@@ -16,6 +17,42 @@ pub enum Incoming {
     Spooled(Uuid),
     /// A path below the folder of import media.
     Medium(String),
+}
+
+/// An image file on an import medium.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MediumFile {
+    /// Its path on the medium.
+    pub path: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+}
+
+/// Something that images can be brought in from: a USB stick, a card.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImportMedium {
+    /// Its name, from its label; a file on it is `<name>/<path>` in an image's source `folder`.
+    pub name: String,
+    /// What the kernel calls it now.
+    pub device: String,
+    /// Its file system.
+    pub file_system: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Image files on it, at most 200.
+    pub files: Vec<MediumFile>,
+    /// Why it cannot be read, if it cannot.
+    pub reason: String,
+}
+
+/// All import media.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MediaList {
+    /// One entry for each.
+    pub items: Vec<ImportMedium>,
 }
 
 /// What a disk reads where it holds nothing itself.
@@ -166,6 +203,9 @@ pub enum LibraryError {
 pub trait ImageLibrary: Send + Sync + 'static {
     /// Room on the data partition.
     async fn room(&self) -> Result<Room, LibraryError>;
+
+    /// The import media that are plugged in, with the image files on them.
+    async fn media(&self) -> Result<MediaList, LibraryError>;
 
     /// Size of what came in; `None` if it is not there, or not there whole.
     async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError>;

@@ -11,8 +11,8 @@ mod verdict;
 
 pub use head::{HEAD, check_head};
 pub use library::{
-    CheckReport, DiskBase, DiskReport, ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter,
-    Quiet, Room,
+    CheckReport, DiskBase, DiskReport, ImageLibrary, ImportMedium, Incoming, LibraryError,
+    LibraryKeep, MediaList, MediumFile, Meter, Quiet, Room,
 };
 pub use refusal::IntakeRefusal;
 pub use verdict::{LARGEST_DISK, judge_check, judge_disk};

@@ -1,0 +1,101 @@
+//! What is plugged into the node. A USB stick: its image files are listed, one becomes an image, and a stick that is pulled
+//! out meanwhile leaves nothing.
+
+// A test ends where something is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use skerry_system_tests::{NodeUnderTest, PASSWORD, SOON, USER, eventually, machine};
+use xtask::builder::Builder;
+use xtask::command;
+use xtask::paths::Paths;
+
+/// Where a stick is mounted while it is read.
+const PLACE: &str = "/run/skerry/media/STICK";
+
+/// A stick with the usual file system: one small image that starts with a header, and one that takes a while.
+fn stick(folder: &Path) -> anyhow::Result<PathBuf> {
+    let builder = Builder::ensure(&Paths::find())?;
+    let tool = |program: &str| builder.user_command(program);
+    let files = folder.join("files");
+    std::fs::create_dir_all(&files)?;
+    let (small, large) = (files.join("small.qcow2"), files.join("large.raw"));
+    command::run(tool("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&small).arg("8M"))?;
+    std::fs::write(&large, vec![0xa5_u8; 160 << 20])?;
+    let disk = folder.join("stick.raw");
+    std::fs::File::create(&disk)?.set_len(256 << 20)?;
+    command::run(tool("mkfs.vfat").args(["-F", "32", "-n", "STICK"]).arg(&disk))?;
+    command::run(tool("mmd").arg("-i").arg(&disk).arg("::/images"))?;
+    command::run(tool("mcopy").arg("-i").arg(&disk).arg(&small).arg(&large).arg("::/images/"))?;
+    Ok(disk)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_plugged_in_is_of_use() -> anyhow::Result<()> {
+    let mut machine = machine("usb")?;
+    machine.debug_shell = true;
+    machine.qemu_words = ["-device", "qemu-xhci,id=usb"].map(ToOwned::to_owned).to_vec();
+    let (mut node, code) = NodeUnderTest::first_boot(machine)?;
+    node.wait_api().await?;
+    let claim = json!({"code": code, "username": USER, "password": PASSWORD});
+    node.post("/api/v1/claim", claim).await?;
+    node.login().await?;
+    an_image_comes_from_a_stick(&mut node).await
+}
+
+fn plug(node: &mut NodeUnderTest, file: &Path) -> anyhow::Result<()> {
+    let file = json!({"driver": "file", "filename": file});
+    let block = json!({"driver": "raw", "node-name": "stick", "file": file});
+    node.vm.qmp("blockdev-add", &block)?;
+    let device = json!({"driver": "usb-storage", "id": "stick", "drive": "stick",
+        "bus": "usb.0", "serial": "stick", "removable": true});
+    node.vm.qmp("device_add", &device)?;
+    Ok(())
+}
+
+async fn an_image_comes_from_a_stick(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    println!("== a stick is plugged in, its image files are listed, and one becomes an image");
+    ensure!(node.get("/api/v1/media").await?["items"] == json!([]));
+    let file = stick(&node.machine.folder)?;
+    plug(node, &file)?;
+    eventually(SOON, || async {
+        let listed = node.get("/api/v1/media").await?;
+        let stick = &listed["items"][0];
+        ensure!(stick["name"] == "STICK" && stick["file_system"] == "vfat", "{listed}");
+        ensure!(stick["reason"] == "", "{listed}");
+        ensure!(listed.to_string().contains("images/small.qcow2"), "{listed}");
+        Ok(())
+    })
+    .await?;
+    let left = node.shell(&format!("findmnt -n {PLACE} || true"))?;
+    ensure!(left.trim().is_empty(), "it stays mounted: {left}");
+    node.skerry(&["image", "import", "usb:STICK/images/small.qcow2", "--name", "small", "--wait"])?;
+
+    println!("== it is mounted for reading alone, and pulled out meanwhile, it leaves nothing");
+    node.skerry(&["image", "import", "usb:STICK/images/large.raw", "--name", "large"])?;
+    // Under a fast machine the copy may be done before anybody can look.
+    let options = node.shell(&format!("findmnt -n -o OPTIONS {PLACE} || true"))?;
+    let good = ["ro", "nosuid", "nodev", "noexec"].iter().all(|word| options.contains(word));
+    ensure!(good || options.trim().is_empty(), "{options}");
+    node.vm.qmp("device_del", &json!({"id": "stick"}))?;
+    eventually(SOON, || async {
+        let image = node.get("/api/v1/images/large").await?;
+        let state = &image["status"]["state"];
+        ensure!(state == "failed" || state == "available", "{image}");
+        Ok(())
+    })
+    .await?;
+    let work = node.shell("ls /var/lib/skerry/data/images/work | wc -l")?;
+    ensure!(work.trim() == "0", "{work}");
+    let source = json!({"folder": "STICK/images/small.qcow2"});
+    let spec = json!({"format": "qcow2", "architecture": "x86_64", "source": source});
+    let body = json!({"metadata": {"name": "more"}, "spec": spec});
+    let (status, answer) = node.request(Method::POST, "/api/v1/images", Some(body)).await?;
+    ensure!(status == StatusCode::UNPROCESSABLE_ENTITY, "{status} {answer}");
+    ensure!(node.get("/api/v1/media").await?["items"] == json!([]), "it is gone");
+    Ok(())
+}
