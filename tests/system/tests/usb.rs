@@ -1,14 +1,14 @@
 //! What is plugged into the node. A USB stick: its image files are listed, one becomes an image, and a stick that is pulled
-//! out meanwhile leaves nothing.
+//! out meanwhile leaves nothing. A device and a serial line for a guest: waited for, had, pulled out and plugged in again.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use skerry_system_tests::{NodeUnderTest, PASSWORD, SOON, USER, eventually, machine};
 use xtask::builder::Builder;
 use xtask::command;
@@ -38,13 +38,22 @@ fn stick(folder: &Path) -> anyhow::Result<PathBuf> {
 async fn what_is_plugged_in_is_of_use() -> anyhow::Result<()> {
     let mut machine = machine("usb")?;
     machine.debug_shell = true;
-    machine.qemu_words = ["-device", "qemu-xhci,id=usb"].map(ToOwned::to_owned).to_vec();
+    let words = [
+        "-device",
+        "qemu-xhci,id=usb",
+        "-chardev",
+        "ringbuf,id=line,size=4096",
+        "-device",
+        "pci-serial,chardev=line",
+    ];
+    machine.qemu_words = words.map(ToOwned::to_owned).to_vec();
     let (mut node, code) = NodeUnderTest::first_boot(machine)?;
     node.wait_api().await?;
     let claim = json!({"code": code, "username": USER, "password": PASSWORD});
     node.post("/api/v1/claim", claim).await?;
     node.login().await?;
-    an_image_comes_from_a_stick(&mut node).await
+    an_image_comes_from_a_stick(&mut node).await?;
+    a_guest_has_what_is_plugged_in(&mut node).await
 }
 
 fn plug(node: &mut NodeUnderTest, file: &Path) -> anyhow::Result<()> {
@@ -97,5 +106,87 @@ async fn an_image_comes_from_a_stick(node: &mut NodeUnderTest) -> anyhow::Result
     let (status, answer) = node.request(Method::POST, "/api/v1/images", Some(body)).await?;
     ensure!(status == StatusCode::UNPROCESSABLE_ENTITY, "{status} {answer}");
     ensure!(node.get("/api/v1/media").await?["items"] == json!([]), "it is gone");
+    Ok(())
+}
+
+const GUEST: &str = "/api/v1/vms/guest";
+/// A device that QEMU has with any serial number.
+const KEY: &str = "usb:0627:0001:K1";
+/// The driver that has it on the node: that of whoever uses it from a program, or the node's own.
+const DRIVER: &str = "for d in /sys/bus/usb/devices/*; do \
+    grep -qs 0627 $d/idVendor && basename $(readlink $d/$(basename $d):1.0/driver); done; true";
+
+fn insert_key(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let device = json!({"driver": "usb-tablet", "id": "key", "bus": "usb.0", "serial": "K1"});
+    node.vm.qmp("device_add", &device)?;
+    Ok(())
+}
+
+fn spec(devices: &[&str]) -> Value {
+    let spec = json!({"image": "tiny-vm", "memory_mib": 96, "host_devices": devices});
+    json!({"metadata": {"name": "guest"}, "spec": spec})
+}
+
+async fn wait_reason(node: &NodeUnderTest, reason: &str) -> anyhow::Result<()> {
+    eventually(SOON, || async {
+        let status = node.get(GUEST).await?["status"].clone();
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+        ensure!(ready.any(|condition| condition["reason"] == reason), "{status}");
+        Ok(())
+    })
+    .await
+}
+
+async fn a_guest_has_what_is_plugged_in(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    println!("== serial lines are listed, and the node's console is given to nobody");
+    let listed = node.get("/api/v1/inventory").await?["host_devices"].clone();
+    let all: Vec<&Value> = listed.as_array().into_iter().flatten().collect();
+    let console = all.iter().find(|device| device["names"][0] == "serial:ttyS0");
+    let console = console.context("the console is listed")?;
+    ensure!(console["refused"] == "is the node's console", "{console}");
+    let body = Some(spec(&["serial:ttyS0"]));
+    let (status, answer) = node.request(Method::POST, "/api/v1/vms", body).await?;
+    ensure!(status == StatusCode::UNPROCESSABLE_ENTITY, "{status} {answer}");
+    // The second is that of the debug shell.
+    let own = ["serial:ttyS0", "serial:ttyS1"];
+    let names = all.iter().filter_map(|device| device["names"][0].as_str());
+    let mut lines = names.filter(|name| name.starts_with("serial:") && !own.contains(name));
+    let line = lines.next().with_context(|| format!("no line on PCI: {listed}"))?.to_owned();
+    ensure!(node.skerry(&["node", "devices"])?.contains(&line));
+
+    println!("== a guest waits for a device, and has it with the line");
+    node.post("/api/v1/vms", spec(&[KEY, &line])).await?;
+    wait_reason(node, "DeviceMissing").await?;
+    insert_key(node)?;
+    let guest = node.wait_state(GUEST, "running", SOON).await?;
+    let pid = guest["status"]["pid"].as_u64().context("a guest that runs has a process")?;
+    let driver = node.shell(DRIVER)?;
+    ensure!(driver.trim() == "usbfs", "the node's driver has it: {driver}");
+    let file = line.trim_start_matches("serial:");
+    let open = node.shell(&format!("ls -l /proc/{pid}/fd | grep -c /dev/{file}"))?;
+    ensure!(open.trim() != "0", "QEMU has not opened the line");
+
+    println!("== pulled out, the guest runs on; plugged in again, it has it again");
+    node.vm.qmp("device_del", &json!({"id": "key"}))?;
+    wait_reason(node, "DeviceMissing").await?;
+    ensure!(node.get(GUEST).await?["status"]["state"] == "running");
+    insert_key(node)?;
+    wait_reason(node, "Running").await?;
+    let driver = node.shell(DRIVER)?;
+    ensure!(driver.trim() == "usbfs", "the node's driver has it: {driver}");
+    let same = node.get(GUEST).await?["status"]["pid"].as_u64();
+    ensure!(same == Some(pid), "it was started anew");
+
+    println!("== stopped, the node has it back");
+    node.skerry(&["vm", "delete", "guest"])?;
+    eventually(SOON, || async {
+        let (status, _) = node.request(Method::GET, GUEST, None).await?;
+        ensure!(status == StatusCode::NOT_FOUND, "{status}");
+        Ok(())
+    })
+    .await?;
+    let driver = node.shell(DRIVER)?;
+    ensure!(driver.trim() == "usbhid", "{driver}");
     Ok(())
 }

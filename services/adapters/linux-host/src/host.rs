@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use skerry_compute::{PciFunction, Topology, TopologyHost};
-use skerry_model::Name;
+use skerry_model::{HostDevice, Name};
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
     PowerAction,
@@ -14,8 +14,8 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::roots::{Roots, text};
 use crate::{
-    addresses, digest, disks, dmi, journal, memory, nics, pci, pci_functions, power, processors,
-    topology,
+    addresses, devices, digest, disks, dmi, journal, memory, nics, pci, pci_functions, power,
+    processors, topology,
 };
 
 /// A Linux machine run by systemd.
@@ -97,6 +97,7 @@ fn inventory(roots: &Roots) -> Inventory {
         accelerators: pci::accelerators(roots),
         // Whether they can be given away is not for the machine to say.
         pci: Vec::new(),
+        host_devices: devices::devices(roots),
     }
 }
 
@@ -157,6 +158,10 @@ impl TopologyHost for LinuxHost {
 
     fn pci(&self) -> Vec<PciFunction> {
         pci_functions::functions(&self.roots)
+    }
+
+    fn devices(&self) -> Vec<HostDevice> {
+        devices::devices(&self.roots)
     }
 }
 

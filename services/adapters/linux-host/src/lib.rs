@@ -4,7 +4,9 @@
 //! nothing, and it never fails for want of a part that a machine does not have.
 
 mod addresses;
+pub mod block;
 mod board;
+mod devices;
 mod digest;
 mod disks;
 mod dmi;

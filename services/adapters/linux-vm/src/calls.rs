@@ -13,7 +13,7 @@ use virt::sys;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::label::{self, Label, NAMESPACE};
-use crate::{agent, disks, memory};
+use crate::{agent, devices, disks, memory};
 
 /// All domains that carry our label.
 pub fn observe(connection: &Connect, places: &Places) -> Result<Vec<DomainObserved>, CallError> {
@@ -243,6 +243,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
         memory: memory::of(&live_xml),
         disks: paths(false),
         hot_disks: paths(true),
+        usb: devices::of(&live_xml),
         power,
         agent: agent::link(&live_xml),
         saved,

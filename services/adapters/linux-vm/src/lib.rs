@@ -9,6 +9,7 @@ mod agent;
 mod agents;
 mod calls;
 mod consoles;
+mod devices;
 mod disks;
 mod failure;
 mod files;

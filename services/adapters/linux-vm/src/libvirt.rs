@@ -23,7 +23,7 @@ use crate::failure::CallError;
 use crate::files::Places;
 use crate::kvm::Probe;
 use crate::worker::{CloseWhenIdle, Idle, Link, Worker};
-use crate::{calls, disks, host, memory, seed, xml};
+use crate::{calls, devices, disks, host, memory, seed, xml};
 
 /// A look may take this long.
 const LOOK: Duration = Duration::from_secs(20);
@@ -146,7 +146,11 @@ impl Libvirt {
     /// memory a second time would spoil the guest's disks.
     async fn start_domain(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
         self.make_folder(vm).await?;
-        let start = move |connection: &_| calls::start(connection, vm);
+        let guests = self.config.guests;
+        let start = move |connection: &_| {
+            devices::hand_over(connection, vm, guests)?;
+            calls::start(connection, vm)
+        };
         if !self.places.saved(vm).unwrap_or(false) {
             return self.change.call("start", Some(vm), START, start).await;
         }
@@ -300,6 +304,17 @@ impl Hypervisor for Libvirt {
                 let detach = move |connection: &_| disks::detach(connection, vm, &path);
                 return self.change.call("detach", Some(vm), STEP, detach).await;
             }
+            VmStep::Plug { place, .. } => {
+                let place = *place;
+                let guests = self.config.guests;
+                let plug = move |connection: &_| devices::plug(connection, vm, place, guests);
+                return self.change.call(step.name(), Some(vm), STEP, plug).await;
+            }
+            VmStep::Unplug { place, .. } => {
+                let place = *place;
+                let unplug = move |connection: &_| devices::unplug(connection, vm, place);
+                return self.change.call(step.name(), Some(vm), STEP, unplug).await;
+            }
             VmStep::SetVcpus { count, .. } => {
                 let count = *count;
                 let set = move |connection: &_| calls::set_vcpus(connection, vm, count);
@@ -353,6 +368,7 @@ fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
         memory: None,
         disks: Vec::new(),
         hot_disks: Vec::new(),
+        usb: Vec::new(),
         files: true,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use skerry_compute::{HardwareDefinition, Hold, NicDefinition};
+use skerry_model::UsbPlace;
 use virt::connect::Connect;
 use virt::domain::Domain;
 
@@ -67,6 +68,9 @@ impl Bench {
             display: true,
             guest_agent: true,
             tpm: false,
+            usb: true,
+            usb_devices: vec![UsbPlace { bus: 1, device: 12, vendor: 0x0403, product: 0x6001 }],
+            lines: vec!["/dev/serial/by-id/usb-a".into()],
             hardware: HardwareDefinition::default(),
             generation: 1,
         }

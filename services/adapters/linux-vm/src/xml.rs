@@ -12,7 +12,7 @@ use skerry_compute::{
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
 use crate::files::{NVRAM, SEED, TPM};
-use crate::{agent, firmware, hardware, hostdev, label, memory};
+use crate::{agent, devices, firmware, hardware, hostdev, label, memory};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -198,11 +198,15 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         .attribute("model", "virtio")
         .child(Element::new("backend").attribute("model", "random").text("/dev/urandom"));
     let usb = Element::new("controller").attribute("type", "usb");
-    let usb = usb.attribute("model", if definition.display { "qemu-xhci" } else { "none" });
-    let mut devices = Element::new("devices")
-        .child(usb)
-        .child(interface(definition))
-        .child(serial)
+    let has_usb = definition.display || definition.usb;
+    let mut usb = usb.attribute("model", if has_usb { "qemu-xhci" } else { "none" });
+    if definition.usb {
+        // Places for what comes later; there are four otherwise.
+        usb = usb.attribute("ports", 15);
+    }
+    let devices = Element::new("devices").child(usb).child(interface(definition)).child(serial);
+    let mut devices = devices::lines(definition)
+        .fold(devices, Element::child)
         .child(rng)
         .child(Element::new("memballoon").attribute("model", "none"))
         .child(Element::new("panic").attribute("model", "isa"));
@@ -214,6 +218,9 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
     }
     if definition.guest_agent {
         devices = devices.child(agent::channel());
+    }
+    for place in &definition.usb_devices {
+        devices = devices.child(devices::usb_element(*place));
     }
     for disk in &definition.disks {
         devices = devices.child(disk_element(disk));
@@ -231,7 +238,7 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         // needed: of controllers without any it takes the first for the root.
         let root = Element::new("controller").attribute("type", "pci").attribute("index", 0);
         devices = devices.child(root.attribute("model", "pcie-root"));
-        let more = usize::from(definition.display) + usize::from(definition.guest_agent);
+        let more = usize::from(has_usb) + usize::from(definition.guest_agent);
         let more = more.saturating_add(usize::from(memory::spare_mib(definition) > 0));
         let ports = PORTS.saturating_add(more).saturating_add(definition.hardware.pci.len());
         for index in 1..=definition.disks.len().saturating_add(ports) {
@@ -396,6 +403,9 @@ pub(crate) mod tests {
             display: false,
             guest_agent: false,
             tpm: false,
+            usb: false,
+            usb_devices: Vec::new(),
+            lines: Vec::new(),
             hardware: HardwareDefinition::default(),
             generation: 3,
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
 use skerry_compute::{PciFunction, Topology, TopologyHost};
-use skerry_model::Name;
+use skerry_model::{HostDevice, Name};
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
     PowerAction,
@@ -27,6 +27,16 @@ impl SimHost {
     pub fn set_pci(&self, functions: Vec<PciFunction>) {
         self.world().pci = functions;
     }
+
+    /// Plugs something into the machine.
+    pub fn plug_in(&self, device: HostDevice) {
+        self.world().devices.push(device);
+    }
+
+    /// Pulls out what goes by this name.
+    pub fn pull_out(&self, name: &str) {
+        self.world().devices.retain(|device| !device.is_called(name));
+    }
 }
 
 impl TopologyHost for SimHost {
@@ -36,6 +46,10 @@ impl TopologyHost for SimHost {
 
     fn pci(&self) -> Vec<PciFunction> {
         self.world().pci.clone()
+    }
+
+    fn devices(&self) -> Vec<HostDevice> {
+        self.world().devices.clone()
     }
 }
 
@@ -57,6 +71,7 @@ impl Host for SimHost {
         let mut inventory = Inventory::default();
         inventory.system.vendor = Some("Skerry".to_owned());
         inventory.system.product = Some("Simulated host".to_owned());
+        inventory.host_devices.clone_from(&self.world().devices);
         inventory
     }
 

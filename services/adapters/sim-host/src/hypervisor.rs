@@ -119,6 +119,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 memory: None,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
+                usb: Vec::new(),
                 files: true,
             });
             entry.defined = Some(definition.fingerprint());
@@ -128,6 +129,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             if definition.hardware.max_memory_mib.is_some() {
                 world.defined_memory.insert(definition.vm, definition.memory_mib);
             }
+            world.defined_usb.insert(definition.vm, definition.usb_devices.clone());
             match &definition.seed {
                 Some(seed) => drop(world.seeds.insert(definition.vm, seed.clone())),
                 None => drop(world.seeds.remove(&definition.vm)),
@@ -167,6 +169,15 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             let found = running(world, *vm)?;
             found.disks.retain(|other| other != path);
             found.hot_disks.retain(|other| other != path);
+        }
+        VmStep::Plug { vm, place } => {
+            if world.domains.values().any(|other| other.usb.contains(place)) {
+                return Err("the device is in use".to_owned());
+            }
+            running(world, *vm)?.usb.push(*place);
+        }
+        VmStep::Unplug { vm, place } => {
+            running(world, *vm)?.usb.retain(|other| other != place);
         }
         VmStep::SetVcpus { vm, count } => running(world, *vm)?.vcpus = Some(*count),
         VmStep::SetMemory { vm, mib } => running(world, *vm)?.memory = Some(all_taken(*mib)),
@@ -211,6 +222,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     let disks = world.defined_disks.get(&vm).cloned().unwrap_or_default();
     let vcpus = world.defined_vcpus.get(&vm).copied();
     let memory = world.defined_memory.get(&vm).copied().map(all_taken);
+    let usb = world.defined_usb.get(&vm).cloned().unwrap_or_default();
     let has_agent = world.defined_agents.contains(&vm);
     let found = domain(world, vm)?;
     if found.defined.is_none() {
@@ -223,6 +235,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         found.pid = Some(pid);
         found.vcpus = vcpus;
         found.memory = memory;
+        found.usb = usb;
         found.saved = false;
         if has_agent {
             found.agent = AgentLink::Connected;
@@ -263,5 +276,6 @@ fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
         domain.agent = AgentLink::Absent;
         domain.disks.clear();
         domain.hot_disks.clear();
+        domain.usb.clear();
     }
 }

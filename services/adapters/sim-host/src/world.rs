@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent, Seed, Topology};
-use skerry_model::{Id, Vm};
+use skerry_model::{HostDevice, Id, UsbPlace, Vm};
 use skerry_network::NetworkObserved;
 use tokio::sync::{broadcast, watch};
 
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub defined_vcpus: BTreeMap<Id<Vm>, u32>,
     /// Memory that the next start of each guest has that may be given more.
     pub defined_memory: BTreeMap<Id<Vm>, u64>,
+    /// What they have by USB from their start on.
+    pub defined_usb: BTreeMap<Id<Vm>, Vec<UsbPlace>>,
     /// What cloud-init in each guest reads at its next start.
     pub seeds: BTreeMap<Id<Vm>, Seed>,
     /// Guests whose next start has a display, and those that have one now.
@@ -55,6 +57,8 @@ pub(crate) struct World {
     pub topology: Topology,
     /// Its PCI functions.
     pub pci: Vec<skerry_compute::PciFunction>,
+    /// What virtual machines may have of it.
+    pub devices: Vec<HostDevice>,
     /// Restart and power-off orders, for tests to see.
     pub power_orders: Vec<skerry_upkeep::PowerAction>,
 }
@@ -100,6 +104,7 @@ impl SimHost {
             defined_disks: BTreeMap::new(),
             defined_vcpus: BTreeMap::new(),
             defined_memory: BTreeMap::new(),
+            defined_usb: BTreeMap::new(),
             seeds: BTreeMap::new(),
             defined_displays: BTreeSet::new(),
             displays: BTreeSet::new(),
@@ -113,6 +118,7 @@ impl SimHost {
             hostname: "localhost".to_owned(),
             topology: Topology::plain(4, 4096),
             pci: Vec::new(),
+            devices: Vec::new(),
             power_orders: Vec::new(),
         };
         Self {

@@ -311,6 +311,8 @@ pub enum NetworkVerb {
 pub enum NodeVerb {
     /// Show the node's record
     Show,
+    /// List what virtual machines may have of the node: devices on USB, and serial lines
+    Devices,
     /// The system's log
     Log {
         /// Only this unit, such as skerry-noded.service
@@ -422,6 +424,8 @@ mod tests {
             "skerry image import https://x/d.img --name d --format raw --sha256 00 --firmware uefi",
             "skerry image import usb:STICK/debian.qcow2 --name debian --wait",
             "skerry image media",
+            "skerry node devices",
+            "skerry vm create v --image i --host-device usb:0403:6001:A9 --host-device serial:ttyS1",
             "skerry image pin debian",
             "skerry completion bash",
             "skerry apply -f web.yaml --dry-run",

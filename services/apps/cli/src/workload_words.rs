@@ -317,6 +317,9 @@ pub struct Boot {
     /// Give it a line to the QEMU guest agent, which its guest has to bring along
     #[arg(long)]
     pub guest_agent: bool,
+    /// Give it a device of the node, as `skerry node devices` calls it; may be repeated, for admins alone
+    #[arg(long, value_name = "NAME")]
+    pub host_device: Vec<String>,
     /// File with user-data for cloud-init
     #[arg(long, value_name = "FILE")]
     pub user_data: Option<PathBuf>,

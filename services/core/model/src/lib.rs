@@ -14,6 +14,7 @@ mod cpu_set;
 mod device;
 mod disk;
 mod hidden;
+mod host_device;
 mod id;
 mod image;
 mod image_archive;
@@ -58,6 +59,7 @@ pub use container_limits::IoLimits;
 pub use cpu_set::{CpuSet, CpuSetError};
 pub use disk::{DiskBus, DiskLimits, VmDisk};
 pub use hidden::Hidden;
+pub use host_device::{HostDevice, UsbPlace, is_device_name, serial_line};
 pub use id::{Id, ParseIdError};
 pub use image::{
     Image, ImageFile, ImageFirmware, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus,

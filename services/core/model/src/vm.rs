@@ -104,7 +104,7 @@ pub struct VmSpec {
     #[serde(default)]
     pub disk_size_mib: Option<u64>,
     /// Name of a virtual machine that is off, of which this one is made as a copy: with volumes of its own that
-    /// begin as the other's are, without what it publishes, and with whatever else is given here. Counts when the
+    /// begin as the other's are, without what it publishes and devices of the node, and with whatever else is given here. Counts when the
     /// machine is made.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
@@ -131,6 +131,12 @@ pub struct VmSpec {
     /// list counts from the next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pci: Vec<VmPci>,
+    /// Devices of the node that it has for itself, by names that stay the same when they are plugged in again:
+    /// `usb:0403:6001:A9XYZ`, `usb-port:0000:00:14.0/1.2`, `serial:by-id/…`, `serial:ttyS1`, as the inventory's
+    /// `host_devices` gives them. Its start waits for them. While it runs, those on USB come and go with the plug. Only an
+    /// admin may give devices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_devices: Vec<String>,
     /// How people see it.
     #[serde(default)]
     pub graphics: Graphics,
@@ -316,6 +322,7 @@ impl Validate for VmSpec {
             init.validate(found);
         }
         VmDisk::validate_all(&self.disks, found);
+        crate::host_device::validate_devices(&self.host_devices, found);
         let queues = self.queues.is_none_or(|queues| (1..=64).contains(&queues));
         found.require(queues, "spec.queues", "must be 1 to 64");
         let threads = self.io_threads.is_none_or(|threads| (1..=16).contains(&threads));

@@ -11,13 +11,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_model::{
-    Accelerator, Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Snapshot, Timestamp, Vm, VmSpec,
-    VmStatus,
+    Accelerator, Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Resource, Snapshot, Timestamp, Vm,
+    VmSpec, VmStatus,
 };
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::devices;
 use crate::disks::{vms_of_snapshot, vms_of_volume};
 use crate::ledger::{Holding, charges, pci_taken, taken};
 use crate::memory::{ASK_EVERY, Memory};
@@ -47,6 +48,9 @@ pub enum AdmissionError {
     /// Nor are the PCI functions that it is to have.
     #[error("cannot have what it asks for in `spec.pci`: {0}")]
     Pci(String),
+    /// A device that it is to have is another machine's.
+    #[error("{0}; stop that machine, or take the device from it")]
+    DeviceTaken(String),
     /// Nor can it be shown the processor that is asked for.
     #[error("{0}")]
     CpuUnfit(String),
@@ -208,6 +212,9 @@ impl VmController {
         if let Some(why) = self.facts.get().and_then(|facts| unfit_cpu(spec, facts.accelerator)) {
             return Err(AdmissionError::CpuUnfit(why));
         }
+        if let Some(taken) = self.taken_device(&spec.host_devices, except)? {
+            return Err(AdmissionError::DeviceTaken(taken));
+        }
         let except = except.map(|vm| LocalRef { kind: Kind::Vm, id: vm.uuid() });
         self.admit(&Charge::of_vm(spec, self.accelerator()), except)?;
         if !spec.pci.is_empty() {
@@ -235,6 +242,26 @@ impl VmController {
     /// The machine's PCI functions with the machines that have them, for people to see.
     pub fn pci(&self) -> Result<PciHeld, StoreError> {
         self.pci_held(Holding::Running, None)
+    }
+
+    /// The device that another machine has or is meant to have, and that machine, if there is one.
+    fn taken_device(
+        &self,
+        names: &[String],
+        except: Option<Id<Vm>>,
+    ) -> Result<Option<String>, StoreError> {
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let has = |vm: &Resource<Vm>| {
+            Some(vm.id()) != except && (vm.spec.power.is_on() || devices::holds(vm))
+        };
+        Ok(devices::taken(names, &self.store.list::<Vm>()?, &self.topology.devices(), has))
+    }
+
+    /// Why no machine can have one of these devices, as far as the node has them now.
+    pub fn unfit_device(&self, names: &[String]) -> Option<String> {
+        if names.is_empty() { None } else { devices::unfit(names, &self.topology.devices()) }
     }
 
     /// Whether the machine could hold this pod beside everything that is meant to run.

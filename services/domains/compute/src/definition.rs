@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use skerry_model::{Accelerator, Id, Vm, VmFirmware};
+use skerry_model::{Accelerator, Id, UsbPlace, Vm, VmFirmware};
 
 use crate::{DiskDefinition, HardwareDefinition, Seed};
 
@@ -28,7 +28,8 @@ impl Fingerprint {
     }
 
     /// Whether another definition differs in nothing but what can be changed while the guest runs: disks that can be
-    /// attached and detached, and the number of processors and the amount of memory if there is room for more.
+    /// attached and detached, what is plugged in by USB, and the number of processors and the amount of memory if there is
+    /// room for more.
     pub fn same_but_hot(&self, other: &Self) -> bool {
         let fixed = |print: &Self| print.0.split('-').next().map(ToOwned::to_owned);
         fixed(self) == fixed(other)
@@ -94,6 +95,15 @@ pub struct DomainDefinition {
     /// Whether it has an emulated TPM 2.0. Likewise left out if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tpm: bool,
+    /// Whether it has a controller for what is plugged into the node by USB. Likewise left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub usb: bool,
+    /// What is plugged in for it now. Comes and goes, so not part of this serialization: see [`Self::fingerprint`].
+    #[serde(skip)]
+    pub usb_devices: Vec<UsbPlace>,
+    /// Files of serial lines of the node that are its second and further ones. Likewise left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<PathBuf>,
     /// Its processor, its place on the machine, and what follows from its size. Likewise left out if nothing was chosen.
     #[serde(skip_serializing_if = "HardwareDefinition::is_plain")]
     pub hardware: HardwareDefinition,
@@ -129,11 +139,13 @@ impl DomainDefinition {
             cold => serde_json::to_string(&(Self::FORM, whole, cold)),
         };
         let fixed = digest(fixed.unwrap_or_default(), 32);
-        let hot = match (hot.as_slice(), vcpus, memory) {
-            ([], None, None) => return Fingerprint(fixed),
-            (disks, None, None) => serde_json::to_string(disks),
-            (disks, Some(vcpus), None) => serde_json::to_string(&(disks, vcpus)),
-            (disks, vcpus, Some(memory)) => serde_json::to_string(&(disks, vcpus, memory)),
+        let usb = self.usb_devices.as_slice();
+        let hot = match (hot.as_slice(), vcpus, memory, usb) {
+            ([], None, None, []) => return Fingerprint(fixed),
+            (disks, None, None, []) => serde_json::to_string(disks),
+            (disks, Some(vcpus), None, []) => serde_json::to_string(&(disks, vcpus)),
+            (disks, vcpus, Some(memory), []) => serde_json::to_string(&(disks, vcpus, memory)),
+            (disks, vcpus, memory, usb) => serde_json::to_string(&(disks, vcpus, memory, usb)),
         };
         Fingerprint(format!("{fixed}-{}", digest(hot.unwrap_or_default(), 16)))
     }

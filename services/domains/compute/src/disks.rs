@@ -265,6 +265,7 @@ mod tests {
             saved: false,
             disks: paths(disks),
             hot_disks: paths(hot),
+            usb: Vec::new(),
             files: true,
         }
     }

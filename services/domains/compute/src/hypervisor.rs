@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use skerry_engine::ErrorClass;
-use skerry_model::{Accelerator, Id, Vm};
+use skerry_model::{Accelerator, Id, UsbPlace, Vm};
 use tokio::sync::broadcast;
 
 use crate::{AgentCommand, AgentLink, DiskDefinition, DomainDefinition, Fingerprint};
@@ -88,6 +88,8 @@ pub struct DomainObserved {
     pub disks: Vec<PathBuf>,
     /// Those of them that can be detached while it runs.
     pub hot_disks: Vec<PathBuf>,
+    /// What of the node's USB it has while it runs.
+    pub usb: Vec<UsbPlace>,
     /// Its line to the agent in its guest.
     pub agent: AgentLink,
     /// Whether its memory is on disk, for the next start to go on with.
@@ -130,6 +132,20 @@ pub enum VmStep {
         vm: Id<Vm>,
         /// The disk's file.
         path: PathBuf,
+    },
+    /// Give a running guest what is plugged into the node.
+    Plug {
+        /// The machine.
+        vm: Id<Vm>,
+        /// Where it stands.
+        place: UsbPlace,
+    },
+    /// Take it from a running guest. It may have been pulled out already.
+    Unplug {
+        /// The machine.
+        vm: Id<Vm>,
+        /// Where it stands, or stood.
+        place: UsbPlace,
     },
     /// Give a running guest more processors. Whether it uses them is its own affair.
     SetVcpus {
@@ -176,6 +192,8 @@ impl VmStep {
             | Self::Erase(vm)
             | Self::Attach { vm, .. }
             | Self::Detach { vm, .. }
+            | Self::Plug { vm, .. }
+            | Self::Unplug { vm, .. }
             | Self::SetVcpus { vm, .. }
             | Self::SetMemory { vm, .. } => *vm,
         }
@@ -194,6 +212,8 @@ impl VmStep {
             Self::Resume(_) => "resume",
             Self::Attach { .. } => "attach disk",
             Self::Detach { .. } => "detach disk",
+            Self::Plug { .. } => "plug in device",
+            Self::Unplug { .. } => "unplug device",
             Self::SetVcpus { .. } => "add processors",
             Self::SetMemory { .. } => "add memory",
             Self::Shutdown(_) => "shutdown",

@@ -16,6 +16,9 @@ mod consoles;
 mod controller;
 mod decide;
 mod definition;
+#[cfg(test)]
+mod device_scenarios;
+mod devices;
 mod disks;
 mod hardware;
 mod hypervisor;
@@ -63,6 +66,7 @@ pub use consoles::{GuestConnection, GuestConsoles};
 pub use controller::{AdmissionError, FINALIZER, VmController};
 pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
+pub use devices::plan_devices;
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
 pub use hardware::{HardwareDefinition, unfit_cpu};
 pub use hypervisor::{

@@ -5,6 +5,7 @@
 
 mod agent;
 mod deeds;
+mod devices;
 mod disks;
 mod place;
 mod size;
@@ -19,6 +20,7 @@ use skerry_model::{
 use skerry_store::Transaction;
 use tokio::time::Instant;
 
+pub use self::devices::LOOK_FOR_DEVICES;
 pub use self::place::NoPlace;
 use crate::controller::{FINALIZER, VmController, store_failure};
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
@@ -48,6 +50,7 @@ pub struct Pass<'a> {
     observed: Option<DomainObserved>,
     definition: Result<DomainDefinition, Missing>,
     define_error: Option<HypervisorError>,
+    missing_device: Option<Missing>,
     note: Option<Note>,
     /// Why it has no place on the machine, if that was just found out.
     no_place: Option<NoPlace>,
@@ -73,6 +76,7 @@ impl<'a> Pass<'a> {
             observed: None,
             definition: Err(unknown),
             define_error: None,
+            missing_device: None,
             note: None,
             no_place: None,
             boot,
@@ -114,8 +118,13 @@ impl<'a> Pass<'a> {
         self.look().await?;
         let facts = self.controller.facts().await.map_err(failure)?;
         self.status.accelerator = Some(facts.accelerator);
-        let Sources { port, definition } =
-            gather(&self.controller.store, &self.vm, facts).map_err(store_failure)?;
+        let seen = match self.vm.spec.host_devices.as_slice() {
+            [] => Vec::new(),
+            _ => self.controller.topology.devices(),
+        };
+        let Sources { port, definition, missing_device } =
+            gather(&self.controller.store, &self.vm, facts, &seen).map_err(store_failure)?;
+        self.missing_device = missing_device;
         if let Some(port) = port {
             self.status.port = Some(port.id());
             self.status.addresses = vec![port.spec.address.into()];
@@ -123,6 +132,7 @@ impl<'a> Pass<'a> {
         self.definition = definition;
         self.take_up_waits();
         self.keep_disks().await;
+        self.keep_devices().await;
         self.keep_size().await?;
         for _ in 0..MOST_EVENTS {
             if self.controller.is_held() {
@@ -375,6 +385,7 @@ impl<'a> Pass<'a> {
             self.boot = None;
         }
         self.note_io_pause();
+        self.note_devices();
         let long = Memory::since(self.memory.running_since, self.crash_window());
         if self.status.state == VmState::Running && long {
             self.status.crashes = 0;

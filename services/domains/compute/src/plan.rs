@@ -158,6 +158,7 @@ mod tests {
                 memory: None,
                 disks: Vec::new(),
                 hot_disks: Vec::new(),
+                usb: Vec::new(),
                 files,
             })
         })
@@ -199,6 +200,7 @@ mod tests {
             memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
+            usb: Vec::new(),
             files: true,
         };
         let mut wanted = definition(1);
@@ -224,6 +226,7 @@ mod tests {
             memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
+            usb: Vec::new(),
             files: true,
         };
         assert_eq!(names(&plan(Target::Asked, None, Some(&domain))), ["resume", "shutdown"]);

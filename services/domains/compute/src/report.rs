@@ -9,7 +9,7 @@ use skerry_model::{
 use tokio::time::Instant;
 
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
-use crate::pass::NoPlace;
+use crate::pass::{LOOK_FOR_DEVICES, NoPlace};
 use crate::sources::Missing;
 use crate::{Event, HypervisorError};
 
@@ -239,7 +239,8 @@ pub fn outcome(
         VmState::Running => {
             let forgiven = memory.running_since.map(|at| at + window);
             let forgiven = left(forgiven).filter(|_| status.crashes > 0);
-            again(forgiven.into_iter().chain(left(memory.hear_at)).min())
+            let devices = (!spec.host_devices.is_empty()).then_some(LOOK_FOR_DEVICES);
+            again(forgiven.into_iter().chain(left(memory.hear_at)).chain(devices).min())
         }
         VmState::Stopping => {
             let ask = memory.asked_at.map(|at| at + ASK_EVERY);

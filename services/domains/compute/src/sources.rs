@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 
 use skerry_model::{
-    Binding, Graphics, GuestReboot, Id, Image, ImageFormat, ImageState, Kind, LocalRef, Port,
-    Resource, Vm,
+    Binding, Graphics, GuestReboot, HostDevice, Id, Image, ImageFormat, ImageState, Kind, LocalRef,
+    Port, Resource, Vm, serial_line,
 };
 use skerry_store::{Store, StoreError};
 
+use crate::devices::{Devices, resolve};
 use crate::disks::disks_of;
 use crate::{
     DiskDefinition, DomainDefinition, HardwareDefinition, HypervisorFacts, NicDefinition, Seed,
@@ -34,23 +35,28 @@ pub struct Sources {
     pub port: Option<Resource<Port>>,
     /// The definition, or what is missing for it.
     pub definition: Result<DomainDefinition, Missing>,
+    /// A device of the node that it is to have and cannot have now. What runs goes on without it.
+    pub missing_device: Option<Missing>,
 }
 
-/// Looks everything up.
+/// Looks everything up. `seen` are the devices of the node.
 pub fn gather(
     store: &Store,
     vm: &Resource<Vm>,
     facts: &HypervisorFacts,
+    seen: &[HostDevice],
 ) -> Result<Sources, StoreError> {
+    let mut devices = resolve(&vm.spec.host_devices, seen);
+    let missing_device = devices.missing.take();
     let port = port_of(store, vm.id())?;
     let definition = match disks_of(store, vm)? {
         Err(missing) => Err(missing),
         Ok(disks) => match boot_of(store, vm, &disks)? {
             Err(missing) => Err(missing),
-            Ok(boot) => define(vm, boot, port.as_ref(), facts, disks),
+            Ok(boot) => define(vm, boot, port.as_ref(), facts, disks, devices),
         },
     };
-    Ok(Sources { port, definition })
+    Ok(Sources { port, definition, missing_device })
 }
 
 /// The port that was made with a machine.
@@ -129,6 +135,7 @@ fn define(
     port: Option<&Resource<Port>>,
     facts: &HypervisorFacts,
     disks: Vec<DiskDefinition>,
+    devices: Devices,
 ) -> Result<DomainDefinition, Missing> {
     if let Some(message) = unfit_cpu(&vm.spec, facts.accelerator) {
         return Err(Missing { reason: "CpuModelUnfit", message, on: None });
@@ -164,6 +171,9 @@ fn define(
         display: vm.spec.graphics == Graphics::Vnc,
         guest_agent: vm.spec.guest_agent,
         tpm: vm.spec.tpm,
+        usb: vm.spec.host_devices.iter().any(|name| serial_line(name).is_none()),
+        usb_devices: devices.usb,
+        lines: devices.lines,
         hardware: HardwareDefinition::of(&vm.spec, vm.status.placement.as_ref()),
         generation: vm.meta.generation,
     })

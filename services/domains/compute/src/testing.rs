@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Outcome};
 use skerry_model::{
-    Accelerator, Binding, ConditionState, Id, Image, ImageFile, ImageFormat, ImageSource,
-    ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, Pool, PoolSpec,
-    PoolState, PoolStatus, Port, PortSpec, PortStatus, Resource, Timestamp, Vm, VmAction, VmPower,
-    VmSpec, Volume, VolumeState, VolumeStatus,
+    Accelerator, Binding, ConditionState, HostDevice, Id, Image, ImageFile, ImageFormat,
+    ImageSource, ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, Pool,
+    PoolSpec, PoolState, PoolStatus, Port, PortSpec, PortStatus, Resource, Timestamp, UsbPlace, Vm,
+    VmAction, VmPower, VmSpec, Volume, VolumeState, VolumeStatus,
 };
 use skerry_store::{Store, Transaction};
 use tokio::sync::broadcast;
@@ -48,6 +48,9 @@ pub fn definition(number: u128) -> DomainDefinition {
         display: false,
         guest_agent: false,
         tpm: false,
+        usb: false,
+        usb_devices: Vec::new(),
+        lines: Vec::new(),
         hardware: HardwareDefinition::default(),
         generation: 1,
     }
@@ -74,6 +77,8 @@ pub struct ModelHypervisor {
     memory: Option<GuestMemory>,
     /// The guest has no driver for memory that comes while it runs.
     pub takes_no_memory: bool,
+    /// What its USB is to have from the start.
+    usb: Vec<UsbPlace>,
     /// Steps that an orderly caller never takes.
     pub wrong: Vec<String>,
     /// Successful starts.
@@ -103,6 +108,7 @@ impl ModelHypervisor {
             domain.pid = None;
             domain.vcpus = None;
             domain.memory = None;
+            domain.usb.clear();
             domain.agent = AgentLink::Absent;
         }
     }
@@ -148,6 +154,7 @@ impl ModelHypervisor {
             memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
+            usb: Vec::new(),
             files: false,
         });
         match step {
@@ -159,6 +166,7 @@ impl ModelHypervisor {
                 let mib = wanted.memory_mib;
                 let memory = GuestMemory { given_mib: mib, taken_mib: mib };
                 self.memory = wanted.hardware.max_memory_mib.map(|_| memory);
+                self.usb.clone_from(&wanted.usb_devices);
             }
             VmStep::Start(_) if domain.power.is_up() => self.wrong.push("started twice".into()),
             VmStep::Start(_) if domain.defined.is_none() => {
@@ -174,6 +182,7 @@ impl ModelHypervisor {
                 domain.pid = Some(1000 + self.starts);
                 domain.vcpus = Some(self.vcpus);
                 domain.memory = self.memory;
+                domain.usb.clone_from(&self.usb);
                 domain.agent =
                     if self.has_agent { AgentLink::Connected } else { AgentLink::Absent };
             }
@@ -205,6 +214,11 @@ impl ModelHypervisor {
                 }
                 None => self.wrong.push("memory for what has no room for it".into()),
             },
+            VmStep::Plug { place, .. } if domain.usb.contains(place) => {
+                self.wrong.push("plugged in twice".into());
+            }
+            VmStep::Plug { place, .. } => domain.usb.push(*place),
+            VmStep::Unplug { place, .. } => domain.usb.retain(|other| other != place),
             VmStep::SetVcpus { .. } if !domain.power.is_up() => {
                 self.wrong.push("processors for what is off".into());
             }
@@ -240,6 +254,8 @@ pub enum Mood {
     SlowDisk,
     /// Guests are given neither processors nor memory.
     NoRoom,
+    /// Nothing can be plugged in.
+    NoPlug,
     /// Nothing answers.
     Away,
 }
@@ -252,6 +268,7 @@ pub struct Fake {
     asked: Mutex<Vec<&'static str>>,
     topology: Mutex<Topology>,
     pci: Mutex<Vec<PciFunction>>,
+    devices: Mutex<Vec<HostDevice>>,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
@@ -265,6 +282,7 @@ impl Fake {
             asked: Mutex::default(),
             topology: Mutex::new(Topology::plain(4, 4096)),
             pci: Mutex::default(),
+            devices: Mutex::default(),
             events: broadcast::channel(4).0,
         })
     }
@@ -282,6 +300,11 @@ impl Fake {
     /// The machine has these PCI functions from now on.
     pub fn set_pci(&self, pci: Vec<PciFunction>) {
         *self.pci.lock().unwrap() = pci;
+    }
+
+    /// What is plugged into the machine from now on.
+    pub fn set_devices(&self, devices: Vec<HostDevice>) {
+        *self.devices.lock().unwrap() = devices;
     }
 
     /// Does something to a domain behind the controller's back.
@@ -347,6 +370,9 @@ impl Hypervisor for Fake {
             (VmStep::ShutdownByAgent(_), Mood::Mute) => {
                 return Err(HypervisorError::Failed { call, vm, message: "disabled".into() });
             }
+            (VmStep::Plug { .. }, Mood::NoPlug) => {
+                return Err(HypervisorError::Failed { call, vm, message: "busy".into() });
+            }
             (VmStep::SetVcpus { .. } | VmStep::SetMemory { .. }, Mood::NoRoom) => {
                 return Err(HypervisorError::Failed { call, vm, message: "guest says no".into() });
             }
@@ -392,6 +418,10 @@ impl TopologyHost for Fake {
 
     fn pci(&self) -> Vec<PciFunction> {
         self.pci.lock().unwrap().clone()
+    }
+
+    fn devices(&self) -> Vec<HostDevice> {
+        self.devices.lock().unwrap().clone()
     }
 }
 

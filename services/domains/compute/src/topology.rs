@@ -2,7 +2,7 @@
 //!
 //! Data and a few questions to it. What becomes of it is decided by [`crate::place`].
 
-use skerry_model::{CpuSet, HugePageSize};
+use skerry_model::{CpuSet, HostDevice, HugePageSize};
 
 use crate::PciFunction;
 
@@ -58,6 +58,9 @@ pub trait TopologyHost: Send + Sync + 'static {
 
     /// The machine's PCI functions, by address.
     fn pci(&self) -> Vec<PciFunction>;
+
+    /// The devices that virtual machines may have, and those that they may not.
+    fn devices(&self) -> Vec<HostDevice>;
 }
 
 impl Topology {

@@ -5,6 +5,7 @@
 //! up: small boards and virtual machines leave out a lot. Keys are the ones the HTTP API shows.
 
 use serde::{Deserialize, Serialize};
+use skerry_model::HostDevice;
 
 /// Everything that was found in the machine. Lists are in a stable order (by id, name or address).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Inventory {
     pub accelerators: Vec<PciAccelerator>,
     /// All PCI functions, and whether they can be given to virtual machines.
     pub pci: Vec<PciPart>,
+    /// What virtual machines may have for themselves, and what they may not: devices on USB, and serial lines.
+    pub host_devices: Vec<HostDevice>,
 }
 
 /// One PCI function, and whether it can be given to a virtual machine.

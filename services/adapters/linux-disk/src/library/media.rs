@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skerry_linux_host::Roots;
+use skerry_linux_host::block::{busy, partitions};
 use skerry_linux_host::systemd::Systemd;
 use skerry_upkeep::{ImportMedium, LibraryError, MediumFile};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use crate::disks::{busy, partitions, text};
+use crate::disks::text;
 
 /// Time for mounting and for taking a mount away.
 const MOUNT: Duration = Duration::from_secs(30);

@@ -108,6 +108,9 @@ pub(super) fn vm(
     insert_some(&mut spec, "firmware", firmware);
     insert_some(&mut spec, "tpm", boot.tpm.then_some(true));
     insert_some(&mut spec, "guest_agent", boot.guest_agent.then_some(true));
+    if !boot.host_device.is_empty() {
+        spec.insert("host_devices".to_owned(), json!(boot.host_device));
+    }
     insert_some(&mut spec, "init", init(boot)?);
     if !disks.is_empty() {
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();

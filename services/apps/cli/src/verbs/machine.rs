@@ -140,6 +140,11 @@ pub(super) async fn node(shell: &mut Shell<'_, '_>, verb: NodeVerb) -> Done {
                 other => Err(shell.odd("a list", &other)),
             }
         }
+        NodeVerb::Devices => {
+            let mut inventory = shell.document(Request::Inventory).await?;
+            let devices = inventory.get_mut("host_devices").map(Value::take).unwrap_or_default();
+            shell.show(&devices, |devices| text::outline(devices, 0))
+        }
         NodeVerb::Log { unit, tail, since } => {
             let unit = unit.unwrap_or_default();
             logs(shell, log_query(Kind::Node, unit, tail, since.since)).await

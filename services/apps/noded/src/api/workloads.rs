@@ -64,6 +64,7 @@ pub async fn create_vm(
     check(&spec)?;
     check_tpm(&spec)?;
     check_pci(caller, &spec, None)?;
+    check_devices(node, caller, &spec, &[])?;
     let workload = Workload {
         reference: LocalRef { kind: Kind::Vm, id: id.uuid() },
         name: &draft.metadata.name,
@@ -143,6 +144,7 @@ pub async fn change_vm(
     check_tpm(&spec)?;
     check_pci(caller, &spec, Some(&before.spec))?;
     check_suspend(&spec, spec.power)?;
+    check_devices(node, caller, &spec, &before.spec.host_devices)?;
     // Requests come from actions alone.
     spec.request = before.spec.request;
     check_power(&before, spec.power)?;
@@ -241,6 +243,30 @@ fn check_tpm(spec: &VmSpec) -> Result<(), Refusal> {
     ))
 }
 
+/// What is plugged into the node reaches beyond it, and the node may need it: only an admin gives it away, and nobody what
+/// the node lives by.
+fn check_devices(
+    node: &Node,
+    caller: &Caller,
+    spec: &VmSpec,
+    before: &[String],
+) -> Result<(), Refusal> {
+    let new: Vec<String> =
+        spec.host_devices.iter().filter(|name| !before.contains(name)).cloned().collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    caller.permit(Permission::LoosenWorkloads).map_err(|refusal| {
+        let what = new.join(", ");
+        let detail = format!("only an admin may give a machine devices of the node: {what}");
+        Refusal::new(refusal.class, detail)
+    })?;
+    match node.vms.unfit_device(&new) {
+        Some(why) => Err(wrong_field("spec.host_devices", why)),
+        None => Ok(()),
+    }
+}
+
 /// A wish for something that only makes sense in some states.
 fn check_power(vm: &Resource<Vm>, wanted: VmPower) -> Result<(), Refusal> {
     let action = match wanted {
@@ -317,6 +343,7 @@ fn admission(error: AdmissionError) -> Refusal {
         AdmissionError::DoesNotFit(_) | AdmissionError::NoPlace(_) | AdmissionError::Pci(_) => {
             RefusalClass::Capacity
         }
+        AdmissionError::DeviceTaken(_) => RefusalClass::Conflict,
         AdmissionError::CpuUnfit(why) => return wrong_field("spec.cpu.model", why.clone()),
         AdmissionError::Store(_) => return internal(error),
     };

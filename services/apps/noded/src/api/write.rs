@@ -174,7 +174,9 @@ pub async fn plan_change(
     let kind = present.kind;
     let mut tx = Transaction::new();
     match kind {
-        Kind::Vm => workloads::change_vm(node, caller, &mut tx, present, spec, if_revision).await?,
+        Kind::Vm => {
+            workloads::change_vm(node, caller, &mut tx, present, spec, if_revision).await?;
+        }
         Kind::Pod => {
             workloads::change_pod(node, caller, &mut tx, present, spec, if_revision).await?;
         }

@@ -6,6 +6,7 @@ use skerry_engine::{ErrorClass, Failure};
 use skerry_model::{Autostart, Phase, Vm, VmState};
 use tokio::time::Instant;
 
+use super::devices::LOOK_FOR_DEVICES;
 use super::{Flow, Pass, failure};
 use crate::controller::store_failure;
 use crate::disks::at_work;
@@ -36,6 +37,11 @@ impl Pass<'_> {
         let _turn = self.controller.admission.lock().await;
         if let Some(note) = self.turn()? {
             self.note = Some(note);
+            return Ok(Flow::Wait);
+        }
+        if let Some(missing) = self.device_in_the_way()? {
+            self.note = Some(Note { again: Some(LOOK_FOR_DEVICES), ..Note::missing(&missing) });
+            self.memory.next_try = Some(Instant::now() + LOOK_FOR_DEVICES);
             return Ok(Flow::Wait);
         }
         if let Err(refused) = self.fits()? {
