@@ -67,6 +67,9 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     ensure!(serial.as_str().is_some_and(|said| said.contains("the agent turns off")), "{serial}");
     node.shell(kept)?;
 
+    println!("== a snapshot has held its TPM");
+    tpm(&mut node).await?;
+
     println!("== an image of its disk stays, all else goes with it");
     node.skerry(&["volume", "export", "own-root", "--image", "golden", "--wait"])?;
     node.wait_state("/api/v1/images/golden", "available", SOON).await?;
@@ -138,9 +141,41 @@ async fn agent(node: &NodeUnderTest, port: u16) -> anyhow::Result<()> {
     // And it goes on: the same file system can be written to.
     let frozen = &taken["status"]["frozen"];
     ensure!(frozen.as_array().is_none_or(Vec::is_empty), "{taken}");
-    let (status, answer) = node.request(Method::DELETE, "/api/v1/snapshots/resting", None).await?;
-    ensure!(status.is_success(), "{status} {answer}");
-    gone(node, "/api/v1/snapshots/resting").await
+    ensure!(taken["status"]["tpm"].is_string(), "the TPM was left out: {taken}");
+    Ok(())
+}
+
+/// The snapshot of the running machine holds its TPM; going back to it puts that back, and its deletion removes it.
+async fn tpm(node: &mut NodeUnderTest) -> anyhow::Result<()> {
+    let taken = node.get("/api/v1/snapshots/resting").await?;
+    let id = taken["metadata"]["id"].as_str().context("an id")?;
+    let folder = "/var/lib/skerry/data/vm/*";
+    let same = format!("cmp {folder}/tpm/tpm2-00.permall {folder}/tpm-kept/{id}/tpm2-00.permall");
+    node.shell(&format!("test -s {folder}/tpm-kept/{id}/tpm2-00.permall"))?;
+    node.shell(&format!("for f in {folder}/tpm/tpm2-00.permall; do echo spoiled > $f; done"))?;
+    let owner =
+        node.shell(&format!("stat -c %u:%g:%a {folder}/tpm {folder}/tpm/tpm2-00.permall"))?;
+    node.post("/api/v1/snapshots/resting/actions/revert", json!({})).await?;
+    eventually(SOON, || async {
+        let status = node.get("/api/v1/snapshots/resting").await?["status"].take();
+        if status["reverts"] == 1 && status["state"] == "ready" {
+            Ok(())
+        } else {
+            bail!("{status}")
+        }
+    })
+    .await?;
+    node.shell(&same)?;
+    let after =
+        node.shell(&format!("stat -c %u:%g:%a {folder}/tpm {folder}/tpm/tpm2-00.permall"))?;
+    ensure!(after == owner, "{owner} became {after}");
+    for name in ["resting", "before-resting-1"] {
+        let path = format!("/api/v1/snapshots/{name}");
+        let (status, answer) = node.request(Method::DELETE, &path, None).await?;
+        ensure!(status.is_success(), "{status} {answer}");
+        gone(node, &path).await?;
+    }
+    node.shell(&format!("test -z \"$(ls {folder}/tpm-kept)\"")).map(drop)
 }
 
 async fn gone(node: &NodeUnderTest, path: &str) -> anyhow::Result<()> {

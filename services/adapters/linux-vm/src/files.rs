@@ -40,7 +40,7 @@ pub struct Places {
 const WHOLE: &[u8] = b"LibvirtQemudSave";
 
 impl Places {
-    fn folder(&self, vm: Id<Vm>) -> PathBuf {
+    pub(crate) fn folder(&self, vm: Id<Vm>) -> PathBuf {
         self.data.join(vm.to_string())
     }
 

@@ -3,6 +3,7 @@
 //! QEMU writes out what it holds in memory of its disks' structure whenever it stops a guest's processors
 //! (`do_vm_stop` in its source), so the files of a held guest are whole. Not tried under load yet.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use skerry_compute::{
     AgentCommand, AgentLink, DomainPower, Hypervisor, HypervisorError, read_count,
 };
-use skerry_model::{Id, Vm};
+use skerry_model::{Id, Snapshot, Vm};
 use skerry_storage::{GuestPower, Guests, Rest, StorageError};
 use virt::connect::Connect;
 use virt::sys;
@@ -81,6 +82,22 @@ impl Guests for Libvirt {
             .map_err(|source| StorageError::Guest { what, source: Box::new(source) })
     }
 
+    async fn keep_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<bool, StorageError> {
+        let places = self.places().clone();
+        self.with_tpm("keeping the TPM", move || places.keep_tpm(vm, snapshot)).await
+    }
+
+    async fn revert_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError> {
+        let places = self.places().clone();
+        self.with_tpm("setting the TPM back", move || places.revert_tpm(vm, snapshot)).await
+    }
+
+    async fn drop_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError> {
+        let places = self.places().clone();
+        self.with_tpm("removing what was kept of the TPM", move || places.drop_tpm(vm, snapshot))
+            .await
+    }
+
     async fn grow(&self, vm: Id<Vm>, path: &Path, size_bytes: u64) -> Result<(), StorageError> {
         let path = path.to_owned();
         let work = move |connection: &Connect| {
@@ -94,6 +111,21 @@ impl Guests for Libvirt {
             })
         };
         self.change("grow", vm, CALL, work).await.map_err(guest("growing a disk"))
+    }
+}
+
+impl Libvirt {
+    /// Work on a TPM's files. That what was kept is gone, or that it is no TPM's, does not heal.
+    async fn with_tpm<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(e.into()));
+        done.map_err(|source| match source.kind() {
+            ErrorKind::InvalidData => StorageError::Refused { what, message: source.to_string() },
+            _ => StorageError::Files { what, source },
+        })
     }
 }
 

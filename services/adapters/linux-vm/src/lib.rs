@@ -23,6 +23,7 @@ mod label;
 mod libvirt;
 mod memory;
 mod seed;
+mod tpm;
 mod worker;
 mod xml;
 

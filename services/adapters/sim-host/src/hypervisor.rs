@@ -143,6 +143,10 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             if definition.guest_agent {
                 world.defined_agents.insert(definition.vm);
             }
+            world.defined_tpms.remove(&definition.vm);
+            if definition.tpm {
+                world.defined_tpms.insert(definition.vm);
+            }
         }
         VmStep::Start(vm) => start(world, *vm)?,
         VmStep::Pause(vm) => running(world, *vm)?.power = DomainPower::Paused(Hold::Asked),
@@ -200,6 +204,8 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             world.domains.remove(vm);
             world.serial.remove(vm);
             world.seeds.remove(vm);
+            world.tpms.remove(vm);
+            world.kept_tpms.retain(|(other, _), _| other != vm);
         }
     }
     Ok(())
@@ -244,6 +250,10 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         world.displays.remove(&vm);
         if world.defined_displays.contains(&vm) {
             world.displays.insert(vm);
+        }
+        if world.defined_tpms.contains(&vm) {
+            let used = world.tpms.entry(vm).or_default();
+            *used = used.saturating_add(1);
         }
         if !world.memory.remove(&vm) {
             boot(world, vm);

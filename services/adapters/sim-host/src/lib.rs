@@ -18,6 +18,7 @@ mod logs;
 mod network;
 mod screens;
 mod storage;
+mod tpm;
 mod world;
 
 pub use blobs::SimBlobs;

@@ -357,6 +357,33 @@ impl Guests for SimHost {
         self.let_go_on(vm).await
     }
 
+    async fn keep_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<bool, StorageError> {
+        let keep = |world: &mut World| match world.tpms.get(&vm).copied() {
+            Some(state) => {
+                world.kept_tpms.insert((vm, snapshot), state);
+                true
+            }
+            None => false,
+        };
+        self.step("keep TPM", keep).await.map_err(ordered("keep TPM"))
+    }
+
+    async fn revert_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError> {
+        let revert = |world: &mut World| {
+            let state = *world.kept_tpms.get(&(vm, snapshot))?;
+            world.tpms.insert(vm, state);
+            Some(())
+        };
+        let reverted = self.step("revert TPM", revert).await.map_err(ordered("revert TPM"))?;
+        let message = "what was kept of it is gone".to_owned();
+        reverted.ok_or(StorageError::Refused { what: "revert TPM", message })
+    }
+
+    async fn drop_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError> {
+        let drop = |world: &mut World| world.kept_tpms.remove(&(vm, snapshot));
+        self.step("drop TPM", drop).await.map(|_| ()).map_err(ordered("drop TPM"))
+    }
+
     async fn grow(&self, _vm: Id<Vm>, path: &Path, size_bytes: u64) -> Result<(), StorageError> {
         let volume = path.file_stem().and_then(|name| name.to_str()?.parse().ok());
         let grow = |world: &mut World| volume.map(|volume| world.disk.grow(volume, size_bytes));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent, Seed, Topology};
-use skerry_model::{HostDevice, Id, UsbPlace, Vm};
+use skerry_model::{HostDevice, Id, Snapshot, UsbPlace, Vm};
 use skerry_network::NetworkObserved;
 use tokio::sync::{broadcast, watch};
 
@@ -43,6 +43,11 @@ pub(crate) struct World {
     /// Guests whose next start has a line to an agent, and the agents.
     pub defined_agents: BTreeSet<Id<Vm>>,
     pub agents: BTreeMap<Id<Vm>, SimAgent>,
+    /// Machines whose next start has a TPM; how often each TPM has been used, which is all that it keeps; and what was kept
+    /// of that for snapshots.
+    pub defined_tpms: BTreeSet<Id<Vm>>,
+    pub tpms: BTreeMap<Id<Vm>, u32>,
+    pub kept_tpms: BTreeMap<(Id<Vm>, Id<Snapshot>), u32>,
     /// Programs of people that run in containers.
     pub programs: usize,
     pub faults: FaultPlan,
@@ -110,6 +115,9 @@ impl SimHost {
             displays: BTreeSet::new(),
             defined_agents: BTreeSet::new(),
             agents: BTreeMap::new(),
+            defined_tpms: BTreeSet::new(),
+            tpms: BTreeMap::new(),
+            kept_tpms: BTreeMap::new(),
             programs: 0,
             faults: FaultPlan::default(),
             last_pid: 1000,

@@ -106,6 +106,12 @@ pub struct SnapshotStatus {
     /// Guests whose file systems were brought to rest for it, or were to be, and have not been let go on yet.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub frozen: Vec<Id<Vm>>,
+    /// The machine whose TPM it holds as well, if it was taken of a machine that has one and had been started. Of a guest
+    /// that ran, this is what the TPM had written down at the same instant, as after a power cut; measurements and
+    /// sessions are no part of it. The machine's deletion removes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = Uuid))]
+    pub tpm: Option<Id<Vm>>,
     /// How often the volumes have been set back to it.
     pub reverts: u32,
     /// Details: `Ready`; `Consistent`, whether the file systems in it are whole without a repair; `Frozen`, while a
@@ -117,9 +123,18 @@ impl Resource<Snapshot> {
     /// Whether a volume is still to be set back to it. From the moment that this is asked for, no virtual machine
     /// may start with the volume.
     pub fn sets_back(&self, volume: &Name) -> bool {
+        self.is_wanted_back() && self.spec.volumes.contains(volume)
+    }
+
+    /// The same for the TPM of a machine, whichever volumes the machine has by now.
+    pub fn sets_back_tpm(&self, vm: Id<Vm>) -> bool {
+        self.is_wanted_back() && self.status.tpm == Some(vm)
+    }
+
+    fn is_wanted_back(&self) -> bool {
         let can = matches!(self.status.state, SnapshotState::Ready | SnapshotState::Reverting);
         let waits = can && self.meta.phase == Phase::Present;
-        waits && self.status.reverts < self.spec.reverts && self.spec.volumes.contains(volume)
+        waits && self.status.reverts < self.spec.reverts
     }
 }
 

@@ -120,8 +120,8 @@ pub struct VmSpec {
     /// addresses, passwords, an orderly shutdown, and snapshots in which its file systems are at rest.
     #[serde(default)]
     pub guest_agent: bool,
-    /// Whether it has a TPM 2.0, emulated. Needs UEFI. What it keeps stays with the machine and goes with it: neither
-    /// snapshots nor clones have a part in that.
+    /// Whether it has a TPM 2.0, emulated. Needs UEFI. What it keeps stays with the machine and goes with it. Snapshots of
+    /// the machine hold it as well, and going back to one sets it back; clones and images of volumes begin without it.
     #[serde(default)]
     pub tpm: bool,
     /// Volumes that it has as disks, in the order in which the guest finds them.

@@ -158,7 +158,18 @@ fn to_be_set_back(store: &Store, vm: &Resource<Vm>) -> Result<Option<Missing>, S
         let on = Some(snapshot.local_ref());
         Some(Missing { reason: "VolumeSetBack", message, on })
     };
-    Ok(vm.spec.disks.iter().find_map(of))
+    let missing = vm.spec.disks.iter().find_map(of);
+    Ok(missing.or_else(|| tpm_set_back(&snapshots, vm)))
+}
+
+/// A TPM follows its machine, whichever volumes that has by now.
+fn tpm_set_back(snapshots: &[Resource<Snapshot>], vm: &Resource<Vm>) -> Option<Missing> {
+    let snapshot = snapshots.iter().find(|snapshot| snapshot.sets_back_tpm(vm.id()))?;
+    let message = format!(
+        "waits until its TPM is set back to the snapshot `{}`; deleting that snapshot calls it off",
+        snapshot.meta.name
+    );
+    Some(Missing { reason: "TpmSetBack", message, on: Some(snapshot.local_ref()) })
 }
 
 /// Whether a snapshot of one of the machine's volumes is being taken, for which its guest is held.

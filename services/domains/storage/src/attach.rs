@@ -18,17 +18,22 @@ pub struct Holder {
     pub read_only: bool,
 }
 
+/// Whether a machine's process is there, or may be any moment.
+pub const fn may_run(state: VmState) -> bool {
+    matches!(
+        state,
+        VmState::Starting
+            | VmState::Running
+            | VmState::Paused
+            | VmState::Stopping
+            | VmState::Suspended
+    )
+}
+
 impl Holder {
     /// Whether its process is there, or may be any moment.
     pub const fn may_run(&self) -> bool {
-        matches!(
-            self.state,
-            VmState::Starting
-                | VmState::Running
-                | VmState::Paused
-                | VmState::Stopping
-                | VmState::Suspended
-        )
+        may_run(self.state)
     }
 
     /// Whether its memory is on disk: it will go on with its volumes as they are now.

@@ -25,7 +25,7 @@ pub(crate) struct Source {
 
 /// A virtual machine that a volume has to wait for.
 pub(crate) struct Runner {
-    name: Name,
+    pub name: Name,
     /// Its start has been written down, but there is no process yet.
     pub only_starts: bool,
 }

@@ -10,6 +10,9 @@ use crate::{DiskSeen, GuestPower};
 
 const GIB: u64 = 1 << 30;
 
+#[path = "tpm_tests.rs"]
+mod tpm;
+
 struct World {
     store: Store,
     host: Arc<ModelHost>,

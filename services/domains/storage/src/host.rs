@@ -418,6 +418,16 @@ pub trait Guests: Send + Sync + 'static {
     /// Lets the file systems of a running guest go on. Those that were not at rest stay as they are.
     async fn thaw(&self, vm: Id<Vm>) -> Result<(), StorageError>;
 
+    /// Copies what a machine's TPM keeps, for a snapshot; an earlier copy for the same is replaced. The guest is off or
+    /// held. `false` if there is nothing to keep, as before the machine's first start.
+    async fn keep_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<bool, StorageError>;
+
+    /// Sets the TPM of a machine that is off back to what was kept: all of it or, if that fails, nothing.
+    async fn revert_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError>;
+
+    /// Removes what was kept, if it is there.
+    async fn drop_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError>;
+
     /// Makes a volume of a running guest larger; the guest is told.
     async fn grow(
         &self,

@@ -23,10 +23,11 @@ mod snapshots;
 mod space;
 #[cfg(test)]
 mod testing;
+mod tpm;
 mod volumes;
 
 pub use admission::{AdmissionError, demand_of_growth, demand_of_volume, space_of};
-pub use attach::{Holder, PodUser, holders, pod_users};
+pub use attach::{Holder, PodUser, holders, may_run, pod_users};
 pub use controller::{FINALIZER, StorageController};
 pub use export::CopyOutError;
 pub use host::{
@@ -37,6 +38,8 @@ pub use host::{
 pub use image::{base_image, image_size};
 pub use lifecycle::{Event, Unknown, is_usable, next};
 pub use place::{DiskRefused, DiskSeen, PlaceAway, PlaceSeen, PlaceStep, judge_disk, plan_place};
-pub use plan::{SnapshotWanted, VolumeWanted, plan_bases, plan_snapshot, plan_volume, unmanaged};
+pub use plan::{
+    SnapshotStep, SnapshotWanted, VolumeWanted, plan_bases, plan_snapshot, plan_volume, unmanaged,
+};
 pub use pools::level_of;
 pub use space::{Demand, Level, NoRoom, Shortage, Space, admit, reserve};

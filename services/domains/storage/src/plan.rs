@@ -3,7 +3,7 @@
 //! Pure. When nothing differs there are no steps, and after the steps have been done there are none
 //! either. What has no record is left alone; what has been made once and is gone is not made again.
 
-use skerry_model::{Id, Name, Snapshot, Volume};
+use skerry_model::{Id, Name, Snapshot, Vm, Volume};
 
 use crate::host::NOTE_SCHEMA;
 use crate::{
@@ -38,6 +38,8 @@ pub struct SnapshotWanted {
     pub name: Name,
     /// Its volumes, with their names.
     pub volumes: Vec<(Id<Volume>, Name)>,
+    /// The machine whose TPM it holds too.
+    pub tpm: Option<Id<Vm>>,
     /// Whether it has been taken.
     pub taken: bool,
     /// Whether its volumes are to be set back to it.
@@ -74,27 +76,55 @@ pub fn plan_volume(wanted: &VolumeWanted, seen: Option<&VolumeFile>) -> Vec<Stor
     }
 }
 
-/// The steps for one snapshot.
-pub fn plan_snapshot(wanted: &SnapshotWanted, seen: Option<&SnapshotFiles>) -> Vec<StorageStep> {
-    let snapshot = wanted.id;
-    match seen {
-        Some(_) if wanted.removing => vec![StorageStep::Drop { snapshot }],
-        Some(_) if wanted.revert => {
-            let revert = |(volume, _): &(Id<Volume>, Name)| StorageStep::Revert {
-                snapshot,
-                volume: *volume,
-            };
-            wanted.volumes.iter().map(revert).collect()
+/// One thing to do for a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotStep {
+    /// To the files of its pool.
+    Files(StorageStep),
+    /// Keep what the machine's TPM holds.
+    KeepTpm(Id<Vm>),
+    /// Set the machine's TPM back to that.
+    RevertTpm(Id<Vm>),
+    /// Keep it no more.
+    DropTpm(Id<Vm>),
+}
+
+impl SnapshotStep {
+    /// The name of the step, for logs and reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Files(step) => step.name(),
+            Self::KeepTpm(_) => "keep TPM",
+            Self::RevertTpm(_) => "revert TPM",
+            Self::DropTpm(_) => "drop TPM",
         }
-        None if !wanted.removing && !wanted.taken => {
-            vec![StorageStep::Take {
-                note: SnapshotNote {
-                    schema: NOTE_SCHEMA,
-                    snapshot,
-                    name: wanted.name.clone(),
-                    volumes: wanted.volumes.clone(),
-                },
-            }]
+    }
+}
+
+/// The steps for one snapshot. Broken off anywhere, they are done again from the first.
+///
+/// The pool's files tell whether a snapshot has been taken, so a TPM is kept before them and dropped after them. It is set
+/// back first: if what was kept of it is gone, that is found before anything has been changed.
+pub fn plan_snapshot(wanted: &SnapshotWanted, seen: Option<&SnapshotFiles>) -> Vec<SnapshotStep> {
+    let snapshot = wanted.id;
+    let files = SnapshotStep::Files;
+    let tpm = wanted.tpm.into_iter();
+    match seen {
+        _ if wanted.removing => {
+            let drop = seen.map(|_| files(StorageStep::Drop { snapshot }));
+            drop.into_iter().chain(tpm.map(SnapshotStep::DropTpm)).collect()
+        }
+        Some(_) if wanted.revert => {
+            let revert = |(volume, _): &(Id<Volume>, Name)| {
+                files(StorageStep::Revert { snapshot, volume: *volume })
+            };
+            tpm.map(SnapshotStep::RevertTpm).chain(wanted.volumes.iter().map(revert)).collect()
+        }
+        None if !wanted.taken => {
+            let (schema, name) = (NOTE_SCHEMA, wanted.name.clone());
+            let note = SnapshotNote { schema, snapshot, name, volumes: wanted.volumes.clone() };
+            let take = files(StorageStep::Take { note });
+            tpm.map(SnapshotStep::KeepTpm).chain([take]).collect()
         }
         _ => Vec::new(),
     }

@@ -158,7 +158,9 @@ impl World {
         self.kept.insert(id, kept);
         let (name, volumes) = (Name::new(format!("s{s}")).unwrap(), named);
         let (taken, revert, removing) = (false, false, false);
-        self.snapshots.insert(id, SnapshotWanted { id, name, volumes, taken, revert, removing });
+        let tpm = None;
+        let wanted = SnapshotWanted { id, name, volumes, tpm, taken, revert, removing };
+        self.snapshots.insert(id, wanted);
     }
 
     fn revert(&mut self, id: Id<Snapshot>) {
@@ -176,8 +178,12 @@ impl World {
     fn plan(&self) -> Vec<StorageStep> {
         let seen = self.disk.observed();
         let snapshots = self.snapshots.values();
-        let mut steps: Vec<_> =
-            snapshots.flat_map(|s| plan_snapshot(s, seen.snapshot(s.id))).collect();
+        let files = |step| match step {
+            SnapshotStep::Files(step) => Some(step),
+            _ => None,
+        };
+        let steps = snapshots.flat_map(|s| plan_snapshot(s, seen.snapshot(s.id)));
+        let mut steps: Vec<_> = steps.filter_map(files).collect();
         steps.extend(self.volumes.values().flat_map(|v| plan_volume(v, seen.volume(v.id))));
         let wanted: Vec<_> = self.volumes.values().cloned().collect();
         steps.extend(plan_bases(&seen, &wanted));
@@ -224,6 +230,39 @@ impl World {
         let (strange, none) = unmanaged(&seen, &known, &taken);
         assert!(strange.iter().all(|file| self.strangers.contains(&file.volume)));
         assert_eq!(none.len(), 0);
+    }
+}
+
+/// Every combination of what is wanted of a snapshot and what is there.
+#[test]
+fn a_tpm_is_kept_before_the_files_set_back_before_them_and_dropped_after() {
+    let vm = Id::new(Uuid::from_u128(7));
+    let name = Name::new("s").unwrap();
+    let volumes = vec![(volume_id(1), name.clone()), (volume_id(2), name.clone())];
+    let there = SnapshotFiles { snapshot: snapshot_id(1), name: None, volumes: Vec::new() };
+    for bits in 0..32_u8 {
+        let bit = |n: u8| bits & (1 << n) != 0;
+        let wanted = SnapshotWanted {
+            id: snapshot_id(1),
+            name: name.clone(),
+            volumes: volumes.clone(),
+            tpm: bit(0).then_some(vm),
+            taken: bit(1),
+            revert: bit(2),
+            removing: bit(3),
+        };
+        let seen = bit(4).then_some(&there);
+        let steps: Vec<_> = plan_snapshot(&wanted, seen).iter().map(SnapshotStep::name).collect();
+        let without = SnapshotWanted { tpm: None, ..wanted.clone() };
+        let files: Vec<_> = plan_snapshot(&without, seen).iter().map(SnapshotStep::name).collect();
+        let expected = match (wanted.tpm, wanted.removing, seen.is_some()) {
+            (None, ..) => files,
+            (_, true, _) => [files.as_slice(), &["drop TPM"]].concat(),
+            (_, false, true) if wanted.revert => [&["revert TPM"], files.as_slice()].concat(),
+            (_, false, false) if !wanted.taken => [&["keep TPM"], files.as_slice()].concat(),
+            _ => files,
+        };
+        assert_eq!(steps, expected, "{wanted:?}");
     }
 }
 

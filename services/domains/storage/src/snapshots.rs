@@ -36,9 +36,9 @@ const LATER: Duration = Duration::from_secs(5);
 
 pub(crate) struct Pass<'a> {
     pub(crate) controller: &'a StorageController,
-    snapshot: Resource<Snapshot>,
+    pub(crate) snapshot: Resource<Snapshot>,
     pub(crate) status: SnapshotStatus,
-    pool: PoolRef,
+    pub(crate) pool: PoolRef,
     seen: Option<SnapshotFiles>,
 }
 
@@ -73,6 +73,7 @@ impl StorageController {
     ) -> Result<Outcome, Failure> {
         if lost && snapshot.meta.phase == Phase::Removing {
             tracing::warn!(snapshot = %snapshot.meta.name, %away, "deleted without its files");
+            self.forget_tpm(snapshot).await?;
             let mut tx = Transaction::new();
             tx.drop_finalizer(snapshot.id(), FINALIZER);
             self.commit(tx).await?;
@@ -110,6 +111,7 @@ impl StorageController {
     async fn nowhere(&self, snapshot: &Resource<Snapshot>) -> Result<Outcome, Failure> {
         let mut tx = Transaction::new();
         if snapshot.meta.phase == Phase::Removing {
+            self.forget_tpm(snapshot).await?;
             tx.drop_finalizer(snapshot.id(), FINALIZER);
         } else {
             let reason = "there is no pool for it".to_owned();
@@ -125,7 +127,7 @@ impl StorageController {
 }
 
 impl Pass<'_> {
-    fn id(&self) -> Id<Snapshot> {
+    pub(crate) fn id(&self) -> Id<Snapshot> {
         self.snapshot.id()
     }
 
@@ -218,6 +220,7 @@ impl Pass<'_> {
         // Again, now that nobody else writes them.
         let volumes = self.volumes()?;
         if self.seen.is_none() {
+            self.note_tpm().await?;
             self.note_operation(&volumes, VolumeOperation::Snapshotting).await?;
             let copied = self.copy(&volumes).await;
             if copied.is_err() {
@@ -252,15 +255,17 @@ impl Pass<'_> {
         copied
     }
 
-    async fn copy_held(&self, volumes: &[Resource<Volume>], guests: &[Id<Vm>]) -> Result<(), Stop> {
+    async fn copy_held(
+        &mut self,
+        volumes: &[Resource<Volume>],
+        guests: &[Id<Vm>],
+    ) -> Result<(), Stop> {
         for vm in guests {
             planned("hold guest");
             self.controller.guests.hold(*vm).await.map_err(failure)?;
         }
-        let steps = plan_snapshot(&self.wanted(volumes), None);
-        for step in &steps {
-            planned(step.name());
-            self.controller.host.apply(&self.pool, step).await.map_err(failure)?;
+        for step in plan_snapshot(&self.wanted(volumes), None) {
+            self.carry_out(step).await?;
         }
         for vm in guests {
             if self.controller.guests.power(*vm).await.map_err(failure)? != GuestPower::Held {
@@ -389,14 +394,16 @@ impl Pass<'_> {
                 return Ok(Some(runner));
             }
         }
-        Ok(None)
+        self.tpm_runner().await
     }
 
-    async fn set_back(&self, volumes: &[Resource<Volume>]) -> Result<(), Stop> {
-        let wanted = SnapshotWanted { revert: true, ..self.wanted(volumes) };
+    async fn set_back(&mut self, volumes: &[Resource<Volume>]) -> Result<(), Stop> {
+        let tpm = self.tpm_machine()?.map(|vm| vm.id());
+        // Whoever takes a snapshot copies the TPM in this turn.
+        let _turn = self.controller.resting.lock().await;
+        let wanted = SnapshotWanted { revert: true, tpm, ..self.wanted(volumes) };
         for step in plan_snapshot(&wanted, self.seen.as_ref()) {
-            planned(step.name());
-            self.controller.host.apply(&self.pool, &step).await.map_err(failure)?;
+            self.carry_out(step).await?;
         }
         Ok(())
     }
@@ -419,6 +426,7 @@ impl Pass<'_> {
             id: self.id(),
             name: self.snapshot.meta.name.clone(),
             volumes: volumes.iter().map(|v| (v.id(), v.meta.name.clone())).collect(),
+            tpm: self.status.tpm,
             taken: self.status.taken.is_some(),
             revert: false,
             removing: self.snapshot.meta.phase == Phase::Removing,
@@ -432,8 +440,7 @@ impl Pass<'_> {
             return Ok(Outcome::Again(THAW_AGAIN));
         }
         for step in plan_snapshot(&self.wanted(&[]), self.seen.as_ref()) {
-            planned(step.name());
-            self.controller.host.apply(&self.pool, &step).await.map_err(failure)?;
+            self.carry_out(step).await?;
         }
         let mut tx = Transaction::new();
         self.forget(&mut tx)?;

@@ -44,6 +44,9 @@ pub struct Disk {
     /// What was copied to places outside the pool.
     pub copies: BTreeMap<PathBuf, String>,
     pub guests: BTreeMap<Id<Vm>, GuestPower>,
+    /// What the TPM of each machine keeps, and what was kept of it for snapshots.
+    pub tpms: BTreeMap<Id<Vm>, String>,
+    pub kept_tpms: BTreeMap<(Id<Vm>, Id<Snapshot>), String>,
     /// Guests with an agent: whether it obeys, and whether the file systems are at rest.
     pub agents: BTreeMap<Id<Vm>, (bool, bool)>,
     /// Whether every guest with an agent was at rest when a snapshot was last taken.
@@ -95,6 +98,17 @@ impl Disk {
             PlaceStep::Unmount => drop(self.mounted.remove(&pool.id)),
         }
         Ok(())
+    }
+
+    /// A step to a TPM; it is done while no guest runs.
+    fn tpm_step(&mut self, name: &'static str) -> Result<(), StorageError> {
+        self.torn |= self.guests.values().any(|power| *power == GuestPower::Running);
+        self.steps.push(name);
+        let Some(index) = self.failing.iter().position(|other| *other == name) else {
+            return Ok(());
+        };
+        self.failing.remove(index);
+        Err(StorageError::Failed { what: name, message: "as ordered".to_owned() })
     }
 
     fn is_there(&self, pool: &PoolRef) -> Result<(), StorageError> {
@@ -332,6 +346,30 @@ impl Guests for ModelHost {
                 Err(StorageError::Failed { what: "thaw", message })
             }
         }
+    }
+
+    async fn keep_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<bool, StorageError> {
+        let mut disk = self.model();
+        disk.tpm_step("keep TPM")?;
+        disk.kept_tpms.remove(&(vm, snapshot));
+        let Some(state) = disk.tpms.get(&vm).cloned() else { return Ok(false) };
+        disk.kept_tpms.insert((vm, snapshot), state);
+        Ok(true)
+    }
+
+    async fn revert_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError> {
+        let mut disk = self.model();
+        disk.tpm_step("revert TPM")?;
+        let kept = disk.kept_tpms.get(&(vm, snapshot)).cloned().ok_or_else(missing)?;
+        disk.tpms.insert(vm, kept);
+        Ok(())
+    }
+
+    async fn drop_tpm(&self, vm: Id<Vm>, snapshot: Id<Snapshot>) -> Result<(), StorageError> {
+        let mut disk = self.model();
+        disk.steps.push("drop TPM");
+        disk.kept_tpms.remove(&(vm, snapshot));
+        Ok(())
     }
 
     async fn grow(

@@ -157,7 +157,7 @@ async fn revert(node: &Node, present: &Document) -> Result<(), Refusal> {
     }
     let mut tx = Transaction::new();
     let safety = SnapshotSpec {
-        vm: None,
+        vm: tpm_holder(node, &snapshot)?,
         volumes: snapshot.spec.volumes.clone(),
         description: format!("taken before the volumes were set back to {name}"),
         reverts: 0,
@@ -170,6 +170,22 @@ async fn revert(node: &Node, present: &Document) -> Result<(), Refusal> {
     let spec = SnapshotSpec { reverts: wanted, ..snapshot.spec.clone() };
     tx.put_spec(snapshot.id(), None, spec);
     node.store.commit(tx).await.map(drop).map_err(store)
+}
+
+/// The machine whose TPM is set back as well, for what it keeps now to be kept too. It must be off, whether it still has the
+/// volumes or not.
+fn tpm_holder(node: &Node, snapshot: &Resource<Snapshot>) -> Result<Option<Name>, Refusal> {
+    let Some(id) = snapshot.status.tpm else { return Ok(None) };
+    let vm = node.store.get::<Vm>(id).map_err(store)?;
+    let Some(vm) = vm.filter(|vm| vm.spec.tpm && vm.meta.phase == Phase::Present) else {
+        return Ok(None);
+    };
+    let name = vm.meta.name;
+    if skerry_storage::may_run(vm.status.state) {
+        let detail = format!("stop `{name}` first: its TPM is set back as well");
+        return Err(conflict(detail));
+    }
+    Ok(Some(name))
 }
 
 fn safety_name(name: &Name, count: u32) -> Result<Name, Refusal> {
