@@ -50,20 +50,16 @@ async fn a_second_disk_becomes_a_pool() -> anyhow::Result<()> {
     let (status, answer) = node.request(Method::DELETE, POOL, None).await?;
     ensure!(status == StatusCode::CONFLICT, "{status} {answer}");
 
-    println!("== after a power cut it is there again");
+    println!("== after a power cut without its disk it is waited for");
     node.shell("sync")?;
-    node = node.power_cycle()?;
-    node.wait_api().await?;
-    node.wait_state(POOL, "ready", SOON).await?;
-    checked(&node, true).await?;
-
-    println!("== without its disk it is waited for");
     let words = std::mem::take(&mut node.machine.qemu_words);
     node = node.power_cycle()?;
     node.wait_api().await?;
     let away = node.wait_state(POOL, "failed", SOON).await?;
     ensure!(away["status"]["reason"].to_string().contains("is not there"), "{away}");
     checked(&node, false).await?;
+
+    println!("== after one with its disk all is there again");
     node.machine.qemu_words = words;
     node = node.power_cycle()?;
     node.wait_api().await?;
