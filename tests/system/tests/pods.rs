@@ -206,17 +206,36 @@ async fn revisions(node: &NodeUnderTest) -> anyhow::Result<()> {
     let mut other = pod["spec"]["containers"].clone();
     other[1]["env"] = json!([{"name": "SEASON", "value": "winter"}]);
     patch(node, json!({"spec": {"containers": other}})).await?;
-    wait_condition(node, path, "Ready", "true").await?;
+    at_rest(node).await?;
     node.skerry(&["pod", "rollback", "pair", "--to", "1"])?;
-    wait_revision(node, |status| status["state"] == "running").await?;
+    at_rest(node).await?;
     let containers = node.get(path).await?["spec"]["containers"].clone();
     ensure!(!containers.to_string().contains("winter"), "{containers}");
     Ok(())
 }
 
+/// Waits until what is wanted of the pod last has been done: what it says of itself may be of the time before.
+async fn at_rest(node: &NodeUnderTest) -> anyhow::Result<()> {
+    eventually(SOON * 2, || async {
+        let pod = node.get("/api/v1/pods/pair").await?;
+        let (status, number) = (&pod["status"], &pod["status"]["revision"]);
+        let ready = |c: &Value| c["type"] == "Ready" && c["state"] == "true";
+        let good = |r: &Value| r["number"] == *number && r["state"] == "good";
+        let any = |list: &Value, fits: &dyn Fn(&Value) -> bool| {
+            list.as_array().is_some_and(|list| list.iter().any(fits))
+        };
+        let rests = status["observed_generation"] == pod["metadata"]["generation"]
+            && status["state"] == "running"
+            && any(&status["conditions"], &ready)
+            && any(&status["history"], &good);
+        if rests { Ok(()) } else { bail!("{status}") }
+    })
+    .await
+}
+
 async fn killed_daemon(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let path = "/api/v1/pods/pair";
-    wait_condition(node, path, "Ready", "true").await?;
+    at_rest(node).await?;
     let pids = |pod: &Value| {
         let containers = pod["status"]["containers"].as_array().cloned().unwrap_or_default();
         containers.iter().map(|one| one["pid"].clone()).collect::<Vec<_>>()

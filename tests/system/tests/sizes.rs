@@ -17,8 +17,11 @@ async fn a_guest_grows_while_it_runs() -> anyhow::Result<()> {
 
     println!("== room for more counts from the next start");
     set(&node, json!({"max_memory_mib": memory_mib(&node).await? + 128, "io_threads": 1})).await?;
-    let pending = node.get(VM).await?["status"]["conditions"].to_string();
-    ensure!(pending.contains("ChangedWhileRunning"), "{pending}");
+    eventually(SOON, || async {
+        let pending = node.get(VM).await?["status"]["conditions"].to_string();
+        if pending.contains("ChangedWhileRunning") { Ok(()) } else { bail!("{pending}") }
+    })
+    .await?;
     node.post(&format!("{VM}/actions/force_stop"), json!({})).await?;
     node.wait_state(VM, "stopped", SOON).await?;
     node.post(&format!("{VM}/actions/start"), json!({})).await?;

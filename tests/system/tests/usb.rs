@@ -112,9 +112,18 @@ async fn an_image_comes_from_a_stick(node: &mut NodeUnderTest) -> anyhow::Result
 const GUEST: &str = "/api/v1/vms/guest";
 /// A device that QEMU has with any serial number.
 const KEY: &str = "usb:0627:0001:K1";
-/// The driver that has it on the node: that of whoever uses it from a program, or the node's own.
+/// The driver that has it on the node: none while QEMU has it, until the guest's own driver makes use of it.
 const DRIVER: &str = "for d in /sys/bus/usb/devices/*; do \
-    grep -qs 0627 $d/idVendor && basename $(readlink $d/$(basename $d):1.0/driver); done; true";
+    grep -qs 0627 $d/idVendor && { readlink $d/$(basename $d):1.0/driver || echo none; }; done; true";
+
+/// Checks that QEMU has it, and no driver of the node's.
+fn is_the_guests(node: &mut NodeUnderTest, pid: u64) -> anyhow::Result<()> {
+    let driver = node.shell(DRIVER)?;
+    ensure!(driver.trim() == "none" || driver.trim().ends_with("/usbfs"), "{driver}");
+    let open = node.shell(&format!("ls -l /proc/{pid}/fd | grep -c /dev/bus/usb/"))?;
+    ensure!(open.trim() != "0", "QEMU has not opened the device");
+    Ok(())
+}
 
 fn insert_key(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let device = json!({"driver": "usb-tablet", "id": "key", "bus": "usb.0", "serial": "K1"});
@@ -161,8 +170,7 @@ async fn a_guest_has_what_is_plugged_in(node: &mut NodeUnderTest) -> anyhow::Res
     insert_key(node)?;
     let guest = node.wait_state(GUEST, "running", SOON).await?;
     let pid = guest["status"]["pid"].as_u64().context("a guest that runs has a process")?;
-    let driver = node.shell(DRIVER)?;
-    ensure!(driver.trim() == "usbfs", "the node's driver has it: {driver}");
+    is_the_guests(node, pid)?;
     let file = line.trim_start_matches("serial:");
     let open = node.shell(&format!("ls -l /proc/{pid}/fd | grep -c /dev/{file}"))?;
     ensure!(open.trim() != "0", "QEMU has not opened the line");
@@ -173,8 +181,7 @@ async fn a_guest_has_what_is_plugged_in(node: &mut NodeUnderTest) -> anyhow::Res
     ensure!(node.get(GUEST).await?["status"]["state"] == "running");
     insert_key(node)?;
     wait_reason(node, "Running").await?;
-    let driver = node.shell(DRIVER)?;
-    ensure!(driver.trim() == "usbfs", "the node's driver has it: {driver}");
+    is_the_guests(node, pid)?;
     let same = node.get(GUEST).await?["status"]["pid"].as_u64();
     ensure!(same == Some(pid), "it was started anew");
 
@@ -187,6 +194,6 @@ async fn a_guest_has_what_is_plugged_in(node: &mut NodeUnderTest) -> anyhow::Res
     })
     .await?;
     let driver = node.shell(DRIVER)?;
-    ensure!(driver.trim() == "usbhid", "{driver}");
+    ensure!(driver.trim().ends_with("/usbhid"), "{driver}");
     Ok(())
 }
