@@ -28,6 +28,8 @@ mod memory;
 #[cfg(test)]
 mod memory_scenarios;
 mod metadata;
+#[cfg(test)]
+mod model_hypervisor;
 mod pass;
 mod pci;
 #[cfg(test)]
