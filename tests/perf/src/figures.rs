@@ -37,6 +37,7 @@ impl Figure {
     /// A figure that could not be taken.
     pub fn missing(what: &str, aim: &str, why: &anyhow::Error) -> Self {
         let why = format!("{why:#}").replace('|', "/").replace('\n', " ");
+        eprintln!("   {what}: {why}");
         let short: String = why.chars().take(200).collect();
         Self { aim: aim.into(), ..Self::new(what, "not measured") }.remark(short)
     }

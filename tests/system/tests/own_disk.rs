@@ -29,7 +29,30 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     node.skerry(&["image", "import", &disk.display().to_string(), "--name", "own", "--wait"])?;
 
     println!("== by BIOS");
-    by_bios(&node, port).await?;
+    let size = json!({"metadata": {"name": "data"}, "spec": {"size_mib": 32}});
+    node.post("/api/v1/volumes", size).await?;
+    let more = json!({"firmware": "bios", "disks": [{"volume": "data"}], "guest_agent": true});
+    let told = boots(&node, port, more).await?;
+    ensure!(told.contains("firmware bios"), "{told}");
+    let serial = node.get(&format!("{VM}/serial?tail=100")).await?;
+    let said = serial.as_str().unwrap_or_default();
+    ensure!(said.contains(guest_disk::BIOS_LOADER), "it says `{said}`");
+    runs_by(&node, "kvm", "true").await?;
+
+    println!("== its agent");
+    agent(&node, port).await?;
+
+    println!("== it ends by its own shutdown under another name, and an image of its disk stays");
+    node.skerry(&["vm", "rename", "own", "shut"])?;
+    node.post("/api/v1/vms/shut/actions/stop", json!({})).await?;
+    node.wait_state("/api/v1/vms/shut", "stopped", GUEST).await?;
+    let serial = node.get("/api/v1/vms/shut/serial?tail=50").await?;
+    ensure!(serial.as_str().is_some_and(|said| said.contains("the agent turns off")), "{serial}");
+    node.skerry(&["volume", "export", "own-root", "--image", "golden", "--wait"])?;
+    node.wait_state("/api/v1/images/golden", "available", SOON).await?;
+    snapshots_go(&node, &["resting"]).await?;
+    node.skerry(&["vm", "delete", "shut", "--delete-volumes"])?;
+    gone(&node, "/api/v1/volumes/own-root").await?;
 
     println!("== a processor that cannot run guests: that is said, and they are emulated");
     node.machine.virtualization = false;
@@ -38,54 +61,38 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     node.login().await?;
 
     println!("== by UEFI: its disk, its TPM");
-    let size = json!({"metadata": {"name": "data"}, "spec": {"size_mib": 32}});
-    node.post("/api/v1/volumes", size).await?;
-    let spec = json!({"image": "own", "memory_mib": 160, "firmware": "uefi", "tpm": true,
-        "disk_size_mib": 64, "disks": [{"volume": "data"}], "guest_agent": true, "graphics": "none",
-        "publish": [{"host_port": WEB, "workload_port": 8080}]});
-    node.post("/api/v1/vms", json!({"metadata": {"name": "own"}, "spec": spec})).await?;
-    // The firmware comes first, emulated too.
-    node.wait_answer(port, "skerry tiny vm", 2 * GUEST).await?;
-    let told = node.fetch(port, "/cgi-bin/told").await?;
-    runs_by(&node, VM, "emulation", "false").await?;
-    for part in ["firmware uefi", "disk 131072", "tpm 2"] {
+    let told = boots(&node, port, json!({"firmware": "uefi", "tpm": true})).await?;
+    runs_by(&node, "emulation", "false").await?;
+    for part in ["firmware uefi", "tpm 2"] {
         ensure!(told.contains(part), "no `{part}` in {told}");
     }
     let measured = told.lines().find_map(|line| line.strip_prefix("pcr0 ")).context("pcr0")?;
     ensure!(measured.len() == 64 && measured.contains(|digit| digit != '0'), "{told}");
 
-    println!("== its agent");
-    agent(&node, port).await?;
-
-    println!("== it ends by its own shutdown, and its TPM outlives process and name");
-    let kept = "test -s /var/lib/skerry/data/vm/*/tpm/tpm2-00.permall";
-    node.shell(kept)?;
-    node.skerry(&["vm", "rename", "own", "shut"])?;
-    node.post("/api/v1/vms/shut/actions/stop", json!({})).await?;
-    node.wait_state("/api/v1/vms/shut", "stopped", GUEST).await?;
-    let serial = node.get("/api/v1/vms/shut/serial?tail=50").await?;
-    ensure!(serial.as_str().is_some_and(|said| said.contains("the agent turns off")), "{serial}");
-    node.shell(kept)?;
-
-    println!("== a snapshot has held its TPM");
+    println!("== a snapshot holds its TPM, which outlives its process");
     tpm(&mut node).await?;
-
-    println!("== an image of its disk stays, all else goes with it");
-    node.skerry(&["volume", "export", "own-root", "--image", "golden", "--wait"])?;
-    node.wait_state("/api/v1/images/golden", "available", SOON).await?;
-    node.skerry(&["vm", "delete", "shut", "--delete-volumes"])?;
+    node.skerry(&["vm", "delete", "own", "--delete-volumes"])?;
     gone(&node, "/api/v1/volumes/own-root").await?;
     node.shell("test -z \"$(ls /var/lib/skerry/data/vm)\"").map(drop)
 }
 
+/// Makes the machine, waits until it has booted, and gives what its guest tells.
+async fn boots(node: &NodeUnderTest, port: u16, more: Value) -> anyhow::Result<String> {
+    let mut spec = json!({"image": "own", "memory_mib": 160, "disk_size_mib": 64,
+        "graphics": "none", "publish": [{"host_port": WEB, "workload_port": 8080}]});
+    let more = more.as_object().context("a spec is an object")?.clone();
+    spec.as_object_mut().context("a spec is an object")?.extend(more);
+    node.post("/api/v1/vms", json!({"metadata": {"name": "own"}, "spec": spec})).await?;
+    // Firmware and guest may be emulated within what is emulated itself.
+    node.wait_answer(port, "skerry tiny vm", 2 * GUEST).await?;
+    let told = node.fetch(port, "/cgi-bin/told").await?;
+    ensure!(told.contains("disk 131072"), "{told}");
+    Ok(told)
+}
+
 /// What runs guests, as machine and node tell it.
-async fn runs_by(
-    node: &NodeUnderTest,
-    vm: &str,
-    accelerator: &str,
-    usable: &str,
-) -> anyhow::Result<()> {
-    let status = node.get(vm).await?["status"].clone();
+async fn runs_by(node: &NodeUnderTest, accelerator: &str, usable: &str) -> anyhow::Result<()> {
+    let status = node.get(VM).await?["status"].clone();
     ensure!(status["accelerator"] == accelerator, "{status}");
     let told = node.get("/api/v1/node").await?["status"].clone();
     ensure!(told["accelerator"] == accelerator, "{told}");
@@ -93,22 +100,6 @@ async fn runs_by(
     let kvm = conditions.find(|c| c["type"] == "KvmUsable").context("KvmUsable")?;
     ensure!(kvm["state"] == usable, "{kvm}");
     Ok(())
-}
-
-async fn by_bios(node: &NodeUnderTest, port: u16) -> anyhow::Result<()> {
-    const OLD: &str = "/api/v1/vms/old";
-    let spec = json!({"image": "own", "memory_mib": 128, "firmware": "bios", "graphics": "none",
-        "publish": [{"host_port": WEB, "workload_port": 8080}]});
-    node.post("/api/v1/vms", json!({"metadata": {"name": "old"}, "spec": spec})).await?;
-    node.wait_answer(port, "skerry tiny vm", GUEST).await?;
-    let serial = node.get(&format!("{OLD}/serial?tail=100")).await?;
-    let said = serial.as_str().unwrap_or_default();
-    ensure!(said.contains(guest_disk::BIOS_LOADER), "it says `{said}`");
-    let told = node.fetch(port, "/cgi-bin/told").await?;
-    ensure!(told.contains("firmware bios"), "{told}");
-    runs_by(node, OLD, "kvm", "true").await?;
-    node.skerry(&["vm", "delete", "old", "--delete-volumes"])?;
-    gone(node, OLD).await
 }
 
 /// Debian's agent: addresses, a password, file systems at rest for a snapshot.
@@ -141,46 +132,53 @@ async fn agent(node: &NodeUnderTest, port: u16) -> anyhow::Result<()> {
     // And it goes on: the same file system can be written to.
     let frozen = &taken["status"]["frozen"];
     ensure!(frozen.as_array().is_none_or(Vec::is_empty), "{taken}");
-    ensure!(taken["status"]["tpm"].is_string(), "the TPM was left out: {taken}");
     Ok(())
 }
 
 /// The snapshot of the running machine holds its TPM; going back to it puts that back, and its deletion removes it.
 async fn tpm(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    let taken = node.get("/api/v1/snapshots/resting").await?;
-    let id = taken["metadata"]["id"].as_str().context("an id")?;
     let folder = "/var/lib/skerry/data/vm/*";
-    let same = format!("cmp {folder}/tpm/tpm2-00.permall {folder}/tpm-kept/{id}/tpm2-00.permall");
-    node.shell(&format!("test -s {folder}/tpm-kept/{id}/tpm2-00.permall"))?;
-    node.shell(&format!("for f in {folder}/tpm/tpm2-00.permall; do echo spoiled > $f; done"))?;
-    let owner =
-        node.shell(&format!("stat -c %u:%g:%a {folder}/tpm {folder}/tpm/tpm2-00.permall"))?;
-    node.post("/api/v1/snapshots/resting/actions/revert", json!({})).await?;
+    let file = format!("{folder}/tpm/tpm2-00.permall");
+    node.shell(&format!("test -s {file}"))?;
+    let snapshot = json!({"metadata": {"name": "sealed"}, "spec": {"vm": "own"}});
+    node.post("/api/v1/snapshots", snapshot).await?;
+    let taken = node.wait_state("/api/v1/snapshots/sealed", "ready", SOON).await?;
+    ensure!(taken["status"]["tpm"].is_string(), "the TPM was left out: {taken}");
+    let kept = format!("{folder}/tpm-kept/{}", taken["metadata"]["id"].as_str().context("id")?);
+    node.shell(&format!("test -s {kept}/tpm2-00.permall"))?;
+
+    node.post(&format!("{VM}/actions/force_stop"), json!({})).await?;
+    node.wait_state(VM, "stopped", SOON).await?;
+    node.shell(&format!("test -s {file} && for f in {file}; do echo spoiled > $f; done"))?;
+    let owners = format!("stat -c %u:%g:%a {folder}/tpm {file}");
+    let owner = node.shell(&owners)?;
+    node.post("/api/v1/snapshots/sealed/actions/revert", json!({})).await?;
     eventually(SOON, || async {
-        let status = node.get("/api/v1/snapshots/resting").await?["status"].take();
-        if status["reverts"] == 1 && status["state"] == "ready" {
-            Ok(())
-        } else {
-            bail!("{status}")
-        }
+        let status = node.get("/api/v1/snapshots/sealed").await?["status"].take();
+        let done = status["reverts"] == 1 && status["state"] == "ready";
+        if done { Ok(()) } else { bail!("{status}") }
     })
     .await?;
-    node.shell(&same)?;
-    let after =
-        node.shell(&format!("stat -c %u:%g:%a {folder}/tpm {folder}/tpm/tpm2-00.permall"))?;
+    node.shell(&format!("cmp {file} {kept}/tpm2-00.permall"))?;
+    let after = node.shell(&owners)?;
     ensure!(after == owner, "{owner} became {after}");
-    for name in ["resting", "before-resting-1"] {
+    snapshots_go(node, &["sealed", "before-sealed-1"]).await?;
+    node.shell(&format!("test -z \"$(ls {folder}/tpm-kept)\"")).map(drop)
+}
+
+async fn snapshots_go(node: &NodeUnderTest, names: &[&str]) -> anyhow::Result<()> {
+    for name in names {
         let path = format!("/api/v1/snapshots/{name}");
         let (status, answer) = node.request(Method::DELETE, &path, None).await?;
-        ensure!(status.is_success(), "{status} {answer}");
+        ensure!(status.is_success(), "{path}: {status} {answer}");
         gone(node, &path).await?;
     }
-    node.shell(&format!("test -z \"$(ls {folder}/tpm-kept)\"")).map(drop)
+    Ok(())
 }
 
 async fn gone(node: &NodeUnderTest, path: &str) -> anyhow::Result<()> {
     eventually(SOON, || async {
-        let (status, answer): (_, Value) = node.request(Method::GET, path, None).await?;
+        let (status, answer) = node.request(Method::GET, path, None).await?;
         if status == StatusCode::NOT_FOUND { Ok(()) } else { bail!("{path} is there: {answer}") }
     })
     .await
