@@ -96,9 +96,9 @@ async fn people_get_into_workloads() -> anyhow::Result<()> {
     let path = "/api/v1/vms/guest/vnc";
     let mut screen = node.screen(path).await?;
     println!("`{}`, {} by {}", screen.name, screen.size.0, screen.size.1);
-    // Red over the whole of it.
+    // Red over the whole of it. Kept open, so that a key that comes before anybody reads is not lost.
     first
-        .types("printf '\\033[41m\\033[2J' > /dev/tty1; read x < /dev/tty1; echo it got $x\r")
+        .types("exec 3<>/dev/tty1; printf '\\033[41m\\033[2J' >&3; read x <&3; echo it got $x\r")
         .await?;
     screen.until([170, 0, 0], GUEST).await?;
     let mut other = node.screen(path).await?;
