@@ -264,6 +264,8 @@ fn layer() -> Result<Vec<u8>> {
         header.set_size(u64::try_from(bytes.len())?);
         header.set_mode(mode);
         header.set_mtime(1);
+        header.set_uid(0);
+        header.set_gid(0);
         tar.append_data(&mut header, path, bytes)?;
     }
     Ok(tar.into_inner()?)

@@ -87,14 +87,17 @@ async fn import(node: &mut NodeUnderTest, figures: &mut Figures) -> Result<()> {
     let ours = started.elapsed().as_secs_f64();
     let digest = image.pointer("/spec/files/0/sha256").and_then(Value::as_str);
     let digest = digest.context("an image has a digest")?;
-    let line = "qemu-img convert -f raw -O qcow2 $f perf.qcow2 && sha256sum $f > /dev/null && sync";
-    let ready = format!(
-        "cd /var/lib/skerry/data && f=$(find images -type f -name '*{digest}*' | head -n 1) && sync && \
-         echo 3 > /proc/sys/vm/drop_caches"
+    // Each line is a shell of its own.
+    let data = "/var/lib/skerry/data";
+    let find = format!("find {data}/images -type f -name '*{digest}*' | head -n 1");
+    let file = run(node, &find, BOOT)?.trim().to_owned();
+    ensure!(!file.is_empty(), "the library has no file {digest}");
+    run(node, "sync && echo 3 > /proc/sys/vm/drop_caches", BOOT)?;
+    let line = format!(
+        "qemu-img convert -f raw -O qcow2 {file} {data}/perf.qcow2 && sha256sum {file} > /dev/null && sync"
     );
-    run(node, &ready, BOOT)?;
-    let peer = seconds(node, line, BOOT)?;
-    run(node, "rm perf.qcow2", BOOT)?;
+    let peer = seconds(node, &line, BOOT)?;
+    run(node, &format!("rm {data}/perf.qcow2"), BOOT)?;
     figures.add(
         Figure::new(
             "image import ÷ `qemu-img convert` and `sha256sum`",
@@ -127,7 +130,7 @@ async fn pods(node: &mut NodeUnderTest, figures: &mut Figures) -> Result<()> {
     let before = (noded(node)?, used(node)?);
     for number in 0..PODS {
         let container =
-            json!({"name": "main", "image": "tiny", "memory_mib": 16, "memory_request_mib": 4});
+            json!({"name": "main", "image": "tiny", "memory_mib": 16, "memory_request_mib": 2});
         let body = json!({"metadata": {"name": format!("many-{number}")}, "spec": {"containers": [container]}});
         node.post("/api/v1/pods", body).await?;
     }
