@@ -91,6 +91,8 @@ async fn node(paths: &Paths, figures: &mut Figures) -> Result<()> {
     let mut machine = machine("perf")?;
     peers::attach(paths, &mut machine)?;
     machine.debug_shell = true;
+    // Room for the largest image: the node refuses one that can grow beyond its disk.
+    machine.disk_mib = 24 * 1024;
     // A name of its own, so that a build of the image meanwhile does not take it away between two boots.
     let image = machine.folder.join("image.raw");
     std::fs::hard_link(&machine.image, &image).context("cannot link the image")?;
