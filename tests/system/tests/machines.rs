@@ -128,6 +128,8 @@ async fn crashes(node: &mut NodeUnderTest) -> anyhow::Result<()> {
         let (status, answer) = node.request(Method::PATCH, VM, Some(policy)).await?;
         ensure!(status.is_success(), "{status} {answer}");
         act(node, "start").await?;
+        // A start that is still wanted when the process is killed would start it again.
+        dealt_with(node).await?;
         node.wait_state(VM, "running", SOON).await?;
         let now = pid(node).await?;
         node.shell(&format!("kill -9 {now}"))?;

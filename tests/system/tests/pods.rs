@@ -146,9 +146,11 @@ async fn own_users(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     pod["spec"]["user_namespace"] = json!("pod");
     node.post("/api/v1/pods", pod).await?;
     wait_log(node, "own", "main", "owners 7:8 7:8 lines 1").await?;
+    // Its log may be here before its status is.
+    let main = wait_container(node, "own", |main| main["pid"].is_u64()).await?;
+    let pid = main["pid"].as_u64().context("it does not run")?;
     let own = node.get("/api/v1/pods/own").await?;
     let first = own["status"]["users"].as_u64().context("it has no users")?;
-    let pid = own["status"]["containers"][0]["pid"].as_u64().context("it does not run")?;
     let owner = node.shell(&format!("stat -c %u /proc/{pid}"))?;
     ensure!(owner.trim() == first.to_string(), "root in it is user {owner}, not {first}");
     let disk =
