@@ -138,6 +138,10 @@ async fn first_instruction(node: &mut NodeUnderTest, name: &str) -> Result<f64> 
         "containers": [{"name": "main", "image": "tiny", "command": command}]}});
     let pod = node.post("/api/v1/pods", body).await?;
     let created = pod.pointer("/metadata/created").and_then(Value::as_str).context("created")?;
+    // Looked for once a second in the node itself: whoever asks over HTTPS all the time takes the processor that the start
+    // needs.
+    let id = pod.pointer("/metadata/id").and_then(Value::as_str).context("id")?;
+    run(node, &format!("until test -s /run/skerry/pods/{id}/main/pid; do sleep 1; done"), LIMIT)?;
     let at = eventually(SOON, || async {
         let logs = node.get(&format!("/api/v1/pods/{name}/logs")).await?;
         let text = logs.as_str().unwrap_or_default().to_owned();

@@ -33,6 +33,13 @@ pub const USER: &str = "ada";
 /// Its password.
 pub const PASSWORD: &str = "analytical engine";
 
+/// Whether the two longest tests are to leave out what they repeat: `SKERRY_SHORT=1`, which `.ci/run` sets and `make test`
+/// does not. Each says what it leaves out.
+#[must_use]
+pub fn short() -> bool {
+    std::env::var("SKERRY_SHORT").is_ok_and(|value| value == "1")
+}
+
 /// A machine with a node on it, and the ways to reach it.
 pub struct NodeUnderTest {
     /// The hardware.

@@ -2,8 +2,8 @@
 //! one that runs, images brought in, and others of them deleted. After each boot nothing that was acknowledged is lost, nothing that was deleted is back, no file lies about
 //! that belongs to nothing, and what is there holds what it held.
 //!
-//! Each cut takes a boot, so a run among all other tests has few; `SKERRY_CUTS=20` asks for more. The seed is printed;
-//! `SKERRY_SEED` gives one again.
+//! Each cut takes a boot: twenty of them take twenty minutes under emulation, so a short run (`SKERRY_SHORT=1`) has five.
+//! `SKERRY_CUTS` asks for another number. The seed is printed; `SKERRY_SEED` gives one again.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
@@ -19,10 +19,12 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use skerry_system_tests::{NodeUnderTest, SOON, eventually};
+use skerry_system_tests::{NodeUnderTest, SOON, eventually, short};
 
 /// Cuts of a run that does not ask for another number.
-const CUTS: u64 = 4;
+const CUTS: u64 = 20;
+/// And of a short one.
+const FEW_CUTS: u64 = 5;
 /// Work on some MiB under emulation, right after a boot too.
 const WORK: Duration = Duration::from_secs(180);
 const KINDS: [&str; 4] = ["volumes", "snapshots", "images", "vms"];
@@ -33,11 +35,11 @@ const MIB: usize = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn power_cuts_lose_nothing() -> anyhow::Result<()> {
-    let cuts = given("SKERRY_CUTS")?.unwrap_or(CUTS);
+    let cuts = given("SKERRY_CUTS")?.unwrap_or(if short() { FEW_CUTS } else { CUTS });
     ensure!(cuts > 0, "SKERRY_CUTS is 0: nothing would be tried");
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let seed = given("SKERRY_SEED")?.unwrap_or(now);
-    println!("SKERRY_SEED={seed}");
+    println!("SKERRY_SEED={seed}, {cuts} cuts");
     let mut random = StdRng::seed_from_u64(seed);
     let (mut node, _) = NodeUnderTest::claimed("power-cuts", &[]).await?;
     let mut book = Book::of(&node).await?;
