@@ -163,12 +163,13 @@ pub fn install(
     command::run_logged(&mut mkosi, &work.join("mkosi.log"))?;
     let root = work.join("tree/root");
     // The kernel is in the kernel image; a second copy would only fill the root.
-    let kernels = initrd::Modules::read(&root)?.release;
+    let release = initrd::Modules::read(&root)?.release;
     command::run(
         command::as_root("rm")
             .arg("-f")
-            .arg(root.join("usr/lib/modules").join(kernels).join("vmlinuz")),
+            .arg(root.join("usr/lib/modules").join(&release).join("vmlinuz")),
     )?;
+    unpack_modules(builder, &root, &release)?;
     // So is the microcode, for boards that want it; the kernel does not load it later.
     let microcode = initrd::microcode(&root)?;
     let firmware = root.join("usr/lib/firmware");
@@ -184,6 +185,16 @@ pub fn install(
         kernel: work.join("tree/root.vmlinuz"),
         manifest: work.join("tree/root.manifest"),
     })
+}
+
+/// Unpacks the kernel's modules. Each would be unpacked at each boot, by the slowest of all ways to pack; the image that people
+/// download is compressed as a whole, and smaller without packed files in it.
+fn unpack_modules(builder: &Builder, root: &Path, release: &str) -> Result<()> {
+    let mut unpack = builder.root_command("find");
+    unpack.arg(root.join("usr/lib/modules").join(release));
+    unpack.args(["-name", "*.ko.xz", "-exec", "xz", "--decompress", "--threads=1", "{}", "+"]);
+    command::run(&mut unpack)?;
+    command::run(builder.root_command("depmod").arg("-b").arg(root.join("usr")).arg(release))
 }
 
 /// Our own sources, because mkosi's include an archive of debug symbols that mirrors do not carry.
