@@ -20,14 +20,15 @@ use skerry_model::Name;
 use crate::devices::Device;
 use crate::ids;
 use crate::images::ImageRecord;
+use crate::pages;
 use crate::powers;
 use crate::user::User;
 
 /// System calls that a container may make: an allow-list, everything else is answered with "no such call", or
 /// with "not permitted" where programs expect that. New threads may not make namespaces; `clone3`, whose
 /// arguments a filter cannot see, is answered so that libraries fall back to `clone`. Only 64-bit calls. Huge pages
-/// (`MAP_HUGETLB`, `MFD_HUGETLB`, `SHM_HUGETLB`), of whatever size, are answered with "no memory": they are set aside
-/// for others, the service manager knows no limit for them, and programs that try them go on without.
+/// (`MAP_HUGETLB`, `MFD_HUGETLB`, `SHM_HUGETLB`), of whatever size, are answered with "no memory", unless the container
+/// has some (`pages`): they are set aside for others, and programs that try them go on without.
 const SECCOMP: &str = include_str!("../../../../config/seccomp/container.json");
 
 /// What is left to a container's root: what package managers, web servers and databases need to change owners,
@@ -355,18 +356,22 @@ fn linux(desired: &ContainerDesired, namespaces: &Path) -> Result<Linux, BundleE
         let mapping = ids::mapping(first)?;
         linux.set_uid_mappings(Some(mapping.clone())).set_gid_mappings(Some(mapping));
     }
-    hold(&mut linux, desired.privileged)?;
+    hold(&mut linux, desired)?;
     Ok(without_resources(linux))
 }
 
 /// The list of system calls, and what of the kernel's own files is hidden or cannot be written; nothing of it for a
 /// privileged one.
-fn hold(linux: &mut Linux, privileged: bool) -> Result<(), BundleError> {
-    if privileged {
+fn hold(linux: &mut Linux, desired: &ContainerDesired) -> Result<(), BundleError> {
+    if desired.privileged {
         linux.set_seccomp(None).set_masked_paths(None).set_readonly_paths(None);
         return Ok(());
     }
-    let seccomp: LinuxSeccomp = serde_json::from_str(SECCOMP)?;
+    let mut profile = serde_json::from_str(SECCOMP)?;
+    if !desired.huge_pages.is_empty() {
+        pages::allow_in(&mut profile);
+    }
+    let seccomp: LinuxSeccomp = serde_json::from_value(profile)?;
     let mut masked = oci_spec::runtime::get_default_maskedpaths();
     masked.extend(["/proc/interrupts", "/sys/devices/virtual/powercap"].map(str::to_owned));
     linux

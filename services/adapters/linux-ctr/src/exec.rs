@@ -23,6 +23,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::folders;
+use crate::pages::Allotment;
 use crate::places::{Places, crun_name};
 use crate::programs::{PREFIX, Program, Programs};
 use crate::runtime::io_failed;
@@ -124,9 +125,12 @@ impl Executor {
             ),
             None => None,
         };
+        let bundle = self.places.bundle(request.pod, &request.container);
+        let (slice, argv) = Allotment::hold(&bundle, self.argv(files, socket.as_ref(), request))?;
         let mut program = Program {
             unit: unit.to_owned(),
-            argv: self.argv(files, socket.as_ref(), request),
+            slice,
+            argv,
             input: None,
             output: None,
             errors: errors_end,

@@ -4,6 +4,7 @@
 //! and hands mounts and processes to the service manager, under which they outlive noded and are found again
 //! by their names.
 
+mod allot;
 mod archive;
 mod blobs;
 mod bundle;
@@ -23,6 +24,7 @@ mod jail;
 mod leaving;
 mod logs;
 mod observe;
+mod pages;
 mod places;
 mod powers;
 mod probe;
@@ -42,6 +44,7 @@ mod unpacker;
 mod user;
 mod volumes;
 
+pub use allot::program as pages_program;
 pub use blobs::{BlobError, BlobStore};
 pub use holder::program as terminal_program;
 pub use places::Places;

@@ -85,6 +85,7 @@ impl Held {
 fn below(data: &Path, run: &Path) -> Places {
     let mut places = Places::below(data, run);
     places.terminal = crate::testing::terminal();
+    places.pages = places.terminal.with_file_name("skerry-pages");
     places.unpack = crate::testing::unpacking(crate::unpack::Limits::default()).program;
     places
 }
@@ -189,9 +190,14 @@ impl Supervisor for Direct {
         Ok(())
     }
 
+    async fn forget_pod(&self, _pod: Id<Pod>) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     async fn run(
         &self,
         argv: Vec<String>,
+        _slice: &str,
         deadline: Duration,
     ) -> Result<Option<crate::supervisor::Ended>, RuntimeError> {
         let child = Command::new(&argv[0]).args(&argv[1..]).kill_on_drop(true).output();

@@ -30,6 +30,8 @@ pub struct Places {
     pub unpack: PathBuf,
     /// The program that holds containers' terminals.
     pub terminal: PathBuf,
+    /// The program that limits containers' huge pages.
+    pub pages: PathBuf,
     /// The journal's reader.
     pub journalctl: PathBuf,
     /// Where named network namespaces are.
@@ -46,6 +48,7 @@ impl Places {
             crun: PathBuf::from("/usr/bin/crun"),
             unpack: PathBuf::from("/usr/bin/skerry-unpack"),
             terminal: PathBuf::from("/usr/bin/skerry-terminal"),
+            pages: PathBuf::from("/usr/bin/skerry-pages"),
             journalctl: PathBuf::from("/usr/bin/journalctl"),
             namespaces: PathBuf::from("/run/netns"),
         }

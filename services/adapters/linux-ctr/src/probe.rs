@@ -16,6 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::pages::Allotment;
 use crate::places::{Places, crun_name};
 use crate::supervisor::Supervisor;
 
@@ -57,7 +58,12 @@ async fn exec(
         crun_name(question.pod, &question.container),
     ];
     argv.extend(command.iter().cloned());
-    match supervisor.run(argv, question.timeout).await {
+    let bundle = places.bundle(question.pod, &question.container);
+    let (slice, argv) = match Allotment::hold(&bundle, argv) {
+        Ok(held) => held,
+        Err(error) => return Answer::Unknown(error.chain()),
+    };
+    match supervisor.run(argv, &slice, question.timeout).await {
         Err(error) => Answer::Unknown(error.chain()),
         Ok(None) => late(question),
         Ok(Some(ended)) if ended.code == Some(0) => Answer::Good,

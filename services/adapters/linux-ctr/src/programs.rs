@@ -25,6 +25,8 @@ const SIGHUP: i32 = 1;
 pub struct Program {
     /// The unit's name.
     pub unit: String,
+    /// The slice that it counts to.
+    pub slice: String,
     /// crun and its arguments; never the program's own, which may be secrets.
     pub argv: Vec<String>,
     /// Standard input; nothing to read if not given.
@@ -60,7 +62,7 @@ fn properties(program: Program) -> Properties {
     let mut properties = Properties::new()
         .text("Description", "Skerry: a program that a person runs in a container")
         .text("Type", "exec")
-        .text("Slice", "skerry-pods.slice")
+        .text("Slice", &program.slice)
         .text("CollectMode", "inactive-or-failed")
         .flag("AddRef", true)
         .exec("ExecStart", [Exec::new(program.argv)])
@@ -142,6 +144,7 @@ mod tests {
         let (_, errors) = std::io::pipe().unwrap();
         let program = Program {
             unit: "skerry-exec-1.service".to_owned(),
+            slice: "skerry-pods.slice".to_owned(),
             argv: vec!["/usr/bin/crun".to_owned(), "exec".to_owned()],
             input: None,
             output: None,

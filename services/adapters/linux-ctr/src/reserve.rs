@@ -1,18 +1,18 @@
 //! Memory that is kept for containers.
 //!
-//! The kernel keeps no more for a control group than is kept for the one above it, so what is kept for the slice of
-//! all containers must be at least the sum. It is raised before a container starts, and set again once it has started,
+//! The kernel keeps no more for a control group than is kept for the one above it, so what is kept for the slices that a
+//! container is in must be at least the sum. It is raised before a container starts, and set again once it has started,
 //! since those that start at the same time do not see each other before; what is left of one that ended does no harm,
 //! and is gone with the next start.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use skerry_linux_host::systemd::{Properties, Systemd, SystemdError};
 
 use tokio::sync::Mutex;
 
-use crate::service::{ContainerUnit, SLICE};
+use crate::service::ContainerUnit;
 
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -24,9 +24,28 @@ static TURN: Mutex<()> = Mutex::const_new(());
 pub async fn reserve(systemd: &Systemd, unit: &ContainerUnit) -> Result<(), SystemdError> {
     let Some(own) = unit.memory_kept() else { return Ok(()) };
     let _turn = TURN.lock().await;
-    let others = kept(&Path::new(GROUPS).join(SLICE), &unit.name);
-    let properties = Properties::new().number("MemoryLow", own.saturating_add(others));
-    systemd.set_properties(SLICE, &properties).await
+    let (mut total, mut below) = (own, unit.name.clone());
+    for (slice, group) in slices_above(unit.slice()).into_iter().rev() {
+        total = total.saturating_add(kept(&Path::new(GROUPS).join(group), &below));
+        let properties = Properties::new().number("MemoryLow", total);
+        systemd.set_properties(&slice, &properties).await?;
+        below = slice;
+    }
+    Ok(())
+}
+
+/// A slice and those that it lies in by its name, `a-b.slice` within `a.slice`, outermost first, with the paths of their
+/// control groups.
+fn slices_above(slice: &str) -> Vec<(String, PathBuf)> {
+    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
+    let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+    let mut path = PathBuf::new();
+    let mut found = Vec::new();
+    for name in ends.filter_map(|end| Some(format!("{}.slice", stem.get(..end)?))) {
+        path.push(&name);
+        found.push((name, path.clone()));
+    }
+    found
 }
 
 /// What is kept for all groups below this one but one.
@@ -42,6 +61,23 @@ fn kept(slice: &Path, except: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slice_lies_in_those_that_its_name_begins_with() {
+        let found = slices_above("skerry-pods-0b6d1a52.slice");
+        let text: Vec<String> =
+            found.iter().map(|(slice, path)| format!("{slice} {}", path.display())).collect();
+        assert_eq!(
+            text,
+            [
+                "skerry.slice skerry.slice",
+                "skerry-pods.slice skerry.slice/skerry-pods.slice",
+                "skerry-pods-0b6d1a52.slice \
+                 skerry.slice/skerry-pods.slice/skerry-pods-0b6d1a52.slice",
+            ]
+        );
+        assert_eq!(slices_above("a.slice"), [("a.slice".to_owned(), PathBuf::from("a.slice"))]);
+    }
 
     #[test]
     fn what_is_kept_is_added_up() {

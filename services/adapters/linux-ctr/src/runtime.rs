@@ -24,6 +24,7 @@ use crate::bundle::{BundleError, etc_files, spec};
 use crate::exec::Executor;
 use crate::images::{ImageError, ImageLibrary, ImageRecord};
 use crate::observe::run_of;
+use crate::pages::{self, Allotment};
 use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
 use crate::programs::Programs;
 use crate::root::Root;
@@ -241,7 +242,7 @@ impl Inner {
     async fn volumes(&self, pod: Id<Pod>) -> Result<BTreeMap<Name, Part>, RuntimeError> {
         let mut found = BTreeMap::new();
         for (name, folder, part) in volumes::observed(&self.places, pod) {
-            let in_memory = matches!(&part, Part::Made(from) if from.starts_with("memory:"));
+            let in_memory = matches!(&part, Part::Made(from) if from.starts_with("memory:") || VolumeDesired::is_of_pages(from));
             let whole = !in_memory || self.supervisor.is_mounted(&volumes::tree(&folder)).await?;
             // Of two of one name, from before and after a change of its sort, neither counts.
             let part = if whole && !found.contains_key(&name) { part } else { Part::Broken };
@@ -264,6 +265,9 @@ impl Inner {
             let target = volumes::tree(&folder);
             let (kind, what) = ("tmpfs", PathBuf::from("tmpfs"));
             self.supervisor.mount(&HostMount { kind, what, target, options }).await?;
+        }
+        if let VolumeContent::HugePages { size, size_mib } = &volume.content {
+            self.supervisor.mount(&pages::mount(&folder, *size, *size_mib)).await?;
         }
         folders::mark(&folder, &volume.made_from).map_err(io_failed("cannot mark a volume"))
     }
@@ -394,6 +398,7 @@ impl Inner {
             folders::make(&bundle.join("rootfs"), 0o755)?;
             folders::make(&bundle.join("etc"), 0o755)?;
             write_etc(&bundle, desired)?;
+            Allotment::note(Allotment::of(pod, desired, &self.places).as_ref(), &bundle)?;
             let text = serde_json::to_vec(&spec)?;
             folders::write(&bundle.join("config.json"), &text, 0o600)?;
             folders::mark(&bundle, &desired.bundle)
@@ -486,6 +491,7 @@ impl Inner {
 
     async fn remove_folders(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
         self.see_no_more(pod).await?;
+        self.supervisor.forget_pod(pod).await?;
         let removed = self.pod_folders(pod).iter().try_for_each(|one| folders::remove_empty(one));
         removed.map_err(io_failed("cannot remove a pod's folders"))
     }

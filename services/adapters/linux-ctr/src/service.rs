@@ -17,6 +17,7 @@ use skerry_linux_host::systemd::{Exec, Properties};
 use skerry_model::{Id, LogRate, Pod};
 
 use crate::images::ImageRecord;
+use crate::pages::Allotment;
 use crate::places::{Places, crun_name, unit_name};
 
 /// What all containers are in.
@@ -42,6 +43,8 @@ pub struct ContainerUnit {
     pub desired: ContainerDesired,
     /// The program that runs it.
     pub start: Vec<String>,
+    /// How it is held to its huge pages, if it has to be.
+    pub allotment: Option<Allotment>,
     /// The mounted root file system.
     pub root: PathBuf,
     /// The signal that asks it to end.
@@ -87,6 +90,7 @@ impl ContainerUnit {
             pod,
             desired: desired.clone(),
             start,
+            allotment: Allotment::of(pod, desired, places),
             root: places.root(pod, &desired.name),
             stop_signal,
             log_rate: desired.log_rate.unwrap_or(usual),
@@ -107,9 +111,9 @@ impl ContainerUnit {
         let mut properties = Properties::new()
             .text("Description", &format!("Skerry container {} of pod {}", desired.name, self.pod))
             .text("Type", "exec")
-            .text("Slice", SLICE)
+            .text("Slice", self.slice())
             .texts("RequiresMountsFor", [self.root.to_string_lossy()])
-            .exec("ExecStart", [Exec::new(self.start.clone())])
+            .exec("ExecStart", [Exec::new(self.main_program())])
             .flag("RemainAfterExit", true)
             .text("KillMode", "mixed")
             .signal("KillSignal", self.stop_signal)
@@ -150,6 +154,20 @@ impl ContainerUnit {
 }
 
 impl ContainerUnit {
+    /// The slice that it is in.
+    pub fn slice(&self) -> &str {
+        self.allotment.as_ref().map_or(SLICE, |held| &held.slice)
+    }
+
+    /// What the manager starts.
+    fn main_program(&self) -> Vec<String> {
+        let start = self.start.clone();
+        match &self.allotment {
+            Some(held) => held.before(start),
+            None => start,
+        }
+    }
+
     /// Bytes of memory that are kept for it. It counts only as far as as much is kept for the slice.
     pub fn memory_kept(&self) -> Option<u64> {
         Some(self.desired.memory_reservation_mib?.saturating_mul(1 << 20))
@@ -284,6 +302,24 @@ mod tests {
         assert!(read.contains("/var/lib/skerry/data/pods") && read.contains("1048576"), "{read}");
         assert!(properties.show("IOWriteIOPSMax").unwrap().contains("50"));
         assert_eq!(properties.show("IOReadIOPSMax"), None);
+    }
+
+    #[test]
+    fn limits_of_huge_pages_are_written_before_crun_starts() {
+        let plain = unit().properties();
+        assert_eq!(plain.show("Slice").unwrap(), "\"skerry-pods.slice\"");
+        assert!(!plain.show("ExecStartEx").unwrap().contains("skerry-pages"));
+        let size = skerry_model::HugePageSize::Mib2;
+        let mut desired = desired("web").with_pages(vec![(size, 2)], &[]);
+        desired.huge_pages = vec![skerry_model::ContainerPages { size, mib: 4 }];
+        let places = Places::below(Path::new("/d"), Path::new("/r"));
+        let unit = ContainerUnit::new(pod(), &desired, &record(), &places, LogRate::default());
+        let properties = unit.properties();
+        assert_eq!(properties.show("Slice").unwrap(), "\"skerry-pods-0b6d1a52.slice\"");
+        let start = properties.show("ExecStartEx").unwrap();
+        let (before, after) = start.split_once("\"--\"").unwrap();
+        assert!(before.contains("skerry-pages") && before.contains("2MB=4194304"), "{start}");
+        assert!(after.contains("/usr/bin/crun"), "{start}");
     }
 
     #[test]

@@ -10,11 +10,13 @@ use skerry_linux_host::systemd::{
     Active, Command, KillWhom, Limits, Systemd, SystemdError, UnitEvent, UnitStatus,
     mount_unit_name,
 };
+use skerry_model::{Id, Pod};
 
 use crate::input;
+use crate::pages::{self, slice_of};
 use crate::reserve::reserve;
 use crate::runtime::io_failed;
-use crate::service::{ContainerUnit, SLICE};
+use crate::service::ContainerUnit;
 
 /// How long a start or a mount may take.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -72,11 +74,14 @@ pub trait Supervisor: Send + Sync + 'static {
     async fn kill(&self, unit: &str) -> Result<(), RuntimeError>;
     /// Forgets a unit that ended.
     async fn forget(&self, unit: &str) -> Result<(), RuntimeError>;
-    /// Runs a program to its end in the host's namespaces, with the memory and tasks of a small container. `None`
+    /// Takes away what was made for a pod as a whole, once all its containers are forgotten.
+    async fn forget_pod(&self, pod: Id<Pod>) -> Result<(), RuntimeError>;
+    /// Runs a program to its end in the host's namespaces, in this slice, with the memory and tasks of a small container. `None`
     /// if it had not ended at the deadline and was killed.
     async fn run(
         &self,
         argv: Vec<String>,
+        slice: &str,
         deadline: Duration,
     ) -> Result<Option<Ended>, RuntimeError>;
     /// All services whose names start so.
@@ -118,6 +123,10 @@ impl Supervisor for Systemd {
 
     async fn start(&self, unit: &ContainerUnit) -> Result<(), RuntimeError> {
         let name = &unit.name;
+        if let Some(of_pod) = &unit.desired.pod_pages {
+            let made = pages::make_slice(self, unit.slice(), of_pod).await;
+            made.map_err(passing(format!("cannot make the slice of {name}")))?;
+        }
         reserve(self, unit).await.map_err(passing(format!("cannot keep memory for {name}")))?;
         let mut properties = unit.properties();
         if let Some(path) = &unit.input {
@@ -164,14 +173,21 @@ impl Supervisor for Systemd {
         forgotten.await.map_err(passing(format!("cannot forget {unit}")))
     }
 
+    async fn forget_pod(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
+        let slice = slice_of(pod);
+        let stopped = Systemd::stop(self, &slice, DEADLINE).await;
+        stopped.map_err(passing(format!("cannot take {slice} away")))
+    }
+
     async fn run(
         &self,
         argv: Vec<String>,
+        slice: &str,
         deadline: Duration,
     ) -> Result<Option<Ended>, RuntimeError> {
         let began = Instant::now();
         let command = Command::new("probe", argv).deadline(deadline).limits(Limits {
-            slice: SLICE.to_owned(),
+            slice: slice.to_owned(),
             memory: PROBE_MEMORY,
             tasks: PROBE_TASKS,
         });

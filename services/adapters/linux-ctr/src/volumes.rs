@@ -62,7 +62,9 @@ pub fn make(folder: &Path, volume: &VolumeDesired) -> io::Result<()> {
             let version = version(&volume.made_from);
             exchange(&tree(folder), files, &version, Owner { mode: *mode, uid: *uid, gid: *gid })
         }
-        VolumeContent::Disk | VolumeContent::Memory { .. } => folders::make(&tree(folder), 0o777),
+        VolumeContent::Disk | VolumeContent::Memory { .. } | VolumeContent::HugePages { .. } => {
+            folders::make(&tree(folder), 0o777)
+        }
     }
 }
 

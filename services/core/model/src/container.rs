@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, IoLimits, LogRate, Name, Probe, Validate, VolumeMount};
+use crate::{ContainerPages, Invalid, IoLimits, LogRate, Name, Probe, Validate, VolumeMount};
 
 /// What Linux lets a root user do, capability by capability, without the `CAP_` in front.
 const CAPABILITIES: [&str; 41] = [
@@ -184,6 +184,10 @@ pub struct Container {
     /// Most processes at once, 1 to 32768.
     #[serde(default = "Container::default_pids")]
     pub pids: u32,
+    /// Memory in huge pages, each size at most once; none if not given. It is set aside for the container as long as
+    /// its pod is on, which starts only if the machine has as much left, and it comes on top of `memory_mib`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub huge_pages: Vec<ContainerPages>,
     /// What it may do with the disk; no limits if not given.
     #[serde(default)]
     pub io: Option<IoLimits>,
@@ -255,6 +259,7 @@ pub(crate) fn is_place(path: &str) -> bool {
 impl Validate for Container {
     fn validate(&self, found: &mut Invalid) {
         self.validate_limits(found);
+        self.validate_pages(found);
         for word in self.command.iter().chain(&self.args) {
             found.require(!word.contains('\0'), "command", "must not contain NUL");
         }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::container::is_false;
 use crate::vm::default_network;
 use crate::{
-    Autostart, Conditions, Container, Id, Invalid, Kind, Name, PodDependency, PodRequest,
-    PodRevision, PodTemplate, PodVolume, Port, Power, Publish, ResourceKind, Timestamp,
+    Autostart, Conditions, Container, HugePagesTaken, Id, Invalid, Kind, Name, PodDependency,
+    PodRequest, PodRevision, PodTemplate, PodVolume, Port, Power, Publish, ResourceKind, Timestamp,
     UpdatePolicy, Validate,
 };
 
@@ -256,6 +256,9 @@ pub struct PodStatus {
     /// own for as long as it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<u32>,
+    /// Huge pages that are set aside for it; none while it is down.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub huge_pages: Vec<HugePagesTaken>,
     /// When the next start is tried, for people.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_try: Option<Timestamp>,
@@ -285,6 +288,7 @@ impl Validate for PodSpec {
         found.require(self.init.len() <= 16, "spec.init", "must be at most 16 containers");
         self.validate_containers(found);
         self.validate_volumes(found);
+        self.validate_pages(found);
         self.update.validate(found);
         for (index, container) in self.init.iter().enumerate() {
             let probed = container.probes().next().is_some();

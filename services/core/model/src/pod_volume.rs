@@ -16,6 +16,14 @@ pub enum Medium {
     Disk,
     /// In memory, counted to the container that writes. It is empty again after a restart of the machine.
     Memory,
+    /// In huge pages of 2 MiB, for programs that map its files, such as those of DPDK; `write` does not work there. They
+    /// count as those of the container that asks for them, and are given back, with what is in them, when the pod is
+    /// down.
+    #[serde(rename = "huge_pages_2Mi")]
+    HugePages2Mi,
+    /// The same in huge pages of 1 GiB.
+    #[serde(rename = "huge_pages_1Gi")]
+    HugePages1Gi,
 }
 
 /// What a volume holds.
@@ -35,7 +43,8 @@ pub enum PodVolumeSource {
         /// Where it lies.
         #[serde(default)]
         medium: Medium,
-        /// Most that fits in MiB, 1 to 1048576; only for `memory`, where it is 64 if not given.
+        /// Most that fits in MiB, 1 to 1048576; not for `disk`. In `memory` it is 64 if not given; in huge pages, of whose
+        /// size it is a multiple, what the containers may have.
         #[serde(default)]
         size_mib: Option<u64>,
     },
@@ -127,6 +136,11 @@ impl PodVolume {
                 found.require(good, &name, "must be 1 to 1048576");
                 let limited = *medium == Medium::Disk && size_mib.is_some();
                 found.require(!limited, &name, "is only for a volume in memory");
+                if let (Some(page), Some(size)) = (medium.pages(), size_mib)
+                    && !size.is_multiple_of(page.mib())
+                {
+                    found.add(name, format!("must be a multiple of {} MiB", page.mib()));
+                }
             }
         }
     }

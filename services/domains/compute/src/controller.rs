@@ -26,7 +26,7 @@ use crate::pass::Pass;
 use crate::{
     Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
     HypervisorFacts, PciGroups, PciHeld, PlacementRefused, TopologyHost, VmStep, Wish, admit, next,
-    place, unfit_cpu,
+    place, place_pages, unfit_cpu,
 };
 
 /// The name under which a machine's record is kept until its domain is gone.
@@ -71,7 +71,7 @@ pub struct VmController {
     pub(crate) boot: Option<String>,
     /// Held while a start is admitted and written down, so that two starts cannot both take the last
     /// free memory.
-    pub(crate) admission: tokio::sync::Mutex<()>,
+    pub(crate) admission: Arc<tokio::sync::Mutex<()>>,
     /// Turns to wait for an agent's answer within a pass.
     pub(crate) hearing: tokio::sync::Semaphore,
     facts: OnceCell<HypervisorFacts>,
@@ -97,7 +97,7 @@ impl VmController {
             pci_groups: PciGroups::new(),
             clock,
             boot: (!boot.is_empty()).then(|| boot.to_owned()),
-            admission: tokio::sync::Mutex::new(()),
+            admission: Arc::default(),
             hearing: tokio::sync::Semaphore::new(HEARING),
             facts: OnceCell::new(),
             memory: Mutex::default(),
@@ -267,7 +267,14 @@ impl VmController {
     /// Whether the machine could hold this pod beside everything that is meant to run.
     pub fn admit_pod(&self, spec: &PodSpec, except: Option<Id<Pod>>) -> Result<(), AdmissionError> {
         let except = except.map(|pod| LocalRef { kind: Kind::Pod, id: pod.uuid() });
-        self.admit(&Charge::of_pod(spec), except)
+        self.admit(&Charge::of_pod(spec), except)?;
+        let pages = spec.huge_pages();
+        if !pages.is_empty() {
+            let topology = self.topology.topology();
+            let taken = taken(&self.store, &topology, Holding::Wanted, except)?;
+            place_pages(&topology, &taken, &pages, &[])?;
+        }
+        Ok(())
     }
 
     fn admit(&self, charge: &Charge, except: Option<LocalRef>) -> Result<(), AdmissionError> {

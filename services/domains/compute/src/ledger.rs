@@ -8,7 +8,7 @@ use skerry_model::{
 };
 use skerry_store::{Store, StoreError};
 
-use crate::{Charge, PciHeld, Taken, Topology, Wish, place};
+use crate::{Charge, PciHeld, Taken, Topology, Wish, place, place_pages};
 
 /// Which workloads count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn charges(
     Ok(held)
 }
 
-/// What virtual machines but one have for themselves. Of those that are meant to run and do not yet, it is worked out
+/// What virtual machines and pods but one have for themselves. Of those that are meant to run and do not yet, it is worked out
 /// where they would go; one that has no place takes none from others.
 pub fn taken(
     store: &Store,
@@ -72,6 +72,7 @@ pub fn taken(
             _ => {}
         }
     }
+    let pods = pods_with_pages(store, &mut taken, holding, except)?;
     for vm in waiting {
         let former = vm.status.placement.as_ref().filter(|place| place.suits(&vm.spec));
         let found = Wish::of(&vm.spec).map(|wish| place(topology, &taken, &wish, former));
@@ -79,7 +80,30 @@ pub fn taken(
             taken.add(vm.meta.name.as_str(), &placement, vm.spec.memory_mib);
         }
     }
+    for pod in pods {
+        if let Ok(pages) = place_pages(topology, &taken, &pod.spec.huge_pages(), &[]) {
+            taken.add_pages(&pages);
+        }
+    }
     Ok(taken)
+}
+
+/// Adds the huge pages that pods have; those pods that are meant to have some and do not yet.
+fn pods_with_pages(
+    store: &Store,
+    taken: &mut Taken,
+    holding: Holding,
+    except: Option<LocalRef>,
+) -> Result<Vec<Resource<Pod>>, StoreError> {
+    let mut waiting = Vec::new();
+    for pod in store.list::<Pod>()?.into_iter().filter(|pod| Some(pod.local_ref()) != except) {
+        if !pod.status.huge_pages.is_empty() {
+            taken.add_pages(&pod.status.huge_pages);
+        } else if holding == Holding::Wanted && pod_holds(&pod, holding) {
+            waiting.push(pod);
+        }
+    }
+    Ok(waiting)
 }
 
 /// Notes the PCI functions that virtual machines but one have. Of those that are meant to run and do not yet, it is worked

@@ -38,6 +38,7 @@ mod placement;
 #[cfg(test)]
 mod placement_scenarios;
 mod plan;
+mod pod_pages;
 #[cfg(test)]
 mod policy_scenarios;
 #[cfg(test)]
@@ -80,5 +81,6 @@ pub use metadata::metadata;
 pub use pci::{PciFunction, PciGroups, PciHeld, PciMatch, PciMatchError, explain};
 pub use placement::{Taken, Wish, keep, place};
 pub use plan::{Target, plan, plan_size};
+pub use pod_pages::place_pages;
 pub use shortage::{NodeRoom, PlacementRefused, PlacementShortage};
 pub use topology::{HostCpu, NumaNode, PagePool, Topology, TopologyHost};

@@ -69,14 +69,31 @@ impl Taken {
         for cpu in placement.reserved.iter() {
             self.cpus.insert(cpu, who.to_owned());
         }
-        for taken in &placement.huge_pages {
-            let count = self.pages.entry((taken.node, taken.size)).or_default();
-            *count = count.saturating_add(taken.count);
-        }
+        self.add_pages(&placement.huge_pages);
         if let ([node], true) = (placement.numa_nodes.as_slice(), placement.huge_pages.is_empty()) {
             let held = self.memory_mib.entry(*node).or_default();
             *held = held.saturating_add(memory_mib);
         }
+    }
+
+    /// Adds huge pages that somebody has.
+    pub fn add_pages(&mut self, pages: &[HugePagesTaken]) {
+        for taken in pages {
+            let count = self.pages.entry((taken.node, taken.size)).or_default();
+            *count = count.saturating_add(taken.count);
+        }
+    }
+
+    /// The same without the kernel's own count.
+    #[must_use]
+    pub fn by_the_records(self) -> Self {
+        Self { now: false, ..self }
+    }
+
+    /// Whether these are left of the machine.
+    pub fn leaves(&self, topology: &Topology, pages: &HugePagesTaken) -> bool {
+        let machine = Machine { topology, taken: self };
+        machine.free_pages_of(pages.node, pages.size) >= pages.count
     }
 
     /// The processors.

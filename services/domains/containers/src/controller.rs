@@ -21,6 +21,7 @@ use crate::decide::{Decision, Facts, Missing, decide};
 use crate::gather::{Gathered, gather, pods_that_need};
 use crate::lifecycle::next;
 use crate::memory::{Clocks, PodMemory};
+use crate::pages::{self, PageAccount, Pages};
 use crate::prober::{self, Prober, Subject};
 use crate::status::{Report, status};
 use crate::turn::{self, Held};
@@ -47,6 +48,8 @@ pub struct PodController {
     memory: Mutex<HashMap<Id<Pod>, PodMemory>>,
     /// Held while users of the machine are given to a pod.
     giving: tokio::sync::Mutex<()>,
+    /// Where huge pages come from, if the node hands any out.
+    pages: Option<Arc<dyn PageAccount>>,
 }
 
 impl PodController {
@@ -69,7 +72,14 @@ impl PodController {
             clock,
             memory: Mutex::default(),
             giving: tokio::sync::Mutex::default(),
+            pages: None,
         }
+    }
+
+    /// With huge pages from this account.
+    #[must_use]
+    pub fn with_pages(self, account: Arc<dyn PageAccount>) -> Self {
+        Self { pages: Some(account), ..self }
     }
 
     /// What probes find out, as the runtime's own news come.
@@ -117,7 +127,8 @@ impl PodController {
                 self.hold_back(&pod, &mut gathered, memory, clocks.now)?;
             }
             let health = self.health(&pod, &gathered, &observed);
-            let facts = Facts {
+            let short;
+            let mut facts = Facts {
                 pod: &pod,
                 revision,
                 ready: &gathered.ready,
@@ -127,7 +138,20 @@ impl PodController {
                 health: &health,
                 clocks,
             };
-            let decision = decide(&facts, memory);
+            let mut decision = decide(&facts, memory);
+            match pages::look(self.pages.as_ref(), &facts, &decision).await {
+                Pages::Settled => {}
+                Pages::Write(huge_pages, _turn) => {
+                    let status = skerry_model::PodStatus { huge_pages, ..pod.status.clone() };
+                    self.put_status(&pod, status).await?;
+                    continue;
+                }
+                Pages::Short(missing) => {
+                    short = Err(missing);
+                    (facts.ready, facts.ahead) = (&short, None);
+                    decision = decide(&facts, memory);
+                }
+            }
             let judged = pod.meta.phase != Phase::Removing
                 && rollout::judge(&mut history, &facts, &decision, memory);
             // What was learnt of a revision is written in any case.
@@ -139,7 +163,7 @@ impl PodController {
             }
             let steps = plan(&decision.wanted, &observed);
             if steps.is_empty() {
-                return Ok(outcome(&decision, &gathered.ready, &observed, memory, clocks.now));
+                return Ok(outcome(&decision, facts.ready, &observed, memory, clocks.now));
             }
             let view = View { pod: &pod, gathered: &gathered, history: &history, revision };
             let applied = self.apply(&view, &decision, &steps, memory).await;

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use skerry_model::{
     ContainerState, LocalRef, Name, Phase, Pod, PodState, Power, Resource, RestartPolicy,
+    are_as_many,
 };
 
 use crate::desired::same_definition;
 use crate::memory::{Clocks, PodMemory};
+use crate::pages::rests;
 use crate::prober::Report;
 use crate::{
     ContainerDesired, ContainerObserved, Exit, Health, Part, PodEvent, PodObserved, PodWanted, Run,
@@ -106,6 +108,25 @@ impl Facts<'_> {
         self.volumes.is_some_and(|volumes| volumes.iter().any(differs))
     }
 
+    /// Whether other huge pages are set aside for it than it is to have.
+    fn pages_differ(&self) -> bool {
+        !are_as_many(&self.pod.status.huge_pages, &self.pod.spec.huge_pages())
+    }
+
+    /// Whether any of its volumes may hold huge pages.
+    pub fn has_pages_in_folders(&self) -> bool {
+        let holds =
+            |part: &Part| matches!(part, Part::Made(from) if VolumeDesired::is_of_pages(from));
+        self.observed.volumes.values().any(holds)
+    }
+
+    /// Whether its processes and folders have to go before other huge pages can be set aside for it.
+    fn has_to_give_back(&self) -> bool {
+        let had_some = !self.pod.status.huge_pages.is_empty();
+        let in_use = self.observed.any_live() || (had_some && self.has_pages_in_folders());
+        self.pages_differ() && in_use
+    }
+
     /// Whether what it was made from, its surroundings aside, is known to be something else than is wanted.
     fn is_redefined(&self, name: &Name, found: &ContainerObserved) -> bool {
         self.desired(name).is_some_and(
@@ -136,6 +157,17 @@ impl Facts<'_> {
 
 /// Decides what to do with a pod.
 pub(crate) fn decide(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
+    let mut decision = consider(facts, memory);
+    if rests(decision.event)
+        && let Some(volumes) = &mut decision.wanted.volumes
+    {
+        // Of a pod that is down nothing holds huge pages back from others.
+        volumes.retain(|volume| !VolumeDesired::is_of_pages(&volume.made_from));
+    }
+    decision
+}
+
+fn consider(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
     if facts.pod.meta.phase == Phase::Removing {
         return Decision {
             wanted: facts.wanted(Vec::new(), memory, true),
@@ -168,6 +200,15 @@ pub(crate) fn decide(facts: &Facts<'_>, memory: &mut PodMemory) -> Decision {
     }
     if facts.observed.any_live() && facts.volumes_differ() {
         return down(facts, memory);
+    }
+    if facts.has_to_give_back() {
+        let mut decision = down(facts, memory);
+        if let Some(volumes) = &mut decision.wanted.volumes {
+            volumes.retain(|volume| !VolumeDesired::is_of_pages(&volume.made_from));
+        }
+        // It is on its way, not off.
+        decision.event = PodEvent::Stop;
+        return decision;
     }
     up(facts, memory)
 }

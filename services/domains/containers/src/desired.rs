@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
 use skerry_model::{
-    Capabilities, Container, Hidden, Id, IoLimits, LogRate, Name, Pod, Tmpfs, VolumeMount,
+    Capabilities, Container, ContainerPages, Hidden, HugePageSize, HugePagesTaken, Id, IoLimits,
+    LogRate, Name, Pod, Tmpfs, VolumeMount,
 };
 
 use crate::VolumeDesired;
@@ -68,6 +69,15 @@ pub struct Outside {
     pub read_only: bool,
 }
 
+/// Huge pages that are set aside for a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodPages {
+    /// How many of each size all of its containers may have together.
+    pub limits: Vec<(HugePageSize, u64)>,
+    /// The NUMA nodes that they are of, ascending; empty while that is not known.
+    pub nodes: Vec<u32>,
+}
+
 /// What is wanted of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerDesired {
@@ -113,6 +123,10 @@ pub struct ContainerDesired {
     pub cpu_request_m: u32,
     /// Most processes at once.
     pub pids: u32,
+    /// Memory in huge pages that it may have.
+    pub huge_pages: Vec<ContainerPages>,
+    /// Those of its pod, if that has any.
+    pub pod_pages: Option<PodPages>,
     /// What it may do with the disk.
     pub io: Option<IoLimits>,
     /// How fast its log may grow, if not as usual.
@@ -170,6 +184,8 @@ impl ContainerDesired {
             cpu_limit_m: spec.cpu_limit_m,
             cpu_request_m: spec.cpu_request_m,
             pids: spec.pids,
+            huge_pages: spec.huge_pages.clone(),
+            pod_pages: None,
             io: spec.io,
             log_rate: spec.log_rate,
             stop_timeout_s,
@@ -201,6 +217,27 @@ impl ContainerDesired {
         let list: Vec<_> =
             first.map(|first| ("users".to_owned(), first.to_string())).into_iter().collect();
         self.rename_bundle(&list);
+        self
+    }
+
+    /// Lets it be held with its pod to the pod's huge pages, where these are. Another number of them is another bundle.
+    #[must_use]
+    pub fn with_pages(
+        mut self,
+        limits: Vec<(HugePageSize, u64)>,
+        taken: &[HugePagesTaken],
+    ) -> Self {
+        if limits.is_empty() {
+            return self;
+        }
+        let text = |(size, count): &(HugePageSize, u64)| {
+            ("huge_pages".to_owned(), format!("{} {count}", size.mib()))
+        };
+        self.rename_bundle(&limits.iter().map(text).collect::<Vec<_>>());
+        let mut nodes: Vec<u32> = taken.iter().map(|pages| pages.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        self.pod_pages = Some(PodPages { limits, nodes });
         self
     }
 
@@ -280,6 +317,9 @@ fn add_hold(spec: &Container, print: &mut Fingerprint) {
     }
     if let Some(kept) = spec.memory_reservation_mib {
         print.add("memory_reservation_mib", &kept.to_string());
+    }
+    for pages in &spec.huge_pages {
+        print.add("huge_pages", &format!("{} {}", pages.size.mib(), pages.mib));
     }
     if let Some(io) = spec.io {
         for (key, value) in [
@@ -418,6 +458,7 @@ mod tests {
             ("io", "null", r#"{"read_iops": 50}"#),
             ("privileged", "false", "true"),
             ("tty", "false", "true"),
+            ("huge_pages", "[]", r#"[{"size": "2Mi", "mib": 4}]"#),
         ] {
             let plainly = format!(r#"{{"name": "web", "image": "tiny", "{later}": {unset}}}"#);
             assert_eq!(named(&plainly), plain, "{later}");
@@ -437,6 +478,20 @@ mod tests {
         let second = plain.clone().with_users(Some(720_896));
         assert!(first.layer == plain.layer && second.layer == plain.layer);
         assert!(first.bundle != plain.bundle && first.bundle != second.bundle);
+    }
+
+    #[test]
+    fn other_pages_of_the_pod_are_another_bundle_wherever_they_lie() {
+        let plain = desired("web");
+        assert_eq!(plain.clone().with_pages(Vec::new(), &[]), plain);
+        let taken = |node| HugePagesTaken { node, size: HugePageSize::Mib2, count: 2 };
+        let with =
+            |count, taken: &[_]| plain.clone().with_pages(vec![(HugePageSize::Mib2, count)], taken);
+        let first = with(4, &[taken(1), taken(0), taken(1)]);
+        assert_eq!(first.pod_pages.as_ref().unwrap().nodes, [0, 1]);
+        assert!(first.layer == plain.layer && first.bundle != plain.bundle);
+        assert_eq!(first.bundle, with(4, &[]).bundle);
+        assert_ne!(first.bundle, with(2, &[]).bundle);
     }
 
     #[test]

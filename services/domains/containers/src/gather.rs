@@ -117,7 +117,8 @@ fn containers(
                 // An earlier revision that runs instead may need the node's, as it did when it was asked for.
                 let own = !pod.spec.user_namespace.is_host() && !pod.spec.needs_nodes_users();
                 let users = pod.status.users.filter(|_| own);
-                list.push(desired.with_outside(&outside).with_users(users));
+                let desired = desired.with_outside(&outside).with_users(users);
+                list.push(desired.with_pages(pod.spec.huge_pages(), &pod.status.huge_pages));
             }
             Err(missing) => return Ok(Err(missing)),
         }

@@ -18,6 +18,7 @@ mod memory;
 mod observed;
 pub mod oci;
 mod outgoing;
+mod pages;
 mod plan;
 mod prober;
 mod rollout;
@@ -36,11 +37,12 @@ pub use access::{
 };
 pub use backoff::{Backoff, CRASH_LOOP_EXITS, CRASH_LOOP_WINDOW};
 pub use controller::PodController;
-pub use desired::{ContainerDesired, ImageArchive, Outside, PodNetwork, PodWanted, Want};
+pub use desired::{ContainerDesired, ImageArchive, Outside, PodNetwork, PodPages, PodWanted, Want};
 pub use health::{Count, Health, HealthEvent, health_after, health_table};
 pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
 pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};
 pub use outgoing::{ArchiveContent, ArchiveFile, archive_files, composed_manifest};
+pub use pages::PageAccount;
 pub use plan::plan;
 pub use rollout::{RevisionEvent, revision_after, revision_table};
 pub use runtime::{

@@ -60,6 +60,7 @@ pub(crate) fn status(
         history: report.history.to_vec(),
         risks: pod.spec.risks(),
         users: pod.status.users,
+        huge_pages: pod.status.huge_pages.clone(),
         next_try: memory.next_try(report.clocks.now),
         request_done: pod.status.request_done,
         boot: pod.status.boot.clone(),

@@ -1,6 +1,6 @@
 //! Volumes of a pod as plans and adapters take them.
 
-use skerry_model::{Hidden, Medium, Name};
+use skerry_model::{Hidden, HugePageSize, Medium, Name};
 
 use crate::desired::Fingerprint;
 
@@ -34,6 +34,13 @@ pub enum VolumeContent {
         /// Most that fits, in MiB.
         size_mib: u64,
     },
+    /// An empty folder in huge pages.
+    HugePages {
+        /// Their size.
+        size: HugePageSize,
+        /// Most that fits, in MiB, if it is limited by itself.
+        size_mib: Option<u64>,
+    },
 }
 
 /// A volume as it should be.
@@ -49,6 +56,8 @@ pub struct VolumeDesired {
 
 /// What stands before the digest of files.
 const FILES: &str = "files:";
+/// What stands before the sort of huge pages.
+const PAGES: &str = "huge_pages:";
 
 impl VolumeDesired {
     /// Names what it is made from.
@@ -62,6 +71,9 @@ impl VolumeDesired {
             }
             VolumeContent::Disk => "disk".to_owned(),
             VolumeContent::Memory { size_mib } => format!("memory:{size_mib}"),
+            VolumeContent::HugePages { size, size_mib } => {
+                format!("{PAGES}{}:{}", size.mib(), size_mib.unwrap_or(0))
+            }
         };
         Self { name, content, made_from }
     }
@@ -69,10 +81,17 @@ impl VolumeDesired {
     /// An empty folder.
     pub fn empty(name: Name, medium: Medium, size_mib: Option<u64>) -> Self {
         let content = match medium {
+            Medium::HugePages2Mi => VolumeContent::HugePages { size: HugePageSize::Mib2, size_mib },
+            Medium::HugePages1Gi => VolumeContent::HugePages { size: HugePageSize::Gib1, size_mib },
             Medium::Disk => VolumeContent::Disk,
             Medium::Memory => VolumeContent::Memory { size_mib: size_mib.unwrap_or(64) },
         };
         Self::new(name, content)
+    }
+
+    /// Whether what was made from this is in huge pages.
+    pub fn is_of_pages(made_from: &str) -> bool {
+        made_from.starts_with(PAGES)
     }
 
     /// Whether what is there can be brought to this while containers look at it.
@@ -100,6 +119,11 @@ mod tests {
         assert_ne!(files("x").made_from, files("y").made_from);
         assert!(files("x").fits(&files("y").made_from));
         assert!(memory.fits("memory:64") && !memory.fits(&larger.made_from));
+        let pages = |size| VolumeDesired::empty(name("v"), Medium::HugePages2Mi, size);
+        assert_eq!(pages(Some(64)).made_from, "huge_pages:2:64");
+        assert!(VolumeDesired::is_of_pages(&pages(None).made_from));
+        assert!(!pages(None).fits(&pages(Some(64)).made_from) && !pages(None).fits("memory:64"));
+        assert!(!VolumeDesired::is_of_pages(&memory.made_from));
         assert!(!files("x").fits("disk") && !memory.fits(&files("x").made_from));
     }
 }

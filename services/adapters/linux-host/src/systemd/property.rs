@@ -118,6 +118,12 @@ impl Properties {
         self.with(name, values)
     }
 
+    /// A list of bytes, such as `AllowedMemoryNodes`.
+    #[must_use]
+    pub fn octets(self, name: &str, bytes: Vec<u8>) -> Self {
+        self.with(name, bytes)
+    }
+
     /// Programs, such as `ExecStart` or `ExecStopPost`. Words are passed on as they are: the manager's own
     /// replacing of `$NAME` is switched off. A program without words is left out.
     #[must_use]
