@@ -8,6 +8,8 @@
 mod early;
 #[path = "pods/order.rs"]
 mod order;
+#[path = "pods/pages.rs"]
+mod pages;
 #[path = "pods/volumes.rs"]
 mod volumes;
 
@@ -41,6 +43,9 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
 
     println!("== users of a pod's own");
     own_users(&mut node).await?;
+
+    println!("== huge pages are handed out, held and given back");
+    pages::are_handed_out(&mut node).await?;
 
     println!("== a bad revision gives way to the good one, and a person can go back further");
     revisions(&node).await?;

@@ -45,7 +45,9 @@ pub fn program(words: impl Iterator<Item = String>) -> ExitCode {
         limit(&group, &told.own)
     });
     if let Err(error) = held {
-        say(&format!("the container's huge pages cannot be limited, so it is not started: {error}"));
+        say(&format!(
+            "the container's huge pages cannot be limited, so it is not started: {error}"
+        ));
         return ExitCode::FAILURE;
     }
     let [name, arguments @ ..] = told.program.as_slice() else { return ExitCode::from(2) };
@@ -185,7 +187,8 @@ mod tests {
     /// A tree of groups as the kernel has them.
     fn tree() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        for (path, control) in [("", "cpu hugetlb"), ("a.slice", "memory"), ("a.slice/b.service", "")]
+        for (path, control) in
+            [("", "cpu hugetlb"), ("a.slice", "memory"), ("a.slice/b.service", "")]
         {
             let group = root.path().join(path);
             fs::create_dir_all(&group).unwrap();

@@ -37,6 +37,9 @@ mod holding;
 #[path = "early_live_tests.rs"]
 mod early;
 
+#[path = "pages_live_tests.rs"]
+mod pages;
+
 /// Starts crun as a child and mounts by system call.
 #[derive(Default)]
 struct Direct {

@@ -398,6 +398,7 @@ mod tests {
             "skerry pod create x -i tiny --stdin --device /dev/net/tun --device /dev/fuse",
             "skerry pod create x -i tiny --host-network --privileged",
             "skerry pod create x -i tiny --tty --user-namespace",
+            "skerry pod create x -i tiny --huge-pages 2Mi=64 --huge-pages 1Gi=1024",
             "skerry pod attach x -c main",
             "skerry pod attach -it x",
             "skerry pod logs web --since 10m --timestamps -f",

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use skerry_model::{ContainerPages, HugePageSize};
 
 /// How a container is held.
 #[derive(Debug, Default, Args)]
@@ -30,6 +31,9 @@ pub struct Holding {
     /// Memory in MiB that the kernel leaves to it as long as there is anything else to take
     #[arg(long, value_name = "MIB")]
     pub memory_reservation: Option<u64>,
+    /// Memory in huge pages that it may have: their size and MiB, such as 2Mi=64 or 1Gi=1024; once for each size
+    #[arg(long, value_name = "SIZE=MIB", value_parser = pages)]
+    pub huge_pages: Vec<ContainerPages>,
     /// Most bytes it may read from disk per second
     #[arg(long, value_name = "BYTES")]
     pub disk_read: Option<u64>,
@@ -74,6 +78,7 @@ impl Holding {
             ("privileged", self.privileged.then_some(Value::Bool(true))),
             ("cpu_limit_m", self.cpu_limit.map(Value::from)),
             ("memory_reservation_mib", self.memory_reservation.map(Value::from)),
+            ("huge_pages", Some(json!(self.huge_pages)).filter(|_| !self.huge_pages.is_empty())),
             ("io", Some(io).filter(|io| !io.is_empty()).map(|io| json!(io))),
         ] {
             if let Some(value) = value {
@@ -81,6 +86,13 @@ impl Holding {
             }
         }
     }
+}
+
+fn pages(text: &str) -> Result<ContainerPages, String> {
+    let wrong = || format!("`{text}` is not a size and MiB, such as 2Mi=64 or 1Gi=1024");
+    let (size, mib) = text.split_once('=').ok_or_else(wrong)?;
+    let size: HugePageSize = serde_json::from_value(json!(size)).map_err(|_| wrong())?;
+    Ok(ContainerPages { size, mib: mib.parse().map_err(|_| wrong())? })
 }
 
 #[cfg(test)]
@@ -95,10 +107,20 @@ mod tests {
         let said = Holding {
             memory_reservation: Some(32),
             disk_write: Some(1 << 20),
+            huge_pages: vec![pages("2Mi=64").unwrap()],
             ..Holding::default()
         };
         said.add_to(&mut container);
-        let wanted = json!({"memory_reservation_mib": 32, "io": {"write_bytes_per_s": 1 << 20}});
+        let wanted = json!({"memory_reservation_mib": 32, "io": {"write_bytes_per_s": 1 << 20},
+            "huge_pages": [{"size": "2Mi", "mib": 64}]});
         assert_eq!(Value::Object(container), wanted);
+    }
+
+    #[test]
+    fn huge_pages_are_a_size_and_how_much() {
+        assert_eq!(pages("1Gi=2048").unwrap().count(), 2);
+        for bad in ["", "2Mi", "2Mi=", "4Mi=4", "2Mi=x", "2Mi=-2", "64=2Mi"] {
+            assert!(pages(bad).unwrap_err().contains("such as 2Mi=64"), "{bad}");
+        }
     }
 }

@@ -98,6 +98,40 @@ fn what_is_supported_becomes_a_pod_of_this_node() {
 }
 
 #[test]
+fn huge_pages_and_folders_in_them_are_taken() {
+    let with = |limits: Value, requests: Value, medium: &str| {
+        let mut manifest = read(FULL);
+        let pod = &mut manifest["spec"]["template"]["spec"];
+        pod["containers"][0]["resources"] = json!({"limits": limits, "requests": requests});
+        pod["volumes"][1] =
+            json!({"name": "tmp", "emptyDir": {"medium": medium, "sizeLimit": "4Mi"}});
+        convert(manifest)
+    };
+    let limits = json!({"memory": "64Mi", "hugepages-2Mi": "8Mi", "hugepages-1Gi": "1Gi"});
+    let made = with(limits.clone(), json!({"hugepages-2Mi": "8Mi"}), "HugePages-2Mi").unwrap();
+    let spec: PodSpec = serde_json::from_value(made["spec"].clone()).unwrap();
+    let mut found = Invalid::default();
+    spec.validate(&mut found);
+    assert_eq!(found.into_result(), Ok(()), "the node takes it");
+    let pages: Vec<(u64, u64)> =
+        spec.containers[0].huge_pages.iter().map(|it| (it.size.mib(), it.mib)).collect();
+    assert_eq!(pages, [(2, 8), (1024, 1024)]);
+    let empty = &made["spec"]["volumes"][1]["source"]["empty"];
+    assert_eq!(*empty, json!({"medium": "huge_pages_2Mi", "size_mib": 4}));
+
+    let refused = |limits: Value, requests: Value, medium: &str| {
+        with(limits, requests, medium).unwrap_err().join("; ")
+    };
+    let more = refused(limits.clone(), json!({"hugepages-2Mi": "10Mi"}), "HugePages-2Mi");
+    assert!(more.contains("requests.hugepages: must be what the limits say"), "{more}");
+    let odd = refused(json!({"memory": "1Mi", "hugepages-2Mi": "x"}), json!({}), "Memory");
+    assert!(odd.contains("limits.hugepages-2Mi: is no quantity"), "{odd}");
+    let strange = refused(json!({"memory": "1Mi", "hugepages-64Ki": "1Mi"}), json!({}), "Memory");
+    assert!(strange.contains("limits.hugepages-64Ki: not supported"), "{strange}");
+    assert!(refused(limits, json!({}), "HugePages").contains("emptyDir.medium: must be"));
+}
+
+#[test]
 fn everything_that_is_not_supported_is_named_at_once() {
     let mut manifest = read(FULL);
     manifest["metadata"]["annotations"] = json!({"a": "b"});

@@ -40,6 +40,7 @@ use crate::images::{ExportVolume, FetchDesk, ImportImage, tidy_library};
 use crate::jobs::Jobs;
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
+use crate::pages::SharedPages;
 use crate::pulls::{Keeper, PullDesk, PullImage};
 use crate::serial_hub::SerialHub;
 use crate::typists::Typists;
@@ -132,12 +133,9 @@ impl Daemon {
             &facts.boot_id,
         );
         let vms = Arc::new(vms.with_pci_groups(config.pci_groups.clone()));
-        let pods = Arc::new(PodController::new(
-            store.clone(),
-            Arc::clone(&machine.containers),
-            now,
-            &facts.boot_id,
-        ));
+        let pods =
+            PodController::new(store.clone(), Arc::clone(&machine.containers), now, &facts.boot_id);
+        let pods = Arc::new(pods.with_pages(Arc::new(SharedPages(Arc::clone(&vms)))));
         let storage = Arc::new(StorageController::new(
             store.clone(),
             Arc::clone(&machine.volumes),

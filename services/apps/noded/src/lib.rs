@@ -20,6 +20,7 @@ mod images;
 pub mod jobs;
 mod node;
 mod node_controller;
+mod pages;
 mod pulls;
 mod seed;
 mod serial_hub;

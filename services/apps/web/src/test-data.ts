@@ -113,6 +113,7 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
     revision: 1,
     history: [],
     risks: [],
+    huge_pages: [],
     next_try: null,
     conditions: [],
   } as unknown as PodStatus;
@@ -138,6 +139,7 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
     devices: [],
     memory_reservation_mib: null,
     io: null,
+    huge_pages: [],
     log_rate: null,
     privileged: false,
     tty: false,

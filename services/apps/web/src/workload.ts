@@ -294,7 +294,7 @@ export function podWorkload(pod: Pod): Workload {
     allowed: allowedIn(state, power, removing),
     more: [],
     asks: [],
-    extras: extra("Risks", status.risks ?? []),
+    extras: [...extra("Huge pages", pagesText(pod)), ...extra("Risks", status.risks ?? [])],
     created: pod.metadata.created,
     owner: pod.metadata.owner,
     containers: containers.map((container) => container.name),
@@ -302,6 +302,18 @@ export function podWorkload(pod: Pod): Workload {
     isUp: state === "running",
     hasScreen: false,
   };
+}
+
+/** What its containers may have, and how much of it is set aside for the pod now. */
+function pagesText(pod: Pod): string[] {
+  const pageMib = { "2Mi": 2, "1Gi": 1024 };
+  const asked = pod.spec.containers.flatMap(({ name, huge_pages }) =>
+    (huge_pages ?? []).map(({ size, mib }) => `${name}: ${mib / pageMib[size]} of ${sizeText(pageMib[size])}`),
+  );
+  const held = (pod.status?.huge_pages ?? []).map(
+    ({ node, size, count }) => `Set aside: ${count} of ${sizeText(pageMib[size])} on NUMA node ${node}`,
+  );
+  return [...asked, ...held];
 }
 
 function exitText(containers: PodStatus["containers"], tone: Tone): string {

@@ -4,7 +4,7 @@
 
 use skerry_model::{
     Accelerator, Autostart, LocalRef, Phase, Pod, PodState, Power, Resource, Vm, VmSize, VmSpec,
-    VmState,
+    VmState, are_as_many,
 };
 use skerry_store::{Store, StoreError};
 
@@ -97,10 +97,13 @@ fn pods_with_pages(
 ) -> Result<Vec<Resource<Pod>>, StoreError> {
     let mut waiting = Vec::new();
     for pod in store.list::<Pod>()?.into_iter().filter(|pod| Some(pod.local_ref()) != except) {
-        if !pod.status.huge_pages.is_empty() {
-            taken.add_pages(&pod.status.huge_pages);
-        } else if holding == Holding::Wanted && pod_holds(&pod, holding) {
+        let held = &pod.status.huge_pages;
+        let settled = are_as_many(held, &pod.spec.huge_pages());
+        if holding == Holding::Wanted && !settled && pod_holds(&pod, holding) {
+            // It is to have others than it has now, if it has any.
             waiting.push(pod);
+        } else {
+            taken.add_pages(held);
         }
     }
     Ok(waiting)

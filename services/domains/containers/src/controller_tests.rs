@@ -11,6 +11,9 @@ use super::*;
 use crate::testing::{Machine, name};
 use crate::{Answer, Exit, LogLines, LogRequest, Question, Run};
 
+#[path = "pages_tests.rs"]
+mod pages;
+
 /// A runtime in memory that can be told to fail.
 struct FakeRuntime {
     machine: Mutex<Machine>,

@@ -112,8 +112,15 @@ fn resources(mut part: Part<'_>, made: &mut Map<String, Value>) {
     if let Some(value) = limits.take("cpu") {
         put(&mut limits, "cpu", milli(&value), "cpu_limit_m", made);
     }
+    let pages = huge_pages(&mut limits);
     limits.finish();
     let mut requests = part.part("requests");
+    if huge_pages(&mut requests).iter().any(|asked| !pages.contains(asked)) {
+        requests.refuse("hugepages", "must be what the limits say, or be left out");
+    }
+    if !pages.is_empty() {
+        made.insert("huge_pages".to_owned(), Value::Array(pages));
+    }
     if let Some(value) = requests.take("memory") {
         put(&mut requests, "memory", mebibytes(&value), "memory_request_mib", made);
     }
@@ -122,6 +129,21 @@ fn resources(mut part: Part<'_>, made: &mut Map<String, Value>) {
     }
     requests.finish();
     part.finish();
+}
+
+/// Memory in huge pages. A size that this node does not know is left for what is not supported.
+fn huge_pages(part: &mut Part<'_>) -> Vec<Value> {
+    let mut list = Vec::new();
+    for size in ["2Mi", "1Gi"] {
+        let key = format!("hugepages-{size}");
+        match part.take(&key).map(|value| mebibytes(&value)) {
+            // None of them is nothing said.
+            None | Some(Some(0)) => {}
+            Some(Some(mib)) => list.push(json!({ "size": size, "mib": mib })),
+            Some(None) => part.refuse(&key, "is no quantity that this node knows"),
+        }
+    }
+    list
 }
 
 fn put(
@@ -248,12 +270,12 @@ pub(super) fn volume(mut part: Part<'_>) -> Value {
     let name = part.take("name");
     let source = if part.fields.contains_key("emptyDir") {
         let mut empty = part.part("emptyDir");
-        let memory = empty.take("medium") == Some(json!("Memory"));
-        let mut made = json!({ "medium": if memory { "memory" } else { "disk" } });
+        let medium = medium(&mut empty);
+        let mut made = json!({ "medium": medium });
         if let Some(limit) = empty.take("sizeLimit") {
-            match mebibytes(&limit).filter(|_| memory) {
+            match mebibytes(&limit).filter(|_| medium != "disk") {
                 Some(size) => set(&mut made, "size_mib", json!(size)),
-                None => empty.refuse("sizeLimit", "is only for `medium: Memory`"),
+                None => empty.refuse("sizeLimit", "is only for `medium: Memory` and `HugePages-…`"),
             }
         }
         empty.finish();
@@ -279,6 +301,20 @@ pub(super) fn volume(mut part: Part<'_>) -> Value {
     }
     part.finish();
     json!({ "name": name, "source": source })
+}
+
+fn medium(empty: &mut Part<'_>) -> &'static str {
+    match empty.take("medium").as_ref().map(|medium| medium.as_str()) {
+        None | Some(Some("")) => "disk",
+        Some(Some("Memory")) => "memory",
+        Some(Some("HugePages-2Mi")) => "huge_pages_2Mi",
+        Some(Some("HugePages-1Gi")) => "huge_pages_1Gi",
+        Some(_) => {
+            empty
+                .refuse("medium", "must be Memory, HugePages-2Mi or HugePages-1Gi, or be left out");
+            "disk"
+        }
+    }
 }
 
 fn files(mut part: Part<'_>, key: &str) -> Value {

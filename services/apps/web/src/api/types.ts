@@ -20,6 +20,7 @@ export type Condition = Schemas["Condition"];
 export type Protocol = Schemas["Protocol"];
 export type Publish = Full<Schemas["Publish"]>;
 export type Severity = Schemas["Severity"];
+export type HugePageSize = Schemas["HugePageSize"];
 export type RestartPolicy = Schemas["RestartPolicy"];
 
 export type VmInput = Schemas["VmInput"];

@@ -56,6 +56,25 @@ describe("the form of a container", () => {
   });
 });
 
+describe("huge pages of a container", () => {
+  const draft = { ...newPod, name: "a", image: "tiny" };
+  const made = (pages: Partial<typeof newPod.pages>) => checkPod({ ...draft, pages: { ...newPod.pages, ...pages } });
+
+  it("are left out if none are given, and whole pages if some are", () => {
+    expect(made({}).input.spec.containers[0]).not.toHaveProperty("huge_pages");
+    const both = made({ "2Mi": " 64 ", "1Gi": "1024" });
+    expect(both.faults).toEqual({});
+    expect(both.input.spec.containers[0]?.huge_pages).toEqual([
+      { size: "2Mi", mib: 64 },
+      { size: "1Gi", mib: 1024 },
+    ]);
+    for (const mib of ["0", "3", "x", "-2", "1.5"]) {
+      expect(made({ "2Mi": mib }).faults).toHaveProperty(["spec.containers[0].huge_pages.2Mi"]);
+    }
+    expect(made({ "1Gi": "64" }).faults).toHaveProperty(["spec.containers[0].huge_pages.1Gi"]);
+  });
+});
+
 describe("a refusal", () => {
   const refusal = (fields: string[]) =>
     new Refused(

@@ -1,7 +1,7 @@
 // The create form of pods as data, and what it has in common with that of virtual machines: what is typed, what is
 // wrong with it, what is sent.
 
-import type { PodInput, RestartPolicy } from "../api/types";
+import type { HugePageSize, PodInput, RestartPolicy } from "../api/types";
 import { type Faults, type PublishDraft, checkName, checkNumber, checkPublish } from "./fields";
 
 export interface PodDraft {
@@ -10,11 +10,27 @@ export interface PodDraft {
   memory_mib: string;
   /** In CPUs, such as `0.5`; no limit if empty. */
   cpu: string;
+  /** Memory in huge pages of each size, in MiB; none if empty. */
+  pages: Record<HugePageSize, string>;
   restart: RestartPolicy;
   publish: PublishDraft[];
 }
 
-export const newPod: PodDraft = { name: "", image: "", memory_mib: "64", cpu: "", restart: "always", publish: [] };
+export const newPod: PodDraft = {
+  name: "",
+  image: "",
+  memory_mib: "64",
+  cpu: "",
+  pages: { "2Mi": "", "1Gi": "" },
+  restart: "always",
+  publish: [],
+};
+
+/** The sizes of huge pages, in MiB. */
+export const pageSizes: [HugePageSize, number][] = [
+  ["2Mi", 2],
+  ["1Gi", 1024],
+];
 
 export function checkImage(faults: Faults, field: string, image: string) {
   if (!image) faults[field] = "Choose an image.";
@@ -31,9 +47,28 @@ export function checkPod(draft: PodDraft): { faults: Faults; input: PodInput } {
   if (cpu && !(cpu_limit_m >= 10 && cpu_limit_m <= 1_024_000)) {
     faults[`${at}.cpu_limit_m`] = "Must be 0.01 to 1024 CPUs, or empty for no limit.";
   }
-  const container = { name: "main", image: draft.image, memory_mib, ...(cpu ? { cpu_limit_m } : {}) };
+  const huge_pages = checkPages(faults, at, draft.pages);
+  const container = {
+    name: "main",
+    image: draft.image,
+    memory_mib,
+    ...(cpu ? { cpu_limit_m } : {}),
+    ...(huge_pages.length > 0 ? { huge_pages } : {}),
+  };
   const spec = { containers: [container], restart: draft.restart, publish: checkPublish(faults, draft.publish) };
   return { faults, input: { metadata: { name: draft.name }, spec } };
+}
+
+function checkPages(faults: Faults, at: string, pages: PodDraft["pages"]) {
+  return pageSizes.flatMap(([size, page]) => {
+    const text = pages[size].trim();
+    const mib = Number(text);
+    if (!text) return [];
+    if (!Number.isInteger(mib) || mib < page || mib > 1_048_576 || mib % page !== 0) {
+      faults[`${at}.huge_pages.${size}`] = `Must be a multiple of ${page}, or empty for none.`;
+    }
+    return [{ size, mib }];
+  });
 }
 
 const publishField = /^spec\.publish\[(\d+)\]\.(host_port|workload_port)$/;

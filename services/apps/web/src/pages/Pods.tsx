@@ -10,9 +10,9 @@ import { ImageSelect, usableImages } from "../components/ImageSelect";
 import { PublishFields } from "../components/PublishFields";
 import { WorkloadPage } from "../components/WorkloadPage";
 import { hint, nameRule } from "../forms/fields";
-import { type PodDraft, checkPod, formShows, newPod, podFields } from "../forms/workload";
+import { type PodDraft, checkPod, formShows, newPod, pageSizes, podFields } from "../forms/workload";
 import { useNode } from "../node";
-import { podWorkload } from "../workload";
+import { podWorkload, sizeText } from "../workload";
 
 const policies: [RestartPolicy, string][] = [
   ["always", "Always"],
@@ -87,6 +87,20 @@ function PodForm({ onClose }: { onClose: () => void }) {
               onValue={(cpu) => change({ cpu })}
               input={{ inputMode: "decimal", autoComplete: "off" }}
             />
+          </div>
+          <div className="sk-pair">
+            {pageSizes.map(([size, page]) => (
+              <TextField
+                key={size}
+                id={`create-pages-${size}`}
+                label={`Huge pages of ${sizeText(page)}, in MiB`}
+                rule="On top of the memory; empty for none"
+                fault={faults[`${at}.huge_pages.${size}`]}
+                value={draft.pages[size]}
+                onValue={(mib) => change({ pages: { ...draft.pages, [size]: mib } })}
+                input={{ inputMode: "numeric", autoComplete: "off" }}
+              />
+            ))}
           </div>
           <FieldFrame id="create-restart" label="Start again when it ends">
             <FormSelect
