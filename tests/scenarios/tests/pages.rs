@@ -155,9 +155,8 @@ async fn what_a_pod_has_it_keeps_over_a_restart_and_waits_for_when_the_machine_h
 async fn what_makes_no_sense_is_refused_with_its_field() {
     let folder = tempfile::tempdir().unwrap();
     let node = RunningNode::start(folder.path(), &SimHost::new()).await.unwrap();
-    let refused = async |body: Value| {
-        format!("{:?}", node.create(Kind::Pod, body).await.unwrap_err())
-    };
+    let refused =
+        async |body: Value| format!("{:?}", node.create(Kind::Pod, body).await.unwrap_err());
     let told = refused(pod("none", 4)).await;
     assert!(told.contains("none set aside"), "{told}");
     let told = refused(pod("odd", 3)).await;

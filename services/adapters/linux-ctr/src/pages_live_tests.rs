@@ -82,8 +82,7 @@ async fn under_systemd_a_container_gets_its_huge_pages_and_no_more() {
         tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/lib/skerry").unwrap();
     let places = below(&folder.path().join("data"), Path::new("/run/skerry-pages"));
     let blobs = BlobStore::new(places.blobs());
-    let containers =
-        LinuxContainers::start(places, blobs, Systemd::system(), LogRate::default());
+    let containers = LinuxContainers::start(places, blobs, Systemd::system(), LogRate::default());
     let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
     let stage = Stage::over(other_folder, containers, "").await;
 
@@ -113,14 +112,17 @@ async fn under_systemd_a_container_gets_its_huge_pages_and_no_more() {
         unreachable!()
     };
     let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let group = Path::new("/sys/fs/cgroup").join(group.trim().strip_prefix("0::/").unwrap());
+    let group = group.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+    let group = Path::new("/sys/fs/cgroup").join(group);
     let read = |path: &Path, file: &str| {
         let text = fs::read_to_string(path.join(format!("hugetlb.{file}"))).unwrap();
         text.trim().parse::<u64>().unwrap() >> 20
     };
     let limits = |path: &Path| (read(path, "2MB.max"), read(path, "2MB.rsvd.max"));
     let above = group.parent().unwrap();
-    assert!(above.ends_with(crate::pages::slice_of(stage.pod)), "{}", above.display());
+    let place = Path::new("skerry.slice/skerry-pods.slice");
+    let slice = crate::pages::slice_of(stage.pod);
+    assert!(above.ends_with(place.join(&slice)), "{}", above.display());
     assert_eq!((limits(&group), limits(above)), ((4, 4), (6, 6)));
     assert_eq!(read(&group, "1GB.max"), 0, "a size that it has not asked for");
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -131,9 +133,9 @@ async fn under_systemd_a_container_gets_its_huge_pages_and_no_more() {
 
     // The manager does not know of the limits, and leaves them alone.
     succeed(&["systemctl", "daemon-reload"]).await;
-    let slice = crate::pages::slice_of(stage.pod);
     succeed(&["systemctl", "set-property", "--runtime", &slice, "TasksMax=5000"]).await;
-    succeed(&["systemctl", "set-property", "--runtime", "skerry-pods.slice", "TasksMax=9000"]).await;
+    succeed(&["systemctl", "set-property", "--runtime", "skerry-pods.slice", "TasksMax=9000"])
+        .await;
     assert_eq!((limits(&group), limits(above)), ((4, 4), (6, 6)));
 
     // Programs of people and probes share what the pod has.

@@ -44,7 +44,8 @@ async fn in_a_folder(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     ensure!(status == 409 && told.to_string().contains("3 of 5 are free"), "{status} {told}");
 
     // Whoever comes in shares what the pod has.
-    let more = ["exec", "paged", "--", "/bin/sh", "-c", "busybox fallocate -l 2M /huge/x || echo no"];
+    let more =
+        ["exec", "paged", "--", "/bin/sh", "-c", "busybox fallocate -l 2M /huge/x || echo no"];
     let said = node.skerry(&more)?;
     ensure!(said.contains("no"), "a program of a person got more than the pod has: {said}");
 
@@ -81,7 +82,8 @@ async fn in_memory_of_its_own(node: &mut NodeUnderTest) -> anyhow::Result<()> {
 }
 
 async fn for_users_of_its_own(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    let script = "cd /huge; busybox fallocate -l 2M one && busybox stat -c 'it is of %u' one; sleep 1000";
+    let script =
+        "cd /huge; busybox fallocate -l 2M one && busybox stat -c 'it is of %u' one; sleep 1000";
     let mut pod = paged("mine", script, 2);
     pod["spec"]["user_namespace"] = json!("pod");
     let pod = node.post("/api/v1/pods", pod).await?;
