@@ -165,6 +165,12 @@ describe("what only one kind has", () => {
   it("are nothing where there is nothing to say", () => {
     expect(vmWorkload(vm("a")).extras).toEqual([]);
     expect(podWorkload(pod("a")).extras).toEqual([]);
+    const [container] = pod("a").spec.containers;
+    const containers = container && [{ ...container, huge_pages: [{ size: "2Mi" as const, mib: 64 }] }];
+    const held = [{ node: 1, size: "2Mi" as const, count: 32 }];
+    expect(podWorkload(pod("a", { huge_pages: held }, { containers })).extras).toEqual([
+      { term: "Huge pages", lines: ["main: 32 of 2 MiB", "Set aside: 32 of 2 MiB on NUMA node 1"] },
+    ]);
     expect(podWorkload(pod("a", { risks: ["May load modules."] })).extras).toEqual([
       { term: "Risks", lines: ["May load modules."] },
     ]);
