@@ -1,15 +1,18 @@
 //! Copies of files. Where the file system can, a copy shares all blocks with its origin (XFS reflink): it
-//! takes moments and no space, and each side's later writes are its own. Elsewhere data is copied and
-//! holes stay holes.
+//! takes moments and no space, and each side's later writes are its own. Elsewhere, such as on ext4, data is copied and
+//! holes stay holes: that takes time and room, for which [`room_for`] looks beforehand.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{Whence, lseek};
 use rustix::fs::ioctl_ficlone;
 use rustix::io::Errno;
+
+use crate::files::make_folder;
 
 /// Copies a file; `to` is made anew. Returns whether blocks are shared.
 pub fn copy(from: &Path, to: &Path) -> io::Result<bool> {
@@ -24,6 +27,39 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<bool> {
     }
     copy_data(&source, &mut target)?;
     Ok(false)
+}
+
+/// Whether there is room for copies of these files below a folder, beyond the reserve. Where blocks are shared, none is
+/// needed.
+pub fn room_for(files: &[&Path], folder: &Path) -> io::Result<()> {
+    make_folder(folder)?;
+    let device = fs::metadata(folder)?.dev();
+    let (mut needed, mut shares) = (0_u64, None);
+    for file in files {
+        let meta = fs::metadata(file)?;
+        let shared = meta.dev() == device && *shares.get_or_insert_with(|| can_share(folder));
+        if !shared {
+            needed = needed.saturating_add(meta.blocks().saturating_mul(512));
+        }
+    }
+    let space = statvfs(folder)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size());
+    let reserve = skerry_storage::reserve(bytes(space.blocks()));
+    if needed > 0 && needed > bytes(space.blocks_available()).saturating_sub(reserve) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
+}
+
+/// Whether files below a folder can share blocks. An older XFS cannot either, so it is tried.
+fn can_share(folder: &Path) -> bool {
+    let (from, to) = (folder.join("share-from"), folder.join("share-to"));
+    let tried = fs::write(&from, [1; 4096]).and_then(|()| copy(&from, &to));
+    for path in [&from, &to] {
+        // What stays is in the folder of what is tidied away.
+        let _ = fs::remove_file(path);
+    }
+    tried.unwrap_or(false)
 }
 
 /// Copies what is data; what is between is a hole.
@@ -73,6 +109,17 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn room_is_asked_for_only_where_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        std::fs::write(&file, "data").unwrap();
+        room_for(&[&file, &file], folder.path()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(room_for(&[&folder.path().join("none")], folder.path()).is_err());
+    }
 
     #[test]
     fn a_copy_has_the_same_bytes_and_holes() {

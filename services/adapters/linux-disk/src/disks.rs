@@ -14,6 +14,8 @@ use skerry_linux_host::systemd::{Command, CommandOutput, Systemd, SystemdError};
 use skerry_model::{Id, Name, Pool};
 use skerry_storage::{DiskSeen, PlaceSeen, PlaceStep, PoolRef, StorageError};
 
+use crate::kept::KeptFileSystems;
+
 /// Time for a look at a disk, and for mounting one that has to replay its log.
 const LOOK: Duration = Duration::from_secs(60);
 /// Time for a file system on a large and slow disk.
@@ -31,12 +33,20 @@ pub struct PoolDisks {
     systemd: Systemd,
     roots: Roots,
     mounts: PathBuf,
+    kept: KeptFileSystems,
 }
 
 impl PoolDisks {
     /// Pools are mounted below this folder.
     pub fn new(systemd: Systemd, roots: Roots, mounts: impl Into<PathBuf>) -> Self {
-        Self { systemd, roots, mounts: mounts.into() }
+        let mounts: PathBuf = mounts.into();
+        let kept = KeptFileSystems::new(systemd.clone(), roots.clone(), mounts.clone());
+        Self { systemd, roots, mounts, kept }
+    }
+
+    /// The file systems that pools lie on without having them for themselves.
+    pub const fn kept(&self) -> &KeptFileSystems {
+        &self.kept
     }
 
     /// Where a pool is mounted.
@@ -97,6 +107,10 @@ impl PoolDisks {
         match step {
             PlaceStep::Format => self.format(pool, disk).await,
             PlaceStep::Mount => self.mount(pool).await,
+            PlaceStep::Settle | PlaceStep::Clear => Err(StorageError::Refused {
+                what: step.name(),
+                message: "the pool has its disk for itself".to_owned(),
+            }),
             PlaceStep::Unmount => {
                 let target = self.target(&pool.name).display().to_string();
                 self.systemd.unmount(&target, LOOK).await.map_err(systemd("unmounting the pool"))
@@ -160,7 +174,7 @@ impl PoolDisks {
     }
 }
 
-fn systemd(what: &'static str) -> impl Fn(SystemdError) -> StorageError {
+pub(crate) fn systemd(what: &'static str) -> impl Fn(SystemdError) -> StorageError {
     move |error| StorageError::Failed { what, message: error.to_string() }
 }
 

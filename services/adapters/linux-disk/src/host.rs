@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use skerry_model::{Id, PoolSource, Snapshot, Volume};
 use skerry_storage::{
-    BaseImage, Content, DiskFormat, DiskSeen, PlaceSeen, PlaceStep, PoolObserved, PoolRef,
-    SnapshotNote, Soundness, StorageError, StorageStep, VolumeFile, VolumeHost, VolumeNote,
+    BaseImage, Content, DiskFormat, DiskSeen, FileSystemSeen, KeptSeen, PlaceSeen, PlaceStep,
+    PoolObserved, PoolRef, SnapshotNote, Soundness, StorageError, StorageStep, VolumeFile,
+    VolumeHost, VolumeNote,
 };
 
-use crate::copy::copy;
+use crate::copy::{copy, room_for};
 use crate::disks::PoolDisks;
 use crate::erase::overwrite;
 use crate::files::{
@@ -50,24 +51,34 @@ impl LinuxDisk {
         Self { disks: Some(disks), ..self }
     }
 
-    /// Where a pool's files lie. What is below must not be touched while its disk is not mounted there.
+    /// Where a pool's files lie. What is below must not be touched while its file system is not mounted there.
     fn named(&self, pool: &PoolRef) -> Places {
-        match (&pool.source, &self.disks) {
-            (PoolSource::Disk(_), Some(disks)) => Places::new(disks.target(&pool.name)),
-            (PoolSource::DataPartition | PoolSource::Disk(_), _) => {
-                Places::new(self.data.join(pool.name.as_str()))
+        Places::new(match (&pool.source, &self.disks) {
+            (PoolSource::Disk(_), Some(disks)) => disks.target(&pool.name),
+            (PoolSource::FileSystem(wanted), Some(disks)) => {
+                disks.kept().folder(&pool.name, wanted)
             }
-        }
+            _ => self.data.join(pool.name.as_str()),
+        })
     }
 
     fn places(&self, pool: &PoolRef) -> Result<Places, StorageError> {
-        if let PoolSource::Disk(_) = &pool.source
-            && !self.disks.as_ref().is_some_and(|disks| disks.is_mounted(pool))
-        {
-            let message = "its disk is not mounted".to_owned();
-            return Err(StorageError::PoolAway { pool: pool.name.clone(), message });
+        let away = |message: &str| {
+            let (pool, message) = (pool.name.clone(), message.to_owned());
+            Err(StorageError::PoolAway { pool, message })
+        };
+        let disks = self.disks.as_ref();
+        match &pool.source {
+            PoolSource::Disk(_) if !disks.is_some_and(|disks| disks.is_mounted(pool)) => {
+                away("its disk is not mounted")
+            }
+            PoolSource::FileSystem(wanted)
+                if !disks.is_some_and(|disks| disks.kept().is_usable(pool, wanted)) =>
+            {
+                away("its file system is not mounted, or the pool's folder is not on it")
+            }
+            _ => Ok(self.named(pool)),
         }
-        Ok(self.named(pool))
     }
 
     fn disks(&self) -> Result<&PoolDisks, StorageError> {
@@ -121,12 +132,12 @@ impl LinuxDisk {
             }
             Content::Volume(other) => {
                 let from = (places.volume(*other), places.volume_note(*other));
-                self.copy_of(from, &making, size).await?
+                self.copy_of(places, from, &making, size).await?
             }
             Content::Snapshot(snapshot, volume) => {
                 let folder = places.snapshot(*snapshot);
                 let from = (Places::kept(&folder, *volume), folder.join(format!("{volume}.json")));
-                self.copy_of(from, &making, size).await?
+                self.copy_of(places, from, &making, size).await?
             }
         };
         self.reserve.take_in(places, &making).await;
@@ -208,9 +219,10 @@ impl LinuxDisk {
         let base = places.base(&image.sha256, image.format);
         let temporary = places.making("base", &image.sha256);
         let (from, to) = (image.path.clone(), base.clone());
-        let format = image.format;
+        let (format, tmp) = (image.format, places.tmp());
         let own_size = on_disk(what, move || {
             if !to.exists() {
+                room_for(&[&from], &tmp)?;
                 copy(&from, &temporary)?;
                 fs::set_permissions(&temporary, Permissions::from_mode(0o444))?;
                 place(&temporary, &to)?;
@@ -228,12 +240,14 @@ impl LinuxDisk {
     /// A copy of a volume's file; returns the image that it shares data with.
     async fn copy_of(
         &self,
+        places: &Places,
         (from, note): (PathBuf, PathBuf),
         making: &Path,
         size: Option<u64>,
     ) -> Result<Option<String>, StorageError> {
-        let to = making.to_owned();
+        let (to, tmp) = (making.to_owned(), places.tmp());
         let (own_size, base) = on_disk("copying a volume", move || {
+            room_for(&[&from], &tmp)?;
             copy(&from, &to)?;
             let note: Option<VolumeNote> = read_note(&note);
             Ok((header::read(&to)?.size, note.and_then(|note| note.base)))
@@ -268,7 +282,15 @@ impl LinuxDisk {
 
     async fn take(&self, places: &Places, note: &SnapshotNote) -> Result<(), StorageError> {
         let (places, note, this) = (places.clone(), note.clone(), self.clone());
-        on_disk("taking a snapshot", move || this.take_now(&places, &note)).await
+        on_disk("taking a snapshot", move || {
+            let taken = this.take_now(&places, &note);
+            if taken.is_err() {
+                // Half a copy would take room from guests until the next try.
+                remove_all(&places.making("take", note.snapshot))?;
+            }
+            taken
+        })
+        .await
     }
 
     fn take_now(&self, places: &Places, note: &SnapshotNote) -> io::Result<()> {
@@ -278,6 +300,9 @@ impl LinuxDisk {
         }
         let making = places.making("take", note.snapshot);
         remove_all(&making)?;
+        let files: Vec<_> = note.volumes.iter().map(|(volume, _)| places.volume(*volume)).collect();
+        let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        room_for(&files, &places.tmp())?;
         make_folder(&making)?;
         // First all copies, since guests are held for as long as they take; then the rest.
         for (volume, _) in &note.volumes {
@@ -305,7 +330,12 @@ impl LinuxDisk {
         let what = "setting a volume back";
         let making = places.making("revert", volume);
         let (from, to) = (Places::kept(&places.snapshot(snapshot), volume), making.clone());
-        on_disk(what, move || copy(&from, &to)).await?;
+        let tmp = places.tmp();
+        on_disk(what, move || {
+            room_for(&[&from], &tmp)?;
+            copy(&from, &to)
+        })
+        .await?;
         // What is there is replaced only by what is sound.
         self.qemu_img.check(&making).await?;
         self.reserve.take_in(places, &making).await;
@@ -497,17 +527,30 @@ impl VolumeHost for LinuxDisk {
 
     async fn place(&self, pool: &PoolRef) -> Result<PlaceSeen, StorageError> {
         match &pool.source {
-            PoolSource::DataPartition => {
+            PoolSource::DataPartition | PoolSource::FileSystem(_) => {
                 Ok(PlaceSeen { file_system: true, mounted: true, disk: None })
             }
             PoolSource::Disk(disk) => self.disks()?.place(pool, &disk.id).await,
         }
     }
 
+    async fn file_system(&self, uuid: &str) -> Result<Option<FileSystemSeen>, StorageError> {
+        let (kept, uuid) = (self.disks()?.kept().clone(), uuid.to_owned());
+        on_disk("looking for a file system", move || Ok(kept.look(&uuid, None))).await
+    }
+
+    async fn kept(&self, pool: &PoolRef) -> Result<KeptSeen, StorageError> {
+        let PoolSource::FileSystem(wanted) = &pool.source else { return Ok(KeptSeen::default()) };
+        let kept = self.disks()?.kept().clone();
+        let (pool, wanted) = (pool.clone(), wanted.clone());
+        on_disk("looking for a file system", move || Ok(kept.seen(&pool, &wanted))).await
+    }
+
     async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError> {
         match &pool.source {
             PoolSource::DataPartition => Ok(()),
             PoolSource::Disk(disk) => self.disks()?.apply(pool, &disk.id, step).await,
+            PoolSource::FileSystem(wanted) => self.disks()?.kept().apply(pool, wanted, step).await,
         }
     }
 

@@ -14,7 +14,9 @@ mod files;
 mod folder;
 mod header;
 mod host;
+mod kept;
 mod library;
+mod mark;
 mod observe;
 mod places;
 pub mod qemu_img;
@@ -23,7 +25,8 @@ mod xfs;
 
 pub use disks::PoolDisks;
 pub use host::LinuxDisk;
+pub use kept::{KeptFileSystems, KeptPlace, KeptPlaces};
 pub use library::{
-    Cage, CageError, ChildCage, DiskPlaces, Ended, LinuxLibrary, Media, Order, QemuImg,
-    QemuImgError, UnitCage,
+    Cage, CageError, ChildCage, DiskPlaces, Ended, ImportFolders, LinuxLibrary, Media, Order,
+    QemuImg, QemuImgError, UnitCage, hold_inbox,
 };

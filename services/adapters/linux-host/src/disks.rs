@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use skerry_upkeep::Disk;
+use skerry_upkeep::{Disk, DiskFileSystem};
 
+use crate::block::file_systems_on;
 use crate::roots::{Roots, Udev, link_name, names, number, text};
 
 /// `/sys/block/*/size` counts in these, whatever the disk's own sectors are.
@@ -48,8 +49,14 @@ fn disk(roots: &Roots, folder: &Path, name: String, system: &BTreeSet<String>) -
         rotational: number(folder.join("queue/rotational")) == Some(1),
         removable: number(folder.join("removable")) == Some(1),
         holds_system: system.contains(&name),
+        file_systems: file_systems_on(roots, folder).into_iter().map(listed).collect(),
         name,
     }
+}
+
+fn listed(found: crate::block::FileSystem) -> DiskFileSystem {
+    let crate::block::FileSystem { name, kind, uuid, label, size_bytes, .. } = found;
+    DiskFileSystem { name, kind, uuid, label, size_bytes }
 }
 
 /// Of the names that udev gives a disk, the one that says least of the way to it.

@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
     DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal, LibraryError,
-    LibraryKeep, MediaList, MediumFile, Meter, Room, check_head,
+    LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Room, check_head,
 };
 use uuid::Uuid;
 
-use crate::world::SimHost;
+use crate::world::{SimHost, World};
 
 /// Room on the simulated disk unless a test says otherwise.
 const GIB: u64 = 1 << 30;
@@ -45,15 +45,13 @@ impl Default for SimLibrary {
 }
 
 impl SimLibrary {
-    fn incoming(&self, what: &Incoming) -> Option<&Vec<u8>> {
-        match what {
-            Incoming::Spooled(id) => self.spool.get(id),
-            Incoming::Medium(path) => self.media.get(path),
-        }
-    }
-
-    fn take(&mut self, job: Uuid, what: &Incoming) -> Result<u64, LibraryError> {
-        let bytes = self.incoming(what).cloned().ok_or_else(|| LibraryError::Missing {
+    fn take(
+        &mut self,
+        job: Uuid,
+        what: &Incoming,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<u64, LibraryError> {
+        let bytes = bytes.ok_or_else(|| LibraryError::Missing {
             what: format!("{what:?}"),
             hint: "bring it in first",
         })?;
@@ -158,7 +156,25 @@ impl SimHost {
         effect: impl FnOnce(&mut SimLibrary) -> Result<T, LibraryError>,
     ) -> Result<T, LibraryError> {
         let done = self.step(name, |world| effect(&mut world.library)).await;
-        done.unwrap_or_else(|detail| Err(LibraryError::Tool { tool: "the simulated disk", detail }))
+        done.unwrap_or_else(|detail| Err(ordered(detail)))
+    }
+}
+
+fn ordered(detail: String) -> LibraryError {
+    LibraryError::Tool { tool: "the simulated disk", detail }
+}
+
+impl World {
+    /// What came in: in the spool, on a stick, or beside a pool.
+    fn incoming(&self, what: &Incoming) -> Option<Vec<u8>> {
+        match what {
+            Incoming::Spooled(id) => self.library.spool.get(id).cloned(),
+            Incoming::Medium(path) => {
+                let mut beside = self.disk.images_beside();
+                let beside = beside.find(|(other, _)| other == path).map(|(_, bytes)| bytes);
+                beside.or_else(|| self.library.media.get(path)).cloned()
+            }
+        }
     }
 }
 
@@ -170,16 +186,18 @@ impl ImageLibrary for SimHost {
     }
 
     async fn media(&self) -> Result<MediaList, LibraryError> {
+        let world = self.world();
         let mut items: Vec<ImportMedium> = Vec::new();
-        for (path, bytes) in &self.world().library.media {
+        let of_sticks = world.library.media.iter().map(|(path, bytes)| (path.clone(), bytes));
+        for (path, bytes) in of_sticks.chain(world.disk.images_beside()) {
             let Some((name, path)) = path.split_once('/') else { continue };
             if items.last().is_none_or(|last| last.name != name) {
+                let beside = world.disk.has_beside(name);
+                let inbox = name == "import";
+                let kind = if beside || inbox { MediumKind::Folder } else { MediumKind::Stick };
+                let device = if inbox { String::new() } else { "sdz1".to_owned() };
                 let name = name.to_owned();
-                items.push(ImportMedium {
-                    name,
-                    device: "sdz1".to_owned(),
-                    ..ImportMedium::default()
-                });
+                items.push(ImportMedium { kind, name, device, ..ImportMedium::default() });
             }
             let file = MediumFile { path: path.to_owned(), size_bytes: size_of(bytes) };
             if let Some(medium) = items.last_mut() {
@@ -190,7 +208,7 @@ impl ImageLibrary for SimHost {
     }
 
     async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {
-        Ok(self.world().library.incoming(what).map(|bytes| size_of(bytes)))
+        Ok(self.world().incoming(what).map(|bytes| size_of(&bytes)))
     }
 
     async fn take(
@@ -199,7 +217,12 @@ impl ImageLibrary for SimHost {
         what: &Incoming,
         meter: Arc<dyn Meter>,
     ) -> Result<u64, LibraryError> {
-        let size = self.image_step("TakeImage", |library| library.take(job, what)).await?;
+        let take = |world: &mut World| {
+            let bytes = world.incoming(what);
+            world.library.take(job, what, bytes)
+        };
+        let taken = self.step("TakeImage", take).await;
+        let size = taken.unwrap_or_else(|detail| Err(ordered(detail)))?;
         meter.bytes(size, size);
         Ok(size)
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use skerry_compute::{DomainPower, Hold, HypervisorEvent};
-use skerry_model::{Id, Name, Pool, PoolDisk, PoolSource, Snapshot, Vm, Volume};
+use skerry_model::{Id, Name, Pool, PoolDisk, PoolFileSystem, PoolSource, Snapshot, Vm, Volume};
 use skerry_storage::{
-    Content, DiskFormat, DiskSeen, GuestPower, Guests, PlaceSeen, PlaceStep, PoolObserved, PoolRef,
-    Rest, Shape, SnapshotFiles, Soundness, StorageError, StorageStep, Usage, VolumeFile,
-    VolumeHost,
+    Content, DiskFormat, DiskSeen, FileSystemSeen, FolderSeen, GuestPower, Guests, KeptSeen,
+    PlaceSeen, PlaceStep, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles, Soundness,
+    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 use crate::world::{SimHost, World};
@@ -44,6 +44,23 @@ pub(crate) struct SimDisk {
     /// Pools whose file system has been made, and on which disk.
     formatted: BTreeMap<Id<Pool>, String>,
     mounted: BTreeSet<Id<Pool>>,
+    /// File systems that are kept, by UUID.
+    kept: BTreeMap<String, SimFileSystem>,
+    /// Pools on them that are mounted, with the UUID of each.
+    beside: BTreeMap<Name, String>,
+}
+
+/// A file system with other files on it; where a pool has its folder, and what else that folder holds.
+#[derive(Debug, Clone)]
+struct SimFileSystem {
+    seen: FileSystemSeen,
+    plugged: bool,
+    /// Room that other files take.
+    taken: u64,
+    /// The folders that are there, and the pool that each belongs to; that of others to none.
+    folders: BTreeMap<String, Option<Id<Pool>>>,
+    /// Image files outside of these.
+    images: BTreeMap<String, Vec<u8>>,
 }
 
 impl Default for SimDisk {
@@ -56,6 +73,8 @@ impl Default for SimDisk {
             disks: BTreeMap::new(),
             formatted: BTreeMap::new(),
             mounted: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            beside: BTreeMap::new(),
         }
     }
 }
@@ -84,6 +103,38 @@ impl SimHost {
         disk.mounted.retain(|pool| there || formatted.get(pool).is_none_or(|on| on != id));
     }
 
+    /// Plugs in a file system of 32 GiB of this kind, with the folder `family` on it that holds other files.
+    pub fn add_file_system(&self, uuid: &str, kind: &str) {
+        let (name, kind) = ("sdx1".to_owned(), kind.to_owned());
+        let seen = FileSystemSeen { name, kind, size_bytes: DISK, busy: None };
+        let folders = [("family".to_owned(), None)].into();
+        let (taken, images) = (0, BTreeMap::new());
+        let there = SimFileSystem { seen, plugged: true, taken, folders, images };
+        self.world().disk.kept.insert(uuid.to_owned(), there);
+    }
+
+    /// Takes a file system out with its disk, or puts it back as it was.
+    pub fn plug_file_system(&self, uuid: &str, there: bool) {
+        if let Some(file_system) = self.world().disk.kept.get_mut(uuid) {
+            file_system.plugged = there;
+        }
+    }
+
+    /// Puts an image file on a file system, or has other files take so much of its room.
+    pub fn put_on_file_system(&self, uuid: &str, path: &str, bytes: &[u8], taken: u64) {
+        if let Some(file_system) = self.world().disk.kept.get_mut(uuid) {
+            file_system.images.insert(path.to_owned(), bytes.to_vec());
+            file_system.taken = taken;
+        }
+    }
+
+    /// The folders on a file system.
+    pub fn folders_on(&self, uuid: &str) -> Vec<String> {
+        let world = self.world();
+        let there = world.disk.kept.get(uuid);
+        there.map(|there| there.folders.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// Writes the word that stands for a volume's data, as a guest would.
     pub fn write_volume(&self, volume: Id<Volume>, word: &str) {
         if let Some(file) = self.world().disk.volumes.get_mut(&volume) {
@@ -101,14 +152,72 @@ impl SimDisk {
     /// Nothing is mounted when the machine is switched on.
     pub(crate) fn power_cut(&mut self) {
         self.mounted.clear();
+        self.beside.clear();
     }
 
     fn is_there(&self, pool: &PoolRef) -> Result<(), StorageError> {
-        if pool.source == PoolSource::DataPartition || self.mounted.contains(&pool.id) {
+        let there = match &pool.source {
+            PoolSource::DataPartition => true,
+            PoolSource::Disk(_) => self.mounted.contains(&pool.id),
+            PoolSource::FileSystem(wanted) => {
+                self.kept_place(pool, wanted).folder == FolderSeen::Own
+            }
+        };
+        if there {
             return Ok(());
         }
         let message = "its disk is not mounted".to_owned();
         Err(StorageError::PoolAway { pool: pool.name.clone(), message })
+    }
+
+    fn file_system(&self, uuid: &str) -> Option<&SimFileSystem> {
+        self.kept.get(uuid).filter(|there| there.plugged)
+    }
+
+    fn kept_place(&self, pool: &PoolRef, wanted: &PoolFileSystem) -> KeptSeen {
+        let Some(there) = self.file_system(&wanted.uuid) else { return KeptSeen::default() };
+        let file_system = Some(there.seen.clone());
+        if !self.mounted.contains(&pool.id) {
+            return KeptSeen { file_system, ..KeptSeen::default() };
+        }
+        let folder = match there.folders.get(&wanted.folder) {
+            None => FolderSeen::Absent,
+            Some(Some(of)) if *of == pool.id => FolderSeen::Own,
+            Some(_) => FolderSeen::Taken("holds other files".to_owned()),
+        };
+        KeptSeen { file_system, mounted: true, read_only: false, folder }
+    }
+
+    fn kept_step(&mut self, pool: &PoolRef, wanted: &PoolFileSystem, step: PlaceStep) {
+        let there = self.kept.get_mut(&wanted.uuid).filter(|there| there.plugged);
+        match (step, there) {
+            (PlaceStep::Mount, Some(_)) => {
+                self.mounted.insert(pool.id);
+                self.beside.insert(pool.name.clone(), wanted.uuid.clone());
+            }
+            (PlaceStep::Unmount, _) => {
+                self.mounted.remove(&pool.id);
+                self.beside.remove(&pool.name);
+            }
+            (PlaceStep::Settle, Some(there)) => {
+                there.folders.insert(wanted.folder.clone(), Some(pool.id));
+            }
+            (PlaceStep::Clear, Some(there)) => drop(there.folders.remove(&wanted.folder)),
+            _ => {}
+        }
+    }
+
+    /// Whether a medium is what lies beside a pool.
+    pub(crate) fn has_beside(&self, medium: &str) -> bool {
+        self.beside.keys().any(|pool| pool.as_str() == medium)
+    }
+
+    /// Image files beside pools on kept file systems that are mounted, by medium and path.
+    pub(crate) fn images_beside(&self) -> impl Iterator<Item = (String, &Vec<u8>)> {
+        self.beside.iter().flat_map(|(pool, uuid)| {
+            let images = self.file_system(uuid).map(|there| there.images.iter());
+            images.into_iter().flatten().map(move |(path, bytes)| (format!("{pool}/{path}"), bytes))
+        })
     }
 
     fn place(&self, pool: &PoolRef, wanted: &PoolDisk) -> PlaceSeen {
@@ -130,13 +239,18 @@ impl SimDisk {
             }
             PlaceStep::Mount => drop(self.mounted.insert(pool.id)),
             PlaceStep::Unmount => drop(self.mounted.remove(&pool.id)),
+            PlaceStep::Settle | PlaceStep::Clear => {}
         }
     }
 
     fn usage(&self, pool: &PoolRef) -> Usage {
-        match pool.source {
+        match &pool.source {
             PoolSource::DataPartition => Usage { size: 64 * GIB, free: self.free },
             PoolSource::Disk(_) => Usage { size: DISK, free: DISK },
+            PoolSource::FileSystem(wanted) => {
+                let taken = self.file_system(&wanted.uuid).map_or(0, |there| there.taken);
+                Usage { size: DISK, free: DISK.saturating_sub(taken) }
+            }
         }
     }
 
@@ -259,14 +373,26 @@ impl VolumeHost for SimHost {
 
     async fn place(&self, pool: &PoolRef) -> Result<PlaceSeen, StorageError> {
         match &pool.source {
-            PoolSource::DataPartition => Ok(PlaceSeen::default()),
+            PoolSource::DataPartition | PoolSource::FileSystem(_) => Ok(PlaceSeen::default()),
             PoolSource::Disk(wanted) => Ok(self.world().disk.place(pool, wanted)),
         }
     }
 
+    async fn file_system(&self, uuid: &str) -> Result<Option<FileSystemSeen>, StorageError> {
+        Ok(self.world().disk.file_system(uuid).map(|there| there.seen.clone()))
+    }
+
+    async fn kept(&self, pool: &PoolRef) -> Result<KeptSeen, StorageError> {
+        let PoolSource::FileSystem(wanted) = &pool.source else { return Ok(KeptSeen::default()) };
+        Ok(self.world().disk.kept_place(pool, wanted))
+    }
+
     async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError> {
-        let PoolSource::Disk(wanted) = &pool.source else { return Ok(()) };
-        let done = self.step(step.name(), |world| world.disk.place_step(pool, wanted, step));
+        let done = self.step(step.name(), |world| match &pool.source {
+            PoolSource::DataPartition => {}
+            PoolSource::Disk(wanted) => world.disk.place_step(pool, wanted, step),
+            PoolSource::FileSystem(wanted) => world.disk.kept_step(pool, wanted, step),
+        });
         done.await.map_err(ordered(step.name()))
     }
 
@@ -275,7 +401,14 @@ impl VolumeHost for SimHost {
         pool: &PoolRef,
         reserve_bytes: u64,
     ) -> Result<Option<u64>, StorageError> {
-        Ok(Some(self.world().disk.usage(pool).free.saturating_sub(reserve_bytes)))
+        let world = self.world();
+        let knows_quota = match &pool.source {
+            PoolSource::FileSystem(wanted) => {
+                world.disk.file_system(&wanted.uuid).is_some_and(|there| there.seen.kind == "xfs")
+            }
+            _ => true,
+        };
+        Ok(knows_quota.then(|| world.disk.usage(pool).free.saturating_sub(reserve_bytes)))
     }
 
     async fn apply(&self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {

@@ -10,9 +10,9 @@ use crate::args::{ReadVerb, Target, Wait};
 /// An image to bring in.
 #[derive(Debug, Args)]
 pub struct NewImage {
-    /// File to upload, address that the node fetches from, or a file on a stick in the node, such as
-    /// usb:STICK/debian.qcow2
-    #[arg(value_name = "FILE|URL|usb:NAME/FILE")]
+    /// File to upload, address that the node fetches from, or a file on a stick in the node or in a folder of the node,
+    /// such as usb:STICK/debian.qcow2 or folder:import/debian.qcow2
+    #[arg(value_name = "FILE|URL|usb:NAME/FILE|folder:NAME/FILE")]
     pub source: String,
     /// Name of the new image
     #[arg(long)]
@@ -82,7 +82,7 @@ pub enum ImageVerb {
         #[arg(long, short)]
         output: PathBuf,
     },
-    /// List the USB sticks and cards in the node, with the image files on them
+    /// List the USB sticks and cards in the node and the folders of the node, with the image files on them
     Media,
     /// Keep an image from being deleted
     Pin {

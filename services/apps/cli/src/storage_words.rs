@@ -124,23 +124,29 @@ pub struct NewVolume {
 pub enum PoolVerb {
     #[command(flatten)]
     Read(ReadVerb),
-    /// Make a pool of a whole disk, which is formatted
+    /// Make a pool of a whole disk, which is formatted, or in a folder on a file system, which is kept
     Create {
         /// Name
         name: Name,
         /// The disk's name below /dev/disk/by-id, as `skerry inventory` lists it
-        #[arg(long, value_name = "ID")]
-        disk: String,
+        #[arg(long, value_name = "ID", required_unless_present = "file_system")]
+        disk: Option<String>,
         /// Overwrite what is on the disk; without this only an empty disk is taken
-        #[arg(long)]
+        #[arg(long, requires = "disk")]
         erase: bool,
+        /// UUID of a file system (xfs or ext4), as `skerry inventory` lists it; other files on it stay
+        #[arg(long, value_name = "UUID", conflicts_with = "disk")]
+        file_system: Option<String>,
+        /// Folder on the file system in which the pool lies, new or empty; `skerry` if not given
+        #[arg(long, value_name = "PATH", requires = "file_system")]
+        folder: Option<String>,
         /// How much may be promised to volumes, in percent of its size
         #[arg(long, value_name = "PERCENT")]
         overcommit: Option<u32>,
         #[command(flatten)]
         wait: Wait,
     },
-    /// Give back the disk of a pool in which nothing lies; it keeps its file system
+    /// Give back the disk or file system of a pool in which nothing lies; other files on it stay
     #[command(visible_alias = "rm")]
     Delete {
         #[command(flatten)]

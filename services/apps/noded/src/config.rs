@@ -29,6 +29,8 @@ pub struct Config {
     pub log_level: String,
     /// Groups of PCI functions that virtual machines may ask for by name.
     pub pci_groups: PciGroups,
+    /// Folders of the node, beside its inbox, that images may be brought in from.
+    pub import_folders: BTreeMap<Name, PathBuf>,
 }
 
 /// A configuration that cannot be used.
@@ -79,6 +81,8 @@ struct Raw {
     log: RawLog,
     #[serde(default)]
     pci_groups: BTreeMap<Name, Vec<String>>,
+    #[serde(default)]
+    import_folders: BTreeMap<Name, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -179,6 +183,8 @@ impl Config {
             log_rate: LogRate { lines: pods.log_lines, interval_s: pods.log_interval_s },
             log_level: raw.log.level,
             pci_groups,
+            import_folders: import_folders(&raw.import_folders)
+                .map_err(|(name, reason)| wrong("import_folders", format!("{name}: {reason}")))?,
         })
     }
 }
@@ -191,6 +197,37 @@ fn pci_groups(raw: &BTreeMap<Name, Vec<String>>) -> Result<PciGroups, (Name, Str
         groups.insert(name.clone(), matches);
     }
     Ok(groups)
+}
+
+/// Name of the inbox, which no other folder has.
+pub const INBOX: &str = "import";
+
+/// What is never shown as images: devices, the kernel's files, and what the node keeps secret.
+const CLOSED: [&str; 6] = ["/dev", "/etc", "/proc", "/run/skerry", "/sys", "/var/lib/skerry/state"];
+
+fn import_folders(raw: &BTreeMap<Name, String>) -> Result<BTreeMap<Name, PathBuf>, (Name, String)> {
+    let checked = |(name, text): (&Name, &String)| match import_folder(name, text) {
+        Ok(path) => Ok((name.clone(), path)),
+        Err(reason) => Err((name.clone(), reason)),
+    };
+    raw.iter().map(checked).collect()
+}
+
+fn import_folder(name: &Name, text: &str) -> Result<PathBuf, String> {
+    if name.as_str() == INBOX {
+        return Err("is the name of the node's inbox; take another".to_owned());
+    }
+    let good = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    let parts = text.strip_prefix('/').map(|rest| rest.split('/'));
+    if !parts.is_some_and(|mut parts| parts.all(good)) {
+        return Err(format!("`{text}` is not the whole path of a folder, such as /srv/images"));
+    }
+    let path = PathBuf::from(text);
+    let meets = |closed: &&str| path.starts_with(closed) || Path::new(closed).starts_with(&path);
+    match CLOSED.iter().find(|closed| meets(closed)) {
+        Some(closed) => Err(format!("`{text}` is, holds or lies in {closed}, which is closed")),
+        None => Ok(path),
+    }
 }
 
 fn network(text: &str) -> Result<NetworkSpec, String> {
@@ -227,6 +264,20 @@ mod tests {
     }
 
     #[test]
+    fn import_folders_are_whole_paths_outside_of_what_is_closed() {
+        let folder = |text: &str| parse(&format!("schema = 1\n[import_folders]\na = \"{text}\""));
+        let good = folder("/var/lib/skerry/data/images").unwrap();
+        assert_eq!(good.import_folders.len(), 1);
+        for text in ["", "srv", "/", "/srv/../etc", "/srv//a", "/srv/", "./a", "~"] {
+            assert!(folder(text).unwrap_err().contains("is not the whole path"), "{text}");
+        }
+        for text in ["/etc", "/etc/ssl", "/proc/1/root", "/var", "/var/lib/skerry/state/x", "/run"]
+        {
+            assert!(folder(text).unwrap_err().contains("which is closed"), "{text}");
+        }
+    }
+
+    #[test]
     fn refusals_name_file_line_and_key() {
         let error = parse("schema = 1\n[network]\ndefault_subent = \"x\"\n").unwrap_err();
         assert!(error.starts_with("node.toml:3: network.default_subent: "), "{error}");
@@ -240,6 +291,10 @@ mod tests {
             (
                 "schema = 1\n[pci_groups]\ngpu = [\"x\"]",
                 "pci_groups: gpu: `x` is neither an address",
+            ),
+            (
+                "schema = 1\n[import_folders]\nimport = \"/srv\"",
+                "import_folders: import: is the name",
             ),
             ("schema = 1\n[log]\nlevel = \"noded=loud\"", "log.level"),
         ] {

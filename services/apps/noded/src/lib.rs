@@ -29,7 +29,7 @@ pub mod typists;
 mod version;
 mod watchdog;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, INBOX};
 pub use daemon::{BoardFacts, Concern, Daemon, Parts, Roles};
 pub use dirs::Dirs;
 pub use node::{Machine, Node};

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use nix::unistd::User;
 use skerry_linux_ctr::{BlobStore, LinuxBlobs, LinuxContainers, Places};
-use skerry_linux_disk::{DiskPlaces, LinuxDisk, LinuxLibrary, Media, PoolDisks, QemuImg, UnitCage};
+use skerry_linux_disk::{
+    DiskPlaces, ImportFolders, KeptPlaces, LinuxDisk, LinuxLibrary, Media, PoolDisks, QemuImg,
+    UnitCage, hold_inbox,
+};
 use skerry_linux_host::systemd::Systemd;
 use skerry_linux_host::{BoardProfile, LinuxHost, Roots};
 use skerry_linux_net::{Cards, LinuxNet, Settings, SystemdUnits};
 use skerry_linux_vm::{Libvirt, LibvirtConfig};
-use skerry_noded::{BoardFacts, Config, Dirs, Machine};
+use skerry_noded::{BoardFacts, Config, Dirs, INBOX, Machine};
 
 /// Whom tools run as that read disks made by strangers; see sysusers.d.
 const TOOL_USER: &str = "skerry-disk";
@@ -26,6 +29,19 @@ const GUESTS: &str = "libvirt-qemu";
 fn guest_account() -> Option<(u32, u32)> {
     let user = User::from_name(GUESTS).ok().flatten()?;
     Some((user.uid.as_raw(), user.gid.as_raw()))
+}
+
+/// The node's inbox, the folders that its settings name, and what lies beside pools on kept file systems.
+async fn import_folders(
+    places: &DiskPlaces,
+    config: &Config,
+    kept: &KeptPlaces,
+) -> anyhow::Result<ImportFolders> {
+    let inbox = places.inbox();
+    hold_inbox(&inbox).await;
+    let named = config.import_folders.iter().map(|(name, path)| (name.clone(), path.clone()));
+    let named = [(INBOX.parse()?, inbox)].into_iter().chain(named).collect();
+    Ok(ImportFolders::new(named, kept.clone()))
 }
 
 /// Finds the machine. Nothing of it is changed yet.
@@ -48,17 +64,17 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let hypervisor = Arc::new(hypervisor);
     let tool = QemuImg::new(Arc::new(UnitCage::new(systemd.clone(), TOOL_USER)));
     let places = DiskPlaces::below(&dirs.data, &dirs.run);
-    let media = Media::new(systemd.clone(), Roots::default(), places.media());
+    let disks = PoolDisks::new(systemd.clone(), Roots::default(), POOLS);
+    let folders = import_folders(&places, config, disks.kept().places()).await?;
+    let media = Media::new(systemd.clone(), Roots::default(), places.media()).with_folders(folders);
     let images = LinuxLibrary::new(places, tool).with_media(media);
     let places = Places::below(&dirs.data, &dirs.run);
     let blobs = BlobStore::new(places.blobs());
     let north = User::from_name(NORTH).ok().flatten();
     let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
     let stored = LinuxBlobs::new(places.clone(), blobs.clone(), owner);
-    let disk_systemd = systemd.clone();
     let containers = Arc::new(LinuxContainers::start(places, blobs, systemd, config.log_rate));
     let host = Arc::new(LinuxHost::default());
-    let disks = PoolDisks::new(disk_systemd, Roots::default(), POOLS);
     let volumes = LinuxDisk::new(dirs.data.join("pools"), guest_account()).with_disks(disks);
     let machine = Machine {
         topology: Arc::clone(&host) as _,

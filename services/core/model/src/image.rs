@@ -105,8 +105,8 @@ pub enum ImageSource {
     Upload(Uuid),
     /// Fetched by the node; the address of the file (`https` or `http`). Needs `spec.sha256`.
     Url(String),
-    /// A file on a USB stick or card in the node, as name of the medium and path, such as `STICK/debian.qcow2`;
-    /// `GET /api/v1/media` lists them.
+    /// A file on a USB stick or card in the node or in a folder of the node, as name of the medium and path, such as
+    /// `STICK/debian.qcow2` or `import/debian.qcow2`; `GET /api/v1/media` lists them.
     Folder(String),
     /// The disk in a volume of this node, copied: an export. Needs the format `qcow2`.
     Volume {

@@ -79,7 +79,9 @@ pub use pod::{
 };
 pub use pod_life::{DependencyCondition, PodDependency, PodRequest, PodRequestKind};
 pub use pod_volume::{FilesOf, Medium, PodVolume, PodVolumeSource, VolumeMount, VolumeOf};
-pub use pool::{Pool, PoolDisk, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile};
+pub use pool::{
+    Pool, PoolDisk, PoolFileSystem, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile,
+};
 pub use port::{Binding, Port, PortSpec, PortStatus, Protocol, Publish};
 pub use probe::{Probe, ProbeCheck};
 pub use reference::{ImageReference, ReferenceError, RegistryHost};

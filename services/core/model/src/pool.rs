@@ -23,6 +23,8 @@ pub enum PoolSource {
     DataPartition,
     /// A whole disk of the machine, for volumes alone. The node makes a file system on it.
     Disk(PoolDisk),
+    /// A folder on a file system that is there already and is kept, with all that is on it.
+    FileSystem(PoolFileSystem),
 }
 
 /// A disk that a pool is made of.
@@ -52,6 +54,49 @@ impl PoolDisk {
             && text.chars().all(plain)
             && !text.starts_with(['.', '-'])
             && !partition
+    }
+}
+
+/// A file system that a pool lies on without having it for itself. It is never formatted; other files on it are left
+/// alone, and take room too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PoolFileSystem {
+    /// The file system's UUID, as the inventory lists it, such as `0a1b2c3d-0000-4000-8000-000000000001`. It stays with
+    /// the file system wherever its disk is plugged in. Of the kind `xfs` or `ext4`.
+    pub uuid: String,
+    /// The folder on it in which the pool lies: new or empty, below folders that are there. Names of letters, digits,
+    /// `.`, `_` and `-`, with `/` between them; at most 200 characters. Cannot be changed.
+    #[serde(default = "PoolFileSystem::default_folder")]
+    pub folder: String,
+}
+
+impl PoolFileSystem {
+    /// Longest path of a folder.
+    pub const LONGEST_FOLDER: usize = 200;
+    /// Longest UUID; those of some kinds are shorter.
+    const LONGEST_UUID: usize = 36;
+
+    fn default_folder() -> String {
+        "skerry".to_owned()
+    }
+
+    /// Whether a text can be the UUID of a file system of any kind. That it is of a fit kind is seen when it is there.
+    pub fn is_uuid(text: &str) -> bool {
+        (4..=Self::LONGEST_UUID).contains(&text.len())
+            && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+            && !text.starts_with('-')
+    }
+
+    /// Whether a path stays below the folder that it is joined to, and is plain. Links on the file system are another
+    /// matter, which is looked at there.
+    pub fn is_folder(text: &str) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let good = |part: &str| {
+            !part.is_empty() && part.chars().all(plain) && !part.starts_with(['.', '-'])
+        };
+        text.len() <= Self::LONGEST_FOLDER && text.split('/').all(good)
     }
 }
 
@@ -122,7 +167,8 @@ pub struct PoolStatus {
     pub used_bytes: u64,
     /// Free space, in bytes.
     pub free_bytes: u64,
-    /// Whether the node has made its file system on the pool's disk. From then on it is never made again.
+    /// Whether the node has made the file system on the pool's disk, or the pool's folder. From then on it is never made
+    /// again.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub prepared: bool,
     /// Space that new data may not take, so that the node itself keeps working, in bytes.
@@ -152,12 +198,26 @@ impl Validate for PoolSpec {
             "spec.overcommit_percent",
             "must be 100 to 1000",
         );
-        if let PoolSource::Disk(disk) = &self.source {
-            found.require(
+        match &self.source {
+            PoolSource::DataPartition => {}
+            PoolSource::Disk(disk) => found.require(
                 PoolDisk::is_id(&disk.id),
                 "spec.source.disk.id",
                 "must be the name of a whole disk below /dev/disk/by-id, such as wwn-0x5000c500a1b2c3d4",
-            );
+            ),
+            PoolSource::FileSystem(kept) => {
+                found.require(
+                    PoolFileSystem::is_uuid(&kept.uuid),
+                    "spec.source.file_system.uuid",
+                    "must be the UUID of a file system, as the inventory lists it",
+                );
+                found.require(
+                    PoolFileSystem::is_folder(&kept.folder),
+                    "spec.source.file_system.folder",
+                    "must be a path on the file system, such as skerry or vms/skerry: at most 200 letters, digits, \
+                     `.`, `_` and `-`, no part of it empty or beginning with `.` or `-`",
+                );
+            }
         }
     }
 }
@@ -177,6 +237,71 @@ mod tests {
         for id in ["", "../../sda", "a/b", "ata-DISK-part1", "a b", "-rf", ".", long.as_str()] {
             assert!(!PoolDisk::is_id(id), "{id}");
         }
+    }
+
+    #[test]
+    fn file_systems_are_named_by_uuid_and_folders_stay_below_them() {
+        for uuid in ["0a1b2c3d-0000-4000-8000-000000000001", "1A2B-3C4D", "2026-01-31-08-00-00-00"]
+        {
+            assert!(PoolFileSystem::is_uuid(uuid), "{uuid}");
+        }
+        let long = "a".repeat(37);
+        for uuid in ["", "sdb1", "../x", "-abc", "/dev/sdb1", "1a2 ", "LABEL", long.as_str()] {
+            assert!(!PoolFileSystem::is_uuid(uuid), "{uuid}");
+        }
+        for folder in ["skerry", "vms/skerry-1", "a/b/c/d.e_f"] {
+            assert!(PoolFileSystem::is_folder(folder), "{folder}");
+        }
+        let long = "a".repeat(201);
+        for folder in [
+            "",
+            "/",
+            "/skerry",
+            "skerry/",
+            "a//b",
+            "..",
+            "a/../b",
+            "./a",
+            "a/.",
+            ".hidden",
+            "-rf",
+            "a b",
+            "a\nb",
+            "a\0b",
+            "ä",
+            "lost+found",
+            "a\\b",
+            long.as_str(),
+        ] {
+            assert!(!PoolFileSystem::is_folder(folder), "{folder:?}");
+        }
+    }
+
+    #[test]
+    fn a_kept_file_system_is_checked_and_its_folder_has_a_usual_name() {
+        let spec = |kept: &str| -> PoolSpec {
+            serde_json::from_str(&format!(r#"{{"source":{{"file_system":{kept}}}}}"#)).unwrap()
+        };
+        let faults = |spec: &PoolSpec| {
+            let mut found = Invalid::default();
+            spec.validate(&mut found);
+            found.into_result().map_err(|invalid| invalid.to_string())
+        };
+        let usual = spec(r#"{"uuid":"1a2b-3c4d"}"#);
+        let PoolSource::FileSystem(kept) = &usual.source else { panic!("{usual:?}") };
+        assert_eq!(kept.folder, "skerry");
+        assert_eq!(faults(&usual), Ok(()));
+        let wrong = faults(&spec(r#"{"uuid":"/dev/sdb1","folder":"../x"}"#)).unwrap_err();
+        assert!(
+            wrong.contains("file_system.uuid") && wrong.contains("file_system.folder"),
+            "{wrong}"
+        );
+        assert!(
+            serde_json::from_str::<PoolSpec>(
+                r#"{"source":{"file_system":{"uuid":"1a2b","erase":true}}}"#
+            )
+            .is_err()
+        );
     }
 
     #[test]

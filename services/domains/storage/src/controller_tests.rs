@@ -10,6 +10,8 @@ use crate::{DiskSeen, GuestPower};
 
 const GIB: u64 = 1 << 30;
 
+#[path = "kept_pool_tests.rs"]
+mod kept_pool;
 #[path = "tpm_tests.rs"]
 mod tpm;
 

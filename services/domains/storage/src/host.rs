@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use skerry_engine::ErrorClass;
 use skerry_model::{Id, Name, Pool, PoolSource, Snapshot, Vm, Volume};
 
+use crate::kept::{FileSystemSeen, KeptSeen};
 use crate::place::{DiskSeen, PlaceSeen, PlaceStep};
 
 /// Which pool.
@@ -362,7 +363,13 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// Where a pool on a disk of its own stands.
     async fn place(&self, pool: &PoolRef) -> Result<PlaceSeen, StorageError>;
 
-    /// Does one step to the place of a pool on a disk of its own.
+    /// A file system of the machine by its UUID, if it is there.
+    async fn file_system(&self, uuid: &str) -> Result<Option<FileSystemSeen>, StorageError>;
+
+    /// Where a pool on a kept file system stands.
+    async fn kept(&self, pool: &PoolRef) -> Result<KeptSeen, StorageError>;
+
+    /// Does one step to the place of a pool that does not lie on the data partition.
     async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError>;
 
     /// Removes temporary files that a broken-off step has left. Called once before anything else.

@@ -14,10 +14,12 @@ mod controller;
 mod export;
 mod host;
 mod image;
+mod kept;
 mod lifecycle;
 mod place;
 mod plan;
 mod pools;
+mod prepare;
 mod rest;
 mod snapshots;
 mod space;
@@ -36,6 +38,10 @@ pub use host::{
     VolumeHost, VolumeNote,
 };
 pub use image::{base_image, image_size};
+pub use kept::{
+    FileSystemRefused, FileSystemSeen, FolderSeen, KINDS, KeptAway, KeptSeen, judge_file_system,
+    plan_kept, plan_release,
+};
 pub use lifecycle::{Event, Unknown, is_usable, next};
 pub use place::{DiskRefused, DiskSeen, PlaceAway, PlaceSeen, PlaceStep, judge_disk, plan_place};
 pub use plan::{

@@ -40,6 +40,10 @@ pub enum PlaceStep {
     Format,
     /// Mount it.
     Mount,
+    /// Make the pool's folder on a file system that is kept, with the pool's mark in it.
+    Settle,
+    /// Remove the pool's folders from a file system that is kept, as far as they are empty, and its mark.
+    Clear,
     /// Take the mount away. Nothing is removed.
     Unmount,
 }
@@ -50,6 +54,8 @@ impl PlaceStep {
         match self {
             Self::Format => "format pool",
             Self::Mount => "mount pool",
+            Self::Settle => "settle pool",
+            Self::Clear => "clear pool",
             Self::Unmount => "unmount pool",
         }
     }

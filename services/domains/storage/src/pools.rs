@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use skerry_engine::{Failure, Outcome, planned};
 use skerry_model::{
-    Condition, ConditionState, Id, Image, Name, Phase, Pool, PoolSource, PoolState, PoolStatus,
-    Resource, Snapshot, UnmanagedFile, Volume,
+    Condition, ConditionState, Id, Image, Name, Phase, Pool, PoolState, PoolStatus, Resource,
+    Snapshot, UnmanagedFile, Volume,
 };
 use skerry_store::Transaction;
 
 use crate::admission::committed;
 use crate::controller::{FINALIZER, StorageController, failure, pool_ref, store_failure};
-use crate::{
-    Level, PlaceStep, PoolObserved, Space, StorageError, VolumeFile, plan_bases, plan_place,
-    reserve, unmanaged,
-};
+use crate::{Level, PoolObserved, Space, StorageError, VolumeFile, plan_bases, reserve, unmanaged};
 
 /// How often a pool's space is looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -67,59 +64,13 @@ impl StorageController {
         Ok(Outcome::Again(LOOK))
     }
 
-    /// Makes the disk of a pool ready, if it has one of its own, and mounts it.
-    async fn prepare_place(
-        &self,
-        pool: &Resource<Pool>,
-    ) -> Result<Result<(), StorageError>, Failure> {
-        let PoolSource::Disk(disk) = &pool.spec.source else { return Ok(Ok(())) };
-        let place = pool_ref(pool);
-        let away = |message: String| {
-            Ok(Err(StorageError::PoolAway { pool: pool.meta.name.clone(), message }))
-        };
-        let mut prepared = pool.status.prepared;
-        // Formatted, then mounted.
-        for _ in 0..2 {
-            let seen = match self.host.place(&place).await {
-                Ok(seen) => seen,
-                Err(error) => return away(error.to_string()),
-            };
-            let step = match plan_place(disk, prepared, &seen) {
-                Ok(Some(step)) => step,
-                Ok(None) => break,
-                Err(why) => return away(why.to_string()),
-            };
-            planned(step.name());
-            if let Err(error) = self.host.apply_place(&place, step).await {
-                return away(error.to_string());
-            }
-            tracing::info!(pool = %pool.meta.name, disk = %disk.id, step = step.name(), "step done");
-            if !prepared {
-                prepared = true;
-                let mut tx = Transaction::new();
-                tx.put_status(pool.id(), PoolStatus { prepared, ..pool.status.clone() });
-                self.commit(tx).await?;
-            }
-            if step == PlaceStep::Mount
-                && let Err(error) = self.host.recover(&place).await
-            {
-                tracing::warn!(pool = %pool.meta.name, %error, "the pool could not be tidied");
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// Nothing is removed of what lies in it; the disk keeps its file system.
+    /// Nothing is removed of what lies in it; the disk keeps its file system, and a kept one all other files.
     async fn remove_pool(&self, pool: &Resource<Pool>) -> Result<Outcome, Failure> {
         let volumes = self.store.list::<Volume>().map_err(store_failure)?;
         if let Some(volume) = volumes.iter().find(|v| v.spec.pool == pool.meta.name) {
             return Ok(Outcome::Blocked(volume.local_ref()));
         }
-        if matches!(pool.spec.source, PoolSource::Disk(_)) {
-            planned(PlaceStep::Unmount.name());
-            let done = self.host.apply_place(&pool_ref(pool), PlaceStep::Unmount).await;
-            done.map_err(failure)?;
-        }
+        self.release_place(pool).await?;
         let mut tx = Transaction::new();
         tx.drop_finalizer(pool.id(), FINALIZER);
         self.commit(tx).await?;
@@ -164,7 +115,7 @@ impl StorageController {
     }
 
     /// Images that no volume shares data with any more.
-    async fn drop_bases(&self, pool: &Resource<Pool>) -> Result<(), Failure> {
+    pub(crate) async fn drop_bases(&self, pool: &Resource<Pool>) -> Result<(), Failure> {
         let _turn = self.bases.lock().await;
         let seen = self.host.observe(&pool_ref(pool)).await.map_err(failure)?;
         for step in plan_bases(&seen, &[]) {

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use skerry_model::{Id, Pool, PoolSource, Snapshot, Vm, Volume};
 
 use crate::{
-    BaseImage, Content, DiskFormat, DiskSeen, GuestPower, Guests, PlaceSeen, PlaceStep,
-    PoolObserved, PoolRef, Rest, Shape, SnapshotFiles, Soundness, StorageError, StorageStep, Usage,
-    VolumeFile, VolumeHost,
+    BaseImage, Content, DiskFormat, DiskSeen, FileSystemSeen, FolderSeen, GuestPower, Guests,
+    KeptSeen, PlaceSeen, PlaceStep, PoolObserved, PoolRef, Rest, Shape, SnapshotFiles, Soundness,
+    StorageError, StorageStep, Usage, VolumeFile, VolumeHost,
 };
 
 const GIB: u64 = 1 << 30;
@@ -36,6 +36,8 @@ pub struct Disk {
     /// Pools whose file system is there, and on which disk.
     pub formatted: BTreeMap<Id<Pool>, String>,
     pub mounted: BTreeSet<Id<Pool>>,
+    /// File systems that are kept, by UUID, and the pool's folder on each.
+    pub file_systems: BTreeMap<String, (FileSystemSeen, FolderSeen)>,
     /// Names of steps that fail once.
     pub failing: Vec<&'static str>,
     /// Volumes whose check finds damage.
@@ -91,13 +93,35 @@ impl Disk {
             let message = "as ordered".to_owned();
             return Err(StorageError::Failed { what: step.name(), message });
         }
-        let PoolSource::Disk(disk) = &pool.source else { return Ok(()) };
-        match step {
-            PlaceStep::Format => drop(self.formatted.insert(pool.id, disk.id.clone())),
-            PlaceStep::Mount => drop(self.mounted.insert(pool.id)),
-            PlaceStep::Unmount => drop(self.mounted.remove(&pool.id)),
+        match (step, &pool.source) {
+            (PlaceStep::Format, PoolSource::Disk(disk)) => {
+                self.formatted.insert(pool.id, disk.id.clone());
+            }
+            (PlaceStep::Settle, PoolSource::FileSystem(kept)) => {
+                self.set_folder(&kept.uuid, FolderSeen::Own)
+            }
+            (PlaceStep::Clear, PoolSource::FileSystem(kept)) => {
+                self.set_folder(&kept.uuid, FolderSeen::Absent)
+            }
+            (PlaceStep::Mount, _) => drop(self.mounted.insert(pool.id)),
+            (PlaceStep::Unmount, _) => drop(self.mounted.remove(&pool.id)),
+            other => panic!("no step for this pool: {other:?}"),
         }
         Ok(())
+    }
+
+    fn set_folder(&mut self, uuid: &str, folder: FolderSeen) {
+        self.file_systems.get_mut(uuid).expect("the file system is there").1 = folder;
+    }
+
+    fn kept_place(&self, pool: &PoolRef) -> KeptSeen {
+        let PoolSource::FileSystem(kept) = &pool.source else { return KeptSeen::default() };
+        let Some((file_system, folder)) = self.file_systems.get(&kept.uuid).cloned() else {
+            return KeptSeen::default();
+        };
+        let mounted = self.mounted.contains(&pool.id);
+        let folder = if mounted { folder } else { FolderSeen::Unknown };
+        KeptSeen { file_system: Some(file_system), mounted, read_only: false, folder }
     }
 
     /// A step to a TPM; it is done while no guest runs.
@@ -112,6 +136,12 @@ impl Disk {
     }
 
     fn is_there(&self, pool: &PoolRef) -> Result<(), StorageError> {
+        if matches!(pool.source, PoolSource::FileSystem(_)) {
+            let own = self.kept_place(pool).folder == FolderSeen::Own;
+            let message = "its folder is not there".to_owned();
+            let away = StorageError::PoolAway { pool: pool.name.clone(), message };
+            return if own { Ok(()) } else { Err(away) };
+        }
         if pool.source == PoolSource::DataPartition || self.mounted.contains(&pool.id) {
             return Ok(());
         }
@@ -244,6 +274,14 @@ impl VolumeHost for ModelHost {
             mounted: model.mounted.contains(&pool.id),
             disk: model.disks.get(&wanted.id).cloned(),
         })
+    }
+
+    async fn file_system(&self, uuid: &str) -> Result<Option<FileSystemSeen>, StorageError> {
+        Ok(self.model().file_systems.get(uuid).map(|(seen, _)| seen.clone()))
+    }
+
+    async fn kept(&self, pool: &PoolRef) -> Result<KeptSeen, StorageError> {
+        Ok(self.model().kept_place(pool))
     }
 
     async fn apply_place(&self, pool: &PoolRef, step: PlaceStep) -> Result<(), StorageError> {

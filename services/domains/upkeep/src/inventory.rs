@@ -219,6 +219,25 @@ pub struct Disk {
     pub removable: bool,
     /// Whether the node's own system lies on it.
     pub holds_system: bool,
+    /// The file systems on it, by whose UUID a pool is made in a folder on one, or images are found on it.
+    pub file_systems: Vec<DiskFileSystem>,
+}
+
+/// A file system on a disk or one of its partitions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct DiskFileSystem {
+    /// Kernel name of the disk or partition, such as `sdb1`. May change between boots.
+    pub name: String,
+    /// Its kind, such as `ext4`.
+    pub kind: String,
+    /// Its UUID, which stays.
+    pub uuid: String,
+    /// Its label, if it has one.
+    pub label: Option<String>,
+    /// Size of its device in bytes.
+    pub size_bytes: u64,
 }
 
 /// One network card port.

@@ -18,12 +18,12 @@ pub use host::{FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuer
 pub use images::{IMAGE_FINALIZER, ImageController, image_users};
 pub use intake::{
     CheckReport, DiskBase, DiskReport, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal,
-    LARGEST_DISK, LibraryError, LibraryKeep, MediaList, MediumFile, Meter, Quiet, Room, check_head,
-    judge_check, judge_disk,
+    LARGEST_DISK, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Quiet, Room,
+    check_head, judge_check, judge_disk,
 };
 pub use inventory::{
-    BiosInfo, BoardInfo, Disk, HugePages, Inventory, MemoryInfo, MemoryModule, Nic, PciAccelerator,
-    PciPart, Processor, SystemInfo,
+    BiosInfo, BoardInfo, Disk, DiskFileSystem, HugePages, Inventory, MemoryInfo, MemoryModule, Nic,
+    PciAccelerator, PciPart, Processor, SystemInfo,
 };
 pub use jobs::{
     JobClass, JobEffect, JobEvent, JobPace, JobPlaces, JobRefused, JobTurn, choose_jobs,

@@ -19,6 +19,7 @@ use skerry_upkeep::{
 };
 use uuid::Uuid;
 
+use super::folders::FolderPlace;
 use super::media::{Media, Reading};
 use super::places::DiskPlaces;
 use super::tool::{QemuImg, QemuImgError};
@@ -110,23 +111,37 @@ fn open_plain(base: &Path, below: &str) -> Result<Option<File>, LibraryError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(fault("open", &path)(source)),
     };
-    let found = file.metadata().map_err(fault("look at", &path))?;
-    if found.is_file() && found.nlink() == 1 {
-        return Ok(Some(file));
-    }
-    let source = io::Error::other("it is not a plain file with one name");
-    Err(fault("take", &path)(source))
+    plain(file, &path).map(Some)
 }
 
-fn open_incoming(places: &DiskPlaces, what: &Incoming) -> Result<Option<File>, LibraryError> {
-    match what {
-        Incoming::Spooled(id) => {
+fn plain(file: File, path: &Path) -> Result<File, LibraryError> {
+    let found = file.metadata().map_err(fault("look at", path))?;
+    if found.is_file() && found.nlink() == 1 {
+        return Ok(file);
+    }
+    let source = io::Error::other("it is not a plain file with one name");
+    Err(fault("take", path)(source))
+}
+
+fn open_incoming(
+    places: &DiskPlaces,
+    what: &Incoming,
+    folder: Option<&FolderPlace>,
+) -> Result<Option<File>, LibraryError> {
+    match (what, folder) {
+        (Incoming::Medium(path), Some(folder)) => {
+            let below = path.split_once('/').map_or("", |(_, below)| below);
+            let path = folder.path.join(below);
+            let opened = folder.open(below).map_err(fault("open", &path))?;
+            opened.map(|file| plain(file, &path)).transpose()
+        }
+        (Incoming::Spooled(id), _) => {
             if !places.spool().exists() {
                 return Ok(None);
             }
             open_plain(&places.spool(), &format!("{id}.done"))
         }
-        Incoming::Medium(path) => {
+        (Incoming::Medium(path), None) => {
             if !places.media().exists() {
                 return Ok(None);
             }
@@ -143,7 +158,7 @@ fn missing(what: &Incoming) -> LibraryError {
         },
         Incoming::Medium(path) => LibraryError::Missing {
             what: format!("the file `{path}`"),
-            hint: "put the medium in; a file is named by the medium's name and its path there",
+            hint: "put the medium in, or the file there; it is named by the medium's name and its path on it",
         },
     }
 }
@@ -178,11 +193,13 @@ fn take(
     places: &DiskPlaces,
     job: Uuid,
     what: &Incoming,
+    folder: Option<&FolderPlace>,
     meter: &dyn Meter,
 ) -> Result<u64, LibraryError> {
-    let incoming = open_incoming(places, what)?.ok_or_else(|| missing(what))?;
+    let incoming = open_incoming(places, what, folder)?.ok_or_else(|| missing(what))?;
     let source = places.source(job);
-    let size = incoming.metadata().map_err(fault("look at", &source))?.len();
+    let before = incoming.metadata().map_err(fault("look at", &source))?;
+    let size = before.len();
     make_work(places, job)?;
     let free = room(places)?.free;
     if size > free {
@@ -194,6 +211,15 @@ fn take(
     // Readable for the tool's user whatever the mask is.
     copied.set_permissions(Permissions::from_mode(0o644)).map_err(fault("open", &source))?;
     match copy(&incoming, &copied, size, meter) {
+        // Somebody else may write to a folder: half the old and half the new would be no image that anybody made.
+        Ok(true) if !is_same(&before, &incoming.metadata().map_err(fault("look at", &source))?) => {
+            Err(LibraryError::Tool {
+                tool: "reading the medium",
+                detail:
+                    "the file was changed while it was read; put it there whole, then import it"
+                        .to_owned(),
+            })
+        }
         Ok(true) => Ok(size),
         Ok(false) => Err(LibraryError::Stopped),
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
@@ -203,10 +229,20 @@ fn take(
             Incoming::Spooled(_) => fault("copy to", &source)(error),
             Incoming::Medium(path) => LibraryError::Tool {
                 tool: "reading the medium",
-                detail: format!("`{path}`: {error}; was it pulled out?"),
+                detail: format!(
+                    "`{path}`: {error}; was the medium pulled out, or the file changed?"
+                ),
             },
         }),
     }
+}
+
+/// Whether a file has the bytes that it had, by what tells of every write to it.
+fn is_same(before: &fs::Metadata, after: &fs::Metadata) -> bool {
+    let told = |meta: &fs::Metadata| {
+        (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+    };
+    told(before) == told(after)
 }
 
 /// The folder of a job, empty: what an earlier run of it left gives its room back first.
@@ -350,6 +386,10 @@ fn tool(error: QemuImgError) -> LibraryError {
     LibraryError::Tool { tool: "qemu-img", detail: error.to_string() }
 }
 
+fn folder_of(reading: Option<&Reading<'_>>) -> Option<FolderPlace> {
+    reading.and_then(Reading::folder).cloned()
+}
+
 async fn end(reading: Option<Reading<'_>>) {
     if let Some(reading) = reading {
         reading.end().await;
@@ -371,9 +411,9 @@ impl ImageLibrary for LinuxLibrary {
 
     async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {
         let reading = self.medium(what, false).await?;
-        let what = what.clone();
+        let (what, folder) = (what.clone(), folder_of(reading.as_ref()));
         let size = self.blocking(move |places| {
-            let file = open_incoming(places, &what)?;
+            let file = open_incoming(places, &what, folder.as_ref())?;
             Ok(file.and_then(|file| file.metadata().ok()).map(|found| found.len()))
         });
         let size = size.await;
@@ -388,8 +428,10 @@ impl ImageLibrary for LinuxLibrary {
         meter: Arc<dyn Meter>,
     ) -> Result<u64, LibraryError> {
         let reading = self.medium(what, true).await?;
-        let what = what.clone();
-        let taken = self.blocking(move |places| take(places, job, &what, meter.as_ref())).await;
+        let (what, folder) = (what.clone(), folder_of(reading.as_ref()));
+        let taken = self
+            .blocking(move |places| take(places, job, &what, folder.as_ref(), meter.as_ref()))
+            .await;
         end(reading).await;
         taken
     }

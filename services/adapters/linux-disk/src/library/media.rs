@@ -1,6 +1,6 @@
-//! Import media: USB sticks and cards with image files. Each is mounted only while something is read from it, read-only
-//! and without any right that files on it could give; what is on it is a stranger's. A stick may be pulled out at any
-//! moment: what was being read then ends with an error.
+//! Import media: USB sticks and cards with image files, and folders of the node ([`super::folders`]). A stick is mounted
+//! only while something is read from it, read-only and without any right that files on it could give; what is on it is a
+//! stranger's. It may be pulled out at any moment: what was being read then ends with an error.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,11 @@ use std::time::Duration;
 use skerry_linux_host::Roots;
 use skerry_linux_host::block::{busy, partitions};
 use skerry_linux_host::systemd::Systemd;
-use skerry_upkeep::{ImportMedium, LibraryError, MediumFile};
+use skerry_upkeep::{ImportMedium, LibraryError, MediumFile, MediumKind};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
+use super::folders::{FolderPlace, ImportFolders};
 use crate::disks::text;
 
 /// Time for mounting and for taking a mount away.
@@ -51,6 +52,7 @@ pub struct Media {
     systemd: Systemd,
     roots: Roots,
     folder: PathBuf,
+    folders: ImportFolders,
     turn: Arc<Mutex<()>>,
 }
 
@@ -71,6 +73,8 @@ struct Stick {
 #[derive(Debug)]
 pub struct Reading<'a> {
     media: &'a Media,
+    /// The folder of the node that is read, if it is one.
+    folder: Option<FolderPlace>,
     target: Option<PathBuf>,
     _turn: Option<MutexGuard<'a, ()>>,
 }
@@ -78,19 +82,36 @@ pub struct Reading<'a> {
 impl Media {
     /// Media are mounted below this folder.
     pub fn new(systemd: Systemd, roots: Roots, folder: impl Into<PathBuf>) -> Self {
-        Self { systemd, roots, folder: folder.into(), turn: Arc::default() }
+        let folders = ImportFolders::default();
+        Self { systemd, roots, folder: folder.into(), folders, turn: Arc::default() }
+    }
+
+    /// The same, with these folders of the node.
+    #[must_use]
+    pub fn with_folders(self, folders: ImportFolders) -> Self {
+        Self { folders, ..self }
+    }
+
+    fn sticks(&self) -> Vec<Stick> {
+        let taken = self.folders.places().into_iter().map(|place| place.name).collect();
+        sticks(&self.roots, &self.folder, &taken)
     }
 
     /// All media, with the image files on them.
     pub async fn list(&self) -> Vec<ImportMedium> {
-        let mut found = Vec::new();
-        for stick in sticks(&self.roots, &self.folder) {
+        let folders = self.folders.clone();
+        let listed = tokio::task::spawn_blocking(move || folders.list()).await;
+        let mut found = listed.unwrap_or_default();
+        for stick in self.sticks() {
             let (files, reason) = match self.files(&stick).await {
                 Ok(files) => (files, String::new()),
                 Err(error) => (Vec::new(), error.to_string()),
             };
             let Stick { name, device, file_system, size_bytes, .. } = stick;
-            found.push(ImportMedium { name, device, file_system, size_bytes, files, reason });
+            let (kind, path) = (MediumKind::Stick, String::new());
+            let medium =
+                ImportMedium { kind, name, device, file_system, path, size_bytes, files, reason };
+            found.push(medium);
         }
         found
     }
@@ -98,7 +119,7 @@ impl Media {
     async fn files(&self, stick: &Stick) -> Result<Vec<MediumFile>, LibraryError> {
         let reading = self.open(stick, PATIENCE).await?;
         let folder = self.folder.join(&stick.name);
-        let listed = tokio::task::spawn_blocking(move || images_below(&folder)).await;
+        let listed = tokio::task::spawn_blocking(move || images_below(&folder, None)).await;
         reading.end().await;
         listed.map_err(|_| LibraryError::Stopped)
     }
@@ -107,9 +128,13 @@ impl Media {
     /// else. `long`: whether another import is waited for.
     pub async fn read(&self, path: &str, long: bool) -> Result<Reading<'_>, LibraryError> {
         let name = path.split('/').next().unwrap_or_default();
-        let known = sticks(&self.roots, &self.folder).into_iter().find(|s| s.name == name);
+        let folder = self.folders.places().into_iter().find(|place| place.name == name);
+        if folder.is_some() {
+            return Ok(Reading { media: self, folder, target: None, _turn: None });
+        }
+        let known = self.sticks().into_iter().find(|stick| stick.name == name);
         match known {
-            None => Ok(Reading { media: self, target: None, _turn: None }),
+            None => Ok(Reading { media: self, folder: None, target: None, _turn: None }),
             Some(stick) => self.open(&stick, if long { Duration::MAX } else { PATIENCE }).await,
         }
     }
@@ -123,7 +148,7 @@ impl Media {
             turn.await.map_err(|_| failed("another import reads a medium; try again later"))?;
         self.mount(stick).await?;
         let target = Some(self.folder.join(&stick.name));
-        Ok(Reading { media: self, target, _turn: Some(turn) })
+        Ok(Reading { media: self, folder: None, target, _turn: Some(turn) })
     }
 
     async fn mount(&self, stick: &Stick) -> Result<(), LibraryError> {
@@ -157,6 +182,11 @@ impl Media {
 }
 
 impl Reading<'_> {
+    /// The folder of the node that is read, if it is one.
+    pub const fn folder(&self) -> Option<&FolderPlace> {
+        self.folder.as_ref()
+    }
+
     /// The stick can be pulled out.
     pub async fn end(self) {
         if let Some(target) = &self.target {
@@ -175,8 +205,8 @@ fn is_mounted(device: &Path, target: &Path) -> bool {
 }
 
 /// What can be taken out, but for disks of which something is used by the node itself: it may have been started from
-/// one, or have a pool on it.
-fn sticks(roots: &Roots, folder: &Path) -> Vec<Stick> {
+/// one, or have a pool on it. None is called like what is `taken`: a label is a stranger's text.
+fn sticks(roots: &Roots, folder: &Path, taken: &BTreeSet<String>) -> Vec<Stick> {
     let block = roots.sys.join("block");
     let mut found: Vec<Stick> = Vec::new();
     for disk in names(&block) {
@@ -194,12 +224,13 @@ fn sticks(roots: &Roots, folder: &Path) -> Vec<Stick> {
     // Both are renamed: which of them is found first may differ from one time to the next.
     let all: Vec<String> = found.iter().map(|stick| stick.name.clone()).collect();
     for stick in &mut found {
-        if all.iter().filter(|name| **name == stick.name).count() > 1 {
+        let twice = all.iter().filter(|name| **name == stick.name).count() > 1;
+        if twice || taken.contains(&stick.name) {
             stick.name = format!("{}-{}", stick.name, stick.mark);
         }
     }
     // Two copies of one file system cannot be told apart.
-    let mut taken = BTreeSet::new();
+    let mut taken = taken.clone();
     found.retain(|stick| taken.insert(stick.name.clone()));
     found
 }
@@ -253,8 +284,8 @@ fn name_of(label: &str, other: &str) -> String {
     if name.is_empty() { other.to_owned() } else { name.to_owned() }
 }
 
-/// The image files below a folder. Links are not followed, and what cannot be read is left out.
-fn images_below(folder: &Path) -> Vec<MediumFile> {
+/// The image files below a folder, but for those below `but`. Links are not followed, and what cannot be read is left out.
+pub(super) fn images_below(folder: &Path, but: Option<&Path>) -> Vec<MediumFile> {
     let (mut found, mut seen) = (Vec::new(), 0);
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((at, depth)) = folders.pop() {
@@ -265,7 +296,9 @@ fn images_below(folder: &Path) -> Vec<MediumFile> {
             }
             let (path, Ok(meta)) = (entry.path(), entry.metadata()) else { continue };
             if meta.is_dir() && depth + 1 < DEEPEST {
-                folders.push((path, depth + 1));
+                if but != Some(path.as_path()) {
+                    folders.push((path, depth + 1));
+                }
             } else if meta.is_file()
                 && let Some(path) = image_path(folder, &path)
             {

@@ -38,7 +38,8 @@ impl Ground {
     }
 
     fn found(&self) -> Vec<(String, String)> {
-        let found = sticks(&self.roots, &self.folder.path().join("run/skerry/media"));
+        let taken = ["ARCHIVE".to_owned()].into();
+        let found = sticks(&self.roots, &self.folder.path().join("run/skerry/media"), &taken);
         found.into_iter().map(|stick| (stick.name, stick.device)).collect()
     }
 }
@@ -51,12 +52,14 @@ fn what_is_on_usb_is_a_medium_with_a_name_that_stays() {
     ground.disk("sdd", 49, "pci0/usb1/1-3", "ext4", "STICK");
     ground.disk("sde", 65, "pci0/usb1/1-4", "exfat", "../../etc");
     ground.disk("sdf", 81, "pci0/usb1/1-5", "iso9660", "");
+    ground.disk("sdg", 97, "pci0/usb1/1-6", "vfat", "ARCHIVE");
     let pair = |name: &str, device: &str| (name.to_owned(), device.to_owned());
     let expected = [
         pair("STICK-00-17", "sdb1"),
         pair("STICK-00-49", "sdd1"),
         pair("_.._etc", "sde1"),
         pair("00-81", "sdf1"),
+        pair("ARCHIVE-00-97", "sdg1"),
     ];
     assert_eq!(ground.found(), expected);
     // One that was left mounted for reading is still a medium.
@@ -107,9 +110,11 @@ fn image_files_are_listed_and_links_are_not_followed() {
         fs::write(stick.join(path), "12").unwrap();
     }
     fs::write(place.path().join("outside.img"), "").unwrap();
+    fs::create_dir(stick.join("c")).unwrap();
+    fs::write(stick.join("c/own.img"), "12").unwrap();
     symlink("../outside.img", stick.join("link.img")).unwrap();
     symlink(place.path(), stick.join("up")).unwrap();
-    let found = images_below(&stick);
+    let found = images_below(&stick, Some(&stick.join("c")));
     let paths: Vec<_> = found.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["a/b/raw.img", "a/old.ISO", "debian.qcow2"]);
     assert!(found.iter().all(|file| file.size_bytes == 2));

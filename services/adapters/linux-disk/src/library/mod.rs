@@ -7,12 +7,14 @@
 mod cage;
 mod files;
 mod flatten;
+mod folders;
 mod media;
 mod places;
 mod tool;
 
 pub use cage::{Cage, CageError, ChildCage, Ended, Order, UnitCage};
 pub use files::LinuxLibrary;
+pub use folders::{ImportFolders, hold_inbox};
 pub use media::Media;
 pub use places::DiskPlaces;
 pub use tool::{QemuImg, QemuImgError};

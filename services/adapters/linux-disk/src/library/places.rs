@@ -1,6 +1,7 @@
 //! Where image files lie.
 //!
 //! ```text
+//! <data>/import/                     the inbox: people and pods put image files there
 //! <data>/spool/<id>.done             came in whole; the north side's folder
 //! <data>/images/<sha256>             the library
 //! <data>/images/work/<job>/source    the copy that is looked at
@@ -30,6 +31,11 @@ impl DiskPlaces {
     /// The data partition's folder.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// The inbox.
+    pub fn inbox(&self) -> PathBuf {
+        self.data.join("import")
     }
 
     /// What the north side received.

@@ -18,8 +18,8 @@ use crate::verbs::create::report;
 use crate::verbs::wait::{Goal, wait_for};
 use crate::verbs::{image_export, read, registry, workload};
 
-/// What a file on a stick in the node begins with.
-const STICK: &str = "usb:";
+/// What a file on a stick in the node, or in a folder of the node, begins with.
+const MEDIA: [&str; 2] = ["usb:", "folder:"];
 
 /// Bytes that go with one request: each is acknowledged when it is on the node's disk.
 const PIECE: usize = 8 << 20;
@@ -53,7 +53,8 @@ async fn import(shell: &mut Shell<'_, '_>, new: NewImage) -> Done {
         Some(format) => format.clone(),
         None => format_of(&new.source)?,
     };
-    let (source, sha256) = if let Some(path) = new.source.strip_prefix(STICK) {
+    let on_medium = MEDIA.iter().find_map(|prefix| new.source.strip_prefix(prefix));
+    let (source, sha256) = if let Some(path) = on_medium {
         (json!({ "folder": path }), new.sha256.clone())
     } else if is_address {
         (json!({ "url": new.source }), new.sha256.clone())

@@ -66,9 +66,16 @@ pub(super) async fn snapshot(shell: &mut Shell<'_, '_>, verb: SnapshotVerb) -> D
 pub(super) async fn pool(shell: &mut Shell<'_, '_>, verb: PoolVerb) -> Done {
     match verb {
         PoolVerb::Read(verb) => super::read(shell, Kind::Pool, verb).await,
-        PoolVerb::Create { name, disk, erase, overcommit, wait } => {
+        PoolVerb::Create { name, disk, erase, file_system, folder, overcommit, wait } => {
+            let source = match (file_system, folder) {
+                (None, _) => json!({ "disk": { "id": disk, "erase": erase } }),
+                (Some(uuid), None) => json!({ "file_system": { "uuid": uuid } }),
+                (Some(uuid), Some(folder)) => {
+                    json!({ "file_system": { "uuid": uuid, "folder": folder } })
+                }
+            };
             let mut spec = Map::new();
-            spec.insert("source".to_owned(), json!({ "disk": { "id": disk, "erase": erase } }));
+            spec.insert("source".to_owned(), source);
             if let Some(percent) = overcommit {
                 spec.insert("overcommit_percent".to_owned(), json!(percent));
             }

@@ -23,6 +23,7 @@ mod metadata;
 mod pci;
 mod pod_order;
 mod pod_volumes;
+mod pools;
 mod pulls;
 mod read;
 mod refuse;

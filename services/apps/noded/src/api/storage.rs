@@ -1,14 +1,12 @@
-//! Pools and volumes: checked against each other and against what the pool can hold.
+//! Volumes: checked against each other and against what the pool can hold.
 
 use serde_json::Value;
 use skerry_ipc::{Refusal, RefusalClass};
 use skerry_model::{
-    Document, Id, Image, Invalid, Name, NewResource, Phase, Pool, PoolSource, PoolSpec, Resource,
-    Snapshot, Validate, Vm, VmDisk, Volume, VolumeForm, VolumeOperation, VolumeSpec,
+    Document, Id, Image, Invalid, Name, NewResource, Phase, Pool, Resource, Snapshot, Validate, Vm,
+    VmDisk, Volume, VolumeForm, VolumeOperation, VolumeSpec,
 };
-use skerry_storage::{
-    AdmissionError, DiskRefused, demand_of_growth, demand_of_volume, holders, judge_disk, pod_users,
-};
+use skerry_storage::{AdmissionError, demand_of_growth, demand_of_volume, holders, pod_users};
 use skerry_store::Transaction;
 use uuid::Uuid;
 
@@ -274,87 +272,6 @@ pub fn delete_volume(
         return Err(conflict(format!("`{name}` is at work ({operation:?}); try again later")));
     }
     tx.begin_removal(volume.id(), if_revision);
-    Ok(())
-}
-
-/// A pool on a disk of its own. That it may be taken is looked at now, so that a refusal comes at once, and again
-/// before it is formatted.
-pub async fn create_pool(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
-    let spec: PoolSpec = typed(draft.spec, "spec")?;
-    check(&spec)?;
-    let PoolSource::Disk(disk) = &spec.source else {
-        let message = "the data partition has its pool, `default`; name a disk";
-        return Err(wrong_field("spec.source", message));
-    };
-    let pools = node.store.list::<Pool>().map_err(store)?;
-    let same = |pool: &&Resource<Pool>| matches!(&pool.spec.source, PoolSource::Disk(d) if d.id == disk.id);
-    if let Some(pool) = pools.iter().find(same) {
-        let message = format!("the pool `{}` is made of this disk", pool.meta.name);
-        return Err(wrong_field("spec.source.disk.id", message));
-    }
-    let seen = node.machine.volumes.disk(&disk.id).await;
-    let seen = seen.map_err(|e| Refusal::new(RefusalClass::Unavailable, e.to_string()))?;
-    judge_disk(disk, seen.as_ref()).map_err(|refused| match refused {
-        DiskRefused::Absent(_) | DiskRefused::Small { .. } => {
-            wrong_field("spec.source.disk.id", refused.to_string())
-        }
-        DiskRefused::Busy { .. } | DiskRefused::Occupied { .. } => conflict(refused.to_string()),
-    })?;
-    let id = draw_id::<Pool>(node);
-    let mut new = NewResource::new(id, draft.metadata.name, spec);
-    new.labels = draft.metadata.labels;
-    new.finalizers = vec![skerry_storage::FINALIZER.to_owned()];
-    let mut tx = Transaction::new();
-    tx.create(new);
-    Ok((tx, id.uuid()))
-}
-
-/// Gives a disk back that no volume and no snapshot lies on. Its file system stays as it is.
-pub fn delete_pool(
-    node: &Node,
-    tx: &mut Transaction,
-    present: &Document,
-    if_revision: Option<u64>,
-) -> Result<(), Refusal> {
-    let pool: Resource<Pool> = resource(present)?;
-    let name = &pool.meta.name;
-    if pool.spec.source == PoolSource::DataPartition {
-        return Err(conflict(format!("`{name}` is the node's own pool and stays")));
-    }
-    let volumes = node.store.list::<Volume>().map_err(store)?;
-    let volumes = volumes.iter().filter(|v| v.spec.pool == *name).map(|v| &v.meta.name);
-    let snapshots = node.store.list::<Snapshot>().map_err(store)?;
-    let snapshots = snapshots.iter().filter(|s| s.status.pool.as_ref() == Some(name));
-    let snapshots = snapshots.map(|snapshot| &snapshot.meta.name);
-    let used: Vec<String> = volumes.chain(snapshots).take(5).map(ToString::to_string).collect();
-    if !used.is_empty() {
-        let used = used.join(", ");
-        return Err(conflict(format!(
-            "in `{name}` lie {used}; delete volumes and snapshots first"
-        )));
-    }
-    tx.begin_removal(pool.id(), if_revision);
-    Ok(())
-}
-
-/// Changes a pool: how much it may promise, and whether a disk that was not taken yet may be overwritten.
-pub fn change_pool(
-    tx: &mut Transaction,
-    present: &Document,
-    spec: Value,
-    if_revision: Option<u64>,
-) -> Result<(), Refusal> {
-    let before: Resource<Pool> = resource(present)?;
-    let spec: PoolSpec = typed(spec, "spec")?;
-    check(&spec)?;
-    let same = match (&spec.source, &before.spec.source) {
-        (PoolSource::Disk(after), PoolSource::Disk(before)) => after.id == before.id,
-        (after, before) => after == before,
-    };
-    if !same {
-        return Err(wrong_field("spec.source", "cannot be changed"));
-    }
-    tx.put_spec(before.id(), if_revision, spec);
     Ok(())
 }
 

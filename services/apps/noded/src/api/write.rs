@@ -16,7 +16,7 @@ use super::draft::{Draft, DraftMeta, merge, read_json, typed};
 use super::images;
 use super::read::{find, hide_init, shown};
 use super::refuse::{found, store};
-use super::{registries, rename, snapshots, storage, workloads};
+use super::{pools, registries, rename, snapshots, storage, workloads};
 use crate::node::Node;
 
 /// What changing a kind takes, or why nobody may.
@@ -57,7 +57,7 @@ pub async fn plan_create(
         Kind::User => create_user(node, draft).await?,
         Kind::Volume => storage::create_volume(node, draft)?,
         Kind::Snapshot => snapshots::create(node, draft)?,
-        Kind::Pool => storage::create_pool(node, draft).await?,
+        Kind::Pool => pools::create_pool(node, draft).await?,
         Kind::Config => create_plain::<ConfigKind>(draft)?,
         Kind::Secret => create_plain::<Secret>(draft)?,
         _ => {
@@ -182,7 +182,7 @@ pub async fn plan_change(
         }
         Kind::Volume => storage::change_volume(node, &mut tx, present, spec, if_revision)?,
         Kind::Snapshot => snapshots::change(&mut tx, present, spec, if_revision)?,
-        Kind::Pool => storage::change_pool(&mut tx, present, spec, if_revision)?,
+        Kind::Pool => pools::change_pool(&mut tx, present, spec, if_revision)?,
         Kind::Image => images::change(&mut tx, present, spec, if_revision)?,
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::Config => put::<ConfigKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
@@ -245,7 +245,7 @@ pub async fn delete(
         }
         Kind::Volume => storage::delete_volume(node, &mut tx, &present, if_revision)?,
         Kind::Snapshot => snapshots::delete(node, &mut tx, &present, if_revision)?,
-        Kind::Pool => storage::delete_pool(node, &mut tx, &present, if_revision)?,
+        Kind::Pool => pools::delete_pool(node, &mut tx, &present, if_revision)?,
         Kind::Config | Kind::Secret => delete_values(node, &mut tx, &present)?,
         Kind::Network => delete_network(node, &mut tx, &present, if_revision)?,
         Kind::Image => images::delete(node, &mut tx, &present, if_revision)?,

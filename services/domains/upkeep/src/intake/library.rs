@@ -15,7 +15,7 @@ use crate::{FileDigest, IntakeRefusal};
 pub enum Incoming {
     /// A finished file of the spool: an upload by its id, or a download by its job.
     Spooled(Uuid),
-    /// A path below the folder of import media.
+    /// A file on an import medium: the medium's name, `/`, and the path there.
     Medium(String),
 }
 
@@ -29,17 +29,37 @@ pub struct MediumFile {
     pub size_bytes: u64,
 }
 
-/// Something that images can be brought in from: a USB stick, a card.
+/// What an import medium is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum MediumKind {
+    /// A USB stick or card, mounted only while it is read.
+    #[default]
+    Stick,
+    /// A folder of the node: its inbox, one that its settings name, or what a pool's kept file system holds beside the
+    /// pool.
+    Folder,
+}
+
+/// Something that images can be brought in from: a USB stick, a card, a folder of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImportMedium {
-    /// Its name, from its label; a file on it is `<name>/<path>` in an image's source `folder`.
+    /// What it is.
+    #[serde(default)]
+    pub kind: MediumKind,
+    /// Its name: a stick's from its label, that of a kept file system from its pool. A file on it is `<name>/<path>` in an
+    /// image's source `folder`.
     pub name: String,
-    /// What the kernel calls it now.
+    /// What the kernel calls it now; empty for a folder that is none of a pool's file system.
     pub device: String,
-    /// Its file system.
+    /// The kind of its file system; empty for such a folder.
     pub file_system: String,
-    /// Its size in bytes.
+    /// Where a folder lies on the node; empty for a stick.
+    #[serde(default)]
+    pub path: String,
+    /// Size of its file system in bytes.
     pub size_bytes: u64,
     /// Image files on it, at most 200.
     pub files: Vec<MediumFile>,
@@ -204,7 +224,7 @@ pub trait ImageLibrary: Send + Sync + 'static {
     /// Room on the data partition.
     async fn room(&self) -> Result<Room, LibraryError>;
 
-    /// The import media that are plugged in, with the image files on them.
+    /// The import media that are plugged in and the folders of the node, with the image files on them.
     async fn media(&self) -> Result<MediaList, LibraryError>;
 
     /// Size of what came in; `None` if it is not there, or not there whole.

@@ -12,7 +12,7 @@ mod verdict;
 pub use head::{HEAD, check_head};
 pub use library::{
     CheckReport, DiskBase, DiskReport, ImageLibrary, ImportMedium, Incoming, LibraryError,
-    LibraryKeep, MediaList, MediumFile, Meter, Quiet, Room,
+    LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Quiet, Room,
 };
 pub use refusal::IntakeRefusal;
 pub use verdict::{LARGEST_DISK, judge_check, judge_disk};
