@@ -58,7 +58,8 @@ impl PoolDisk {
 }
 
 /// A file system that a pool lies on without having it for itself. It is never formatted; other files on it are left
-/// alone, and take room too.
+/// alone, and take room too. Programs on it do not run. On `xfs` snapshots and clones share blocks and guests are held to
+/// the reserve; on `ext4` they are copies that need their room, and nothing but its free space ends what guests write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

@@ -174,10 +174,11 @@ pub fn plan_kept(
     if seen.file_system.is_none() && prepared {
         return Err(KeptAway::Absent(wanted.uuid.clone()));
     }
-    judge_file_system(wanted, seen.file_system.as_ref())?;
-    if !seen.mounted {
+    if !seen.mounted || seen.file_system.is_none() {
+        judge_file_system(wanted, seen.file_system.as_ref())?;
         return Ok(Some(PlaceStep::Mount));
     }
+    // One in use is not judged again: a copy of its disk that is plugged in does not take it away.
     if seen.read_only {
         return Err(KeptAway::ReadOnly(wanted.uuid.clone()));
     }

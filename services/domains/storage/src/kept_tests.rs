@@ -45,7 +45,7 @@ fn in_no_situation_is_anything_formatted_and_only_a_new_pool_makes_a_folder() {
         let fit = seen.file_system.as_ref().is_some_and(|found| {
             KINDS.contains(&found.kind.as_str()) && found.busy.is_none() && found.size_bytes > LEAST
         });
-        let writable = fit && seen.mounted && !seen.read_only;
+        let writable = seen.file_system.is_some() && seen.mounted && !seen.read_only;
         let free = matches!(seen.folder, FolderSeen::Absent | FolderSeen::Empty);
         let settles = writable && free && !prepared;
         assert_eq!(step == Ok(Some(PlaceStep::Mount)), fit && !seen.mounted, "{prepared} {seen:?}");
@@ -83,9 +83,13 @@ fn what_keeps_a_pool_away_says_what_to_do() {
         "its file system `1a2b-3c4d` is not there; plug its disk in again"
     );
     assert!(away(false, None, FolderSeen::Unknown).contains("no file system with the UUID"));
-    let stick = away(false, Some(there("vfat", None)), FolderSeen::Unknown);
+    let found = |file_system: FileSystemSeen| {
+        let seen = KeptSeen { file_system: Some(file_system), ..KeptSeen::default() };
+        plan_kept(&wanted(), false, &seen).unwrap_err().to_string()
+    };
+    let stick = found(there("vfat", None));
     assert!(stick.contains("of the kind `vfat`; a pool needs xfs or ext4"), "{stick}");
-    let used = away(false, Some(there("xfs", Some("is mounted at /srv"))), FolderSeen::Unknown);
+    let used = found(there("xfs", Some("is mounted at /srv")));
     assert!(used.contains("(sdb1) is mounted at /srv"), "{used}");
     let [_, _, empty, _, taken, unfit] = folders();
     assert!(away(true, ext4(), empty).contains("is gone from its file system"));
@@ -94,7 +98,7 @@ fn what_keeps_a_pool_away_says_what_to_do() {
     );
     assert!(away(false, ext4(), unfit).contains("cannot be used: it is a link"));
     let small = FileSystemSeen { size_bytes: 1 << 20, ..there("xfs", None) };
-    assert!(away(false, Some(small), FolderSeen::Unknown).contains("has 1 MiB"));
+    assert!(found(small).contains("has 1 MiB"));
     let seen =
         KeptSeen { file_system: ext4(), mounted: true, read_only: true, folder: FolderSeen::Own };
     let locked = plan_kept(&wanted(), true, &seen).unwrap_err().to_string();

@@ -6,6 +6,7 @@ import type {
   Health,
   Image,
   ImageInput,
+  ImportMedium,
   List,
   Pod,
   PodInput,
@@ -159,6 +160,8 @@ export const api = {
     }),
   actOnJob: (name: string, action: "abort" | "retry") =>
     send(`${at("jobs", name)}/actions/${action}`, { method: "POST" }),
+  /** Sticks in the node and folders of the node, with the image files on them. The node may have to mount them first. */
+  media: () => read<{ items: ImportMedium[] }>("/media"),
   uploads: () => read<{ items: Upload[] }>("/uploads"),
   upload: (id: string, signal?: AbortSignal) => read<Upload>(`/uploads/${id}`, signal ? { signal } : {}),
   createUpload: (upload: UploadInput) => read<Upload>("/uploads", { method: "POST", body: upload }),

@@ -66,6 +66,7 @@ export type SignatureRule = Full<Schemas["SignatureRule"]>;
 export type RegistrySpec = Omit<Full<Schemas["RegistrySpec"]>, "signatures"> & { signatures?: SignatureRule[] };
 export type LocalRef = Schemas["LocalRef"];
 export type Upload = Schemas["Upload"];
+export type ImportMedium = Full<Schemas["ImportMedium"]>;
 export type UploadInput = Schemas["UploadInput"];
 export type JobSpec = Full<Schemas["JobSpec"]>;
 export type JobStatus = Full<Schemas["JobStatus"]>;

@@ -1,4 +1,5 @@
-// Brings an image in: a file of this computer, a file that the node fetches, or a pull from a registry.
+// Brings an image in: a file of this computer, a file that the node fetches, one on a stick in the node or in a folder of
+// the node, or a pull from a registry.
 
 import { Button, FormSelect, FormSelectOption, Progress, Switch } from "../patternfly";
 import { useEffect, useRef, useState } from "react";
@@ -22,13 +23,15 @@ import { bytesText } from "../format";
 import { mayChangeNode, usePrincipal } from "../session";
 import { CreateDialog } from "./CreateDialog";
 import { FieldFrame, TextField } from "./Field";
+import { MediumField } from "./MediumField";
 
 const titles: Record<Way, string> = {
   upload: "Upload image",
   url: "Import image from a URL",
   registry: "Pull image from a registry",
+  medium: "Import image from a stick or folder",
 };
-const actions: Record<Way, string> = { upload: "Upload", url: "Import", registry: "Pull" };
+const actions: Record<Way, string> = { upload: "Upload", url: "Import", registry: "Pull", medium: "Import" };
 const plain = { autoComplete: "off", autoCapitalize: "none", spellCheck: false } as const;
 
 interface Props {
@@ -48,9 +51,10 @@ export function ImageDialog({ way, begun, onClose }: Props) {
     const id = way === "upload" ? await sending.send(draft.sha256.trim().toLowerCase()) : "";
     await api.createImage(imageInput(draft, way, id));
   };
+  const guess = (fileName: string) => ({ ...guessed(fileName), ...(draft.name ? { name: draft.name } : {}) });
   const choose = (chosen: File | null) => {
     sending.choose(chosen);
-    if (chosen) change({ ...guessed(chosen.name), ...(draft.name ? { name: draft.name } : {}) });
+    if (chosen) change(guess(chosen.name));
   };
   return (
     <CreateDialog
@@ -66,11 +70,18 @@ export function ImageDialog({ way, begun, onClose }: Props) {
           faults["spec.source"] ??
           faults["spec.source.upload"] ??
           faults["spec.source.url"] ??
+          faults["spec.source.folder"] ??
           faults["spec.source.registry.reference"];
         return (
           <>
             {way === "upload" ? (
               <FileField sending={sending} fault={from} onChoose={choose} />
+            ) : way === "medium" ? (
+              <MediumField
+                value={draft.from}
+                fault={from}
+                onChoose={(chosen) => change({ from: chosen, ...guess(chosen.split("/").at(-1) ?? "") })}
+              />
             ) : (
               <TextField
                 id="create-from"

@@ -20,6 +20,8 @@ describe("bringing an image in", () => {
     ]);
     expect(checkImage({ ...draft, from: "https://x/y.qcow2", sha256 }, "url", false)).toEqual({});
     expect(checkImage({ ...draft, from: "https://x/y", sha256: "ab" }, "url", false)).toHaveProperty("spec.sha256");
+    expect(checkImage(draft, "medium", false)).toEqual({ "spec.source": "Choose a file." });
+    expect(checkImage({ ...draft, from: "STICK/a.qcow2" }, "medium", false)).toEqual({});
     expect(checkImage({ ...draft, from: "busybox" }, "registry", false)).toHaveProperty("spec.source");
     expect(checkImage({ ...draft, from: "10.0.0.5:5000/app:1" }, "registry", false)).toEqual({});
   });
@@ -30,6 +32,9 @@ describe("bringing an image in", () => {
     expect(imageInput(draft, "upload", "u1")).toEqual({
       metadata: { name: "d" },
       spec: { ...common, format: "qcow2", source: { upload: "u1" }, sha256: sha256.toLowerCase() },
+    });
+    expect(imageInput({ ...draft, from: "import/ a.qcow2" }, "medium", "").spec.source).toEqual({
+      folder: "import/ a.qcow2",
     });
     expect(imageInput({ ...draft, from: " r/x:1 " }, "registry", "").spec).toEqual({
       ...common,

@@ -3,7 +3,7 @@
 import type { ImageInput, ImageSpec } from "../api/types";
 import { type Faults, checkName } from "./fields";
 
-export type Way = "upload" | "url" | "registry";
+export type Way = "upload" | "url" | "registry" | "medium";
 export type ImageFormat = ImageSpec["format"];
 
 export interface ImageDraft {
@@ -12,7 +12,7 @@ export interface ImageDraft {
   description: string;
   version: string;
   sha256: string;
-  /** Address or reference; nothing for an upload. */
+  /** Address, reference, or medium and path on it; nothing for an upload. */
   from: string;
   /** An administrator answers for a container image that nobody has signed. */
   allow_unsigned: boolean;
@@ -48,6 +48,7 @@ export const imageFields = [
   "spec.source",
   "spec.source.upload",
   "spec.source.url",
+  "spec.source.folder",
   "spec.source.registry",
   "spec.source.registry.reference",
 ];
@@ -87,6 +88,7 @@ export function checkImage(draft: ImageDraft, way: Way, hasFile: boolean): Fault
   const sha256 = draft.sha256.trim();
   checkName(faults, "metadata.name", draft.name);
   checkFrom(faults, way, draft.from.trim());
+  if (way === "medium" && !draft.from) faults["spec.source"] = "Choose a file.";
   if (way === "upload" && !hasFile) faults["spec.source"] = "Choose a file.";
   if (way === "url" && !sha256) faults["spec.sha256"] = "Needed for a file from elsewhere.";
   if (sha256 && !/^[0-9a-fA-F]{64}$/.test(sha256)) faults["spec.sha256"] = "Must be 64 hex digits.";
@@ -102,7 +104,13 @@ export function mayBeUnsigned({ format }: ImageDraft, way: Way): boolean {
 export function imageInput(draft: ImageDraft, way: Way, upload: string): ImageInput {
   const sha256 = draft.sha256.trim().toLowerCase();
   const from = draft.from.trim();
-  const sources = { upload: { upload }, url: { url: from }, registry: { registry: { reference: from } } };
+  const sources = {
+    upload: { upload },
+    url: { url: from },
+    registry: { registry: { reference: from } },
+    // The name as it is on the medium: it may begin or end with a blank.
+    medium: { folder: draft.from },
+  };
   const spec = {
     format: way === "registry" ? ("oci_archive" as const) : draft.format,
     source: sources[way],

@@ -96,6 +96,9 @@ export function Images() {
             <Button variant="secondary" onClick={() => setWay("url")}>
               Import from a URL
             </Button>
+            <Button variant="secondary" onClick={() => setWay("medium")}>
+              Import from a stick or folder
+            </Button>
             <Button variant="secondary" onClick={() => setWay("registry")}>
               Pull from a registry
             </Button>

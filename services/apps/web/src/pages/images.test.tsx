@@ -90,6 +90,30 @@ describe("images", () => {
     });
   });
 
+  it("are imported from a stick in the node or a folder of the node", async () => {
+    const file = { path: "images/debian 12.qcow2", size_bytes: 2 ** 20 };
+    const medium = { device: "", file_system: "", size_bytes: 2 ** 30, reason: "" };
+    const inbox = { ...medium, kind: "folder", name: "import", path: "/var/lib/skerry/data/import", files: [file] };
+    const stick = { ...medium, kind: "stick", name: "STICK", path: "", files: [], reason: "It holds nothing." };
+    node.replies.set("GET /media", () => answer(200, { items: [inbox, stick] }));
+    show("#/images");
+    await user.click(await screen.findByRole("button", { name: "Import from a stick or folder" }));
+    const form = within(await screen.findByRole("dialog"));
+    await form.findByText("import is /var/lib/skerry/data/import on the node.");
+    form.getByText("STICK: It holds nothing.");
+    await user.click(form.getByRole("button", { name: "Import" }));
+    await form.findByText("Choose a file.");
+    await user.selectOptions(form.getByLabelText(/^File/), "import/images/debian 12.qcow2");
+    expect(form.getByLabelText<HTMLInputElement>(/^Name/).value).toBe("debian-12");
+    await user.click(form.getByRole("button", { name: "Import" }));
+    await waitFor(() =>
+      expect(body("POST /images")).toMatchObject({
+        metadata: { name: "debian-12" },
+        spec: { format: "qcow2", source: { folder: "import/images/debian 12.qcow2" } },
+      }),
+    );
+  });
+
   it("are brought in unsigned if an administrator says so", async () => {
     const violations = [{ field: "spec.allow_unsigned", message: "must be true: lab requires signatures" }];
     node.replies.set("POST /images", () => answer(422, { title: "Invalid", violations }));
