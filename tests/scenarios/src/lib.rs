@@ -71,6 +71,20 @@ impl RunningNode {
 
     /// The same, with another opinion of who connects.
     pub async fn start_as(folder: &Path, host: &SimHost, role: PeerRole) -> anyhow::Result<Self> {
+        Self::start_all(folder, host, role, "schema = 1").await
+    }
+
+    /// The same, with the node's settings (`node.toml`).
+    pub async fn start_with(folder: &Path, host: &SimHost, settings: &str) -> anyhow::Result<Self> {
+        Self::start_all(folder, host, PeerRole::Root, settings).await
+    }
+
+    async fn start_all(
+        folder: &Path,
+        host: &SimHost,
+        role: PeerRole,
+        settings: &str,
+    ) -> anyhow::Result<Self> {
         let dirs = Dirs::below(folder);
         write_images(&dirs.images)?;
         let places = StoreDirs {
@@ -96,7 +110,7 @@ impl RunningNode {
             consoles: port(),
             access: port(),
         };
-        let config = Config::parse("schema = 1", Path::new("node.toml"))?;
+        let config = Config::parse(settings, Path::new("node.toml"))?;
         let socket = dirs.socket();
         let board = BoardFacts { name: "simulated".to_owned(), ..BoardFacts::default() };
         let roles = Box::new(move |_, _| Some(role));

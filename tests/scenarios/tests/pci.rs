@@ -3,11 +3,14 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::time::Duration;
+
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use skerry_compute::PciFunction;
 use skerry_ipc::{Action, Answer, Auth, Json, Request};
 use skerry_model::Kind;
-use skerry_scenarios_tests::RunningNode;
+use skerry_scenarios_tests::{RunningNode, eventually};
 use skerry_sim_host::SimHost;
 
 fn function(address: &str, class: &str, group: u32) -> PciFunction {
@@ -21,7 +24,11 @@ fn function(address: &str, class: &str, group: u32) -> PciFunction {
         driver: None,
         iommu_group: Some(group),
         parent: None,
+        number: None,
         virtual_functions: 0,
+        most_virtual: 0,
+        numa_node: None,
+        nic: None,
         needed: None,
     }
 }
@@ -115,5 +122,124 @@ async fn only_an_admin_gives_functions_away() {
     assert!(format!("{refused:?}").contains("only an admin"), "{refused:?}");
     otto(patch(json!({"spec": {"stop_timeout_s": 5}}))).await.unwrap();
     otto(patch(json!({"spec": {"power": "stopped"}}))).await.unwrap();
+    node.stop().await.unwrap();
+}
+
+/// A network card with four virtual functions at most, which carries the node's own traffic.
+fn uplink() -> SimHost {
+    let host = SimHost::new();
+    let card = PciFunction {
+        most_virtual: 4,
+        driver: Some("igb".to_owned()),
+        nic: Some("eth0".to_owned()),
+        needed: Some("is the network card eth0, which carries the node's own traffic".to_owned()),
+        ..function("03:00.0", "020000", 3)
+    };
+    host.set_pci(vec![card]);
+    host
+}
+
+fn settings(count: u32) -> String {
+    format!(
+        "schema = 1\n[[virtual_functions]]\nof = \"03:00.0\"\ncount = {count}\ngroup = \"fast\"\nvlan = 7\n"
+    )
+}
+
+fn part(name: &str, more: Value) -> Value {
+    let mut wish = json!({"group": "fast"});
+    wish.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let spec = json!({"image": "tiny-vm", "memory_mib": 128, "pci": [wish]});
+    json!({"metadata": {"name": name}, "spec": spec})
+}
+
+/// Waits until the node says this of its virtual functions.
+async fn wait_made(node: &RunningNode, reason: &str) -> String {
+    let limit = Duration::from_secs(10);
+    eventually(limit, || async {
+        let nodes = node.list(Kind::Node).await?;
+        let all = nodes[0]["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let made =
+            all.iter().find(|one| one["type"] == "VirtualFunctions" && one["reason"] == reason);
+        made.and_then(|one| one["message"].as_str())
+            .map(str::to_owned)
+            .with_context(|| nodes[0].to_string())
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn virtual_functions_are_made_and_told_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = uplink();
+    let node = RunningNode::start_with(folder.path(), &host, &settings(2)).await.unwrap();
+    let told = wait_made(&node, "Made").await;
+    assert_eq!(told, "0000:03:00.0 has 2 virtual functions, in the group `fast`");
+    let listed = inventory(&node).await;
+    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
+    let card = &listed[0]["virtual_functions"];
+    assert_eq!((&card["present"], &card["most"]), (&json!(2), &json!(4)), "{listed}");
+    assert!(card["message"].as_str().unwrap().contains("keeps none of its virtual"), "{listed}");
+    assert_eq!(listed[1]["virtual_function_of"], "0000:03:00.0", "{listed}");
+    assert_eq!(
+        (&listed[1]["groups"], &listed[1]["can_be_given"]),
+        (&json!(["fast"]), &json!(true))
+    );
+
+    node.create(Kind::Vm, part("web", json!({}))).await.unwrap();
+    let mac = "02:00:00:00:00:09";
+    node.create(Kind::Vm, part("db", json!({"mac": mac, "vlan": 9}))).await.unwrap();
+    let web = node.wait_state(Kind::Vm, "web", "running").await.unwrap();
+    let db = node.wait_state(Kind::Vm, "db", "running").await.unwrap();
+    let own = web["status"]["placement"]["pci"][0].clone();
+    assert_eq!((&own["virtual_function_of"], &own["vlan"]), (&json!("0000:03:00.0"), &json!(7)));
+    assert_eq!(db["status"]["placement"]["pci"][0]["mac"], mac, "{db}");
+    let cards = host.cards();
+    let of = |mac: &str| cards.iter().find(|card| card.mac.to_string() == mac).unwrap();
+    assert_eq!((of(mac).nic.as_str(), of(mac).vlan, of(mac).spoof_check), ("eth0", Some(9), true));
+    assert_eq!(of(own["mac"].as_str().unwrap()).vlan, Some(7));
+
+    for (name, more, says) in [
+        ("third", json!({}), "no PCI function of the group `fast` is free"),
+        ("third", json!({"vlan": 0}), "must be 1 to 4094"),
+    ] {
+        let refused = node.create(Kind::Vm, part(name, more)).await.unwrap_err().to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
+    node.stop().await.unwrap();
+
+    // Another number waits until nobody has one; the machine keeps its address over the power cut.
+    let node = RunningNode::start_with(folder.path(), &host, &settings(3)).await.unwrap();
+    let told = wait_made(&node, "NotMade").await;
+    assert!(told.contains("has 2 virtual functions, and 3 are asked for"), "{told}");
+    assert!(told.contains("`db`, `web` are off"), "{told}");
+    let limit = Duration::from_secs(10);
+    eventually(limit, || async {
+        let alarms = Value::from(node.list(Kind::Alarm).await?).to_string();
+        if alarms.contains("VIRTUAL_FUNCTIONS_MISSING") { Ok(()) } else { bail!("{alarms}") }
+    })
+    .await
+    .unwrap();
+    node.kill().await.unwrap();
+    host.power_cut();
+    let node = RunningNode::start_with(folder.path(), &host, &settings(3)).await.unwrap();
+    wait_made(&node, "Made").await;
+    let again = node.wait_state(Kind::Vm, "web", "running").await.unwrap();
+    assert_eq!(again["status"]["placement"]["pci"][0]["mac"], own["mac"]);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_made_is_said_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = uplink();
+    let node = RunningNode::start_with(folder.path(), &host, &settings(9)).await.unwrap();
+    let told = wait_made(&node, "NotMade").await;
+    assert!(told.contains("0000:03:00.0 can have 4 virtual functions at most"), "{told}");
+    let refused = node.create(Kind::Vm, part("web", json!({}))).await.unwrap_err().to_string();
+    assert!(refused.contains("group `fast` is free: it has none"), "{refused}");
+    let plain = json!({"metadata": {"name": "plain"}, "spec": {"image": "tiny-vm"}});
+    node.create(Kind::Vm, plain).await.unwrap();
+    node.wait_state(Kind::Vm, "plain", "running").await.unwrap();
     node.stop().await.unwrap();
 }

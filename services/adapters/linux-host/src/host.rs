@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skerry_compute::{PciFunction, Topology, TopologyHost};
-use skerry_model::{HostDevice, Name};
+use skerry_compute::{PciFunction, Topology, TopologyHost, VirtualCard, VirtualError};
+use skerry_model::{HostDevice, Name, PciAddress};
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
     PowerAction,
@@ -15,7 +15,7 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use crate::roots::{Roots, text};
 use crate::{
     addresses, devices, digest, disks, dmi, journal, memory, nics, pci, pci_functions, power,
-    processors, topology,
+    processors, topology, virtual_functions,
 };
 
 /// A Linux machine run by systemd.
@@ -151,6 +151,7 @@ impl Host for LinuxHost {
     }
 }
 
+#[async_trait]
 impl TopologyHost for LinuxHost {
     fn topology(&self) -> Topology {
         topology::topology(&self.roots)
@@ -162,6 +163,17 @@ impl TopologyHost for LinuxHost {
 
     fn devices(&self) -> Vec<HostDevice> {
         devices::devices(&self.roots)
+    }
+
+    async fn make_virtual(&self, of: &PciAddress, count: u32) -> Result<(), VirtualError> {
+        let (roots, of) = (Arc::clone(&self.roots), of.clone());
+        tokio::task::spawn_blocking(move || virtual_functions::make(&roots, &of, count))
+            .await
+            .unwrap_or_else(|error| Err(VirtualError(format!("was not looked at: {error}"))))
+    }
+
+    async fn set_virtual(&self, card: &VirtualCard) -> Result<(), VirtualError> {
+        virtual_functions::set(card).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The machine and its service manager: facts from `/sys`, `/proc` and DMI, power, and the journal.
 //!
-//! Implements the ports [`skerry_upkeep::Host`] and [`skerry_compute::TopologyHost`]. It reads what the kernel tells and asks systemd; it decides
-//! nothing, and it never fails for want of a part that a machine does not have.
+//! Implements the ports [`skerry_upkeep::Host`] and [`skerry_compute::TopologyHost`]. It reads what the kernel tells, asks systemd,
+//! and has virtual functions made of cards; it decides nothing, and it never fails for want of a part that a machine does not have.
 
 mod addresses;
 pub mod block;
@@ -21,6 +21,7 @@ mod processors;
 mod roots;
 pub mod systemd;
 mod topology;
+mod virtual_functions;
 
 pub use board::BoardProfile;
 pub use host::LinuxHost;

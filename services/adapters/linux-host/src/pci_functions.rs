@@ -1,8 +1,9 @@
 //! All PCI functions from `/sys/bus/pci/devices`: what each is, which IOMMU group it is in, and what the node needs it for.
 //!
-//! The node needs what something is mounted from, what carries its own traffic, and its screen.
+//! The node needs what something is mounted from, what carries its own traffic, its watchdog and its screen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use skerry_compute::PciFunction;
 use skerry_model::PciAddress;
@@ -23,7 +24,7 @@ fn function(roots: &Roots, name: &str, needed: &BTreeMap<String, String>) -> Opt
     let (vendor, model) = pci::names_of(roots, name);
     let screen =
         || (number(folder.join("boot_vga")) == Some(1)).then(|| "is the node's screen".to_owned());
-    let functions = number(folder.join("sriov_numvfs")).and_then(|count| u32::try_from(count).ok());
+    let small = |file: &str| number(folder.join(file)).and_then(|count| u32::try_from(count).ok());
     Some(PciFunction {
         class: pci::id(&folder.join("class"))?,
         vendor_id: pci::id(&folder.join("vendor"))?,
@@ -33,10 +34,22 @@ fn function(roots: &Roots, name: &str, needed: &BTreeMap<String, String>) -> Opt
         driver: link_name(folder.join("driver")),
         iommu_group: link_name(folder.join("iommu_group")).and_then(|group| group.parse().ok()),
         parent: link_name(folder.join("physfn")).and_then(|parent| parent.parse().ok()),
-        virtual_functions: functions.unwrap_or(0),
+        number: position(&folder.join("physfn"), name),
+        virtual_functions: small("sriov_numvfs").unwrap_or(0),
+        most_virtual: small("sriov_totalvfs").unwrap_or(0),
+        // -1, which is no number here, if the machine does not say.
+        numa_node: small("numa_node"),
+        nic: names(folder.join("net")).into_iter().next(),
         needed: needed.get(name).cloned().or_else(screen),
         address,
     })
+}
+
+/// Which of its parent's virtual functions one is.
+fn position(parent: &Path, name: &str) -> Option<u32> {
+    let mut parts = names(parent).into_iter().filter(|part| part.starts_with("virtfn"));
+    let own = parts.find(|part| link_name(parent.join(part)).as_deref() == Some(name))?;
+    own.strip_prefix("virtfn")?.parse().ok()
 }
 
 /// What the node needs functions for, by address.
@@ -48,6 +61,7 @@ fn needed(roots: &Roots) -> BTreeMap<String, String> {
             needed.insert(address, format!("holds the disk {disk}, which the node uses"));
         }
     }
+    needed.extend(watchdogs(roots));
     let class = roots.sys.join("class/net");
     let routed = routed(roots);
     for nic in names(&class) {
@@ -65,6 +79,22 @@ fn needed(roots: &Roots) -> BTreeMap<String, String> {
     needed
 }
 
+/// Watchdogs that run. Some drivers do not say what theirs hangs on, but call it as they call themselves.
+fn watchdogs(roots: &Roots) -> Vec<(String, String)> {
+    let class = roots.sys.join("class/watchdog");
+    let functions = roots.sys.join("bus/pci/devices");
+    let all = names(&class).into_iter().map(|name| class.join(name));
+    let runs = |folder: &PathBuf| text(folder.join("state")).as_deref() == Some("active");
+    let place = |folder: PathBuf| {
+        let own = text(folder.join("identity"));
+        let called = |name: &String| link_name(functions.join(name).join("driver")) == own;
+        let named = || names(&functions).into_iter().find(|name| own.is_some() && called(name));
+        pci::address_of(&folder.join("device")).or_else(named)
+    };
+    let found = all.filter(runs).filter_map(place);
+    found.map(|address| (address, "is the watchdog that the node runs under".to_owned())).collect()
+}
+
 /// Network devices over which the kernel has a way to somewhere.
 fn routed(roots: &Roots) -> BTreeSet<String> {
     let table = |file: &str| text(roots.proc.join("net").join(file)).unwrap_or_default();
@@ -77,7 +107,6 @@ fn routed(roots: &Roots) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     use super::*;
 
@@ -134,8 +163,14 @@ mod tests {
         let card = tree.function("0000:01:00.0", "020000", Some(12));
         tree.link(&format!("{card}/driver"), "../../../bus/pci/drivers/ixgbe");
         tree.file(&format!("{card}/sriov_numvfs"), "2");
+        tree.file(&format!("{card}/sriov_totalvfs"), "63");
+        tree.file(&format!("{card}/numa_node"), "1");
+        tree.file(&format!("{card}/net/eth1/mtu"), "1500");
+        tree.link(&format!("{card}/virtfn0"), "../0000:01:0f.7");
+        tree.link(&format!("{card}/virtfn1"), "../0000:01:10.0");
         let part = tree.function("0000:01:10.0", "020000", Some(13));
         tree.link(&format!("{part}/physfn"), "../0000:01:00.0");
+        tree.file(&format!("{part}/numa_node"), "-1");
         tree.function("0000:02:00.0", "120000", None);
         tree.file("sys/bus/pci/devices/odd/class", "0x000000");
         let seen = tree.read();
@@ -154,6 +189,9 @@ mod tests {
         assert_eq!(seen[0].driver.as_deref(), Some("ixgbe"));
         assert_eq!((seen[0].class.as_str(), seen[0].device_id.as_str()), ("020000", "10fb"));
         assert_eq!(seen[1].parent.as_ref(), Some(&seen[0].address));
+        assert_eq!((seen[0].most_virtual, seen[0].numa_node, seen[0].number), (63, Some(1), None));
+        assert_eq!(seen[0].nic.as_deref(), Some("eth1"));
+        assert_eq!((seen[1].most_virtual, seen[1].numa_node, seen[1].number), (0, None, Some(1)));
         assert_eq!(needs(&seen), []);
     }
 
@@ -176,13 +214,24 @@ mod tests {
         tree.link(second, "../../../../virtual/net/bond0");
         tree.file("proc/net/route", "Iface\tDestination\neth0\t00000000\t0102A8C0");
         tree.file("proc/net/ipv6_route", "00 00 00 00 lo");
+        let timer = tree.function("0000:06:00.0", "088000", Some(4));
+        tree.link(&format!("{timer}/driver"), "../../../bus/pci/drivers/i6300ESB timer");
+        for (name, identity, state) in
+            [("0", "i6300ESB timer", "active"), ("1", "iTCO_wdt", "inactive")]
+        {
+            let folder = format!("sys/class/watchdog/watchdog{name}");
+            tree.file(&format!("{folder}/identity"), identity);
+            tree.file(&format!("{folder}/state"), state);
+        }
         let screen = tree.function("0000:05:00.0", "030000", Some(3));
         tree.file(&format!("{screen}/boot_vga"), "1");
         let seen = tree.read();
         let needs = needs(&seen);
         let addresses: Vec<&str> = needs.iter().map(|(address, _)| *address).collect();
-        assert_eq!(addresses, ["0000:03:00.0", "0000:04:00.0", "0000:04:00.1", "0000:05:00.0"]);
-        for ((_, why), says) in needs.iter().zip(["the disk nvme0n1", "eth0", "eth1", "screen"]) {
+        let all = ["03:00.0", "04:00.0", "04:00.1", "05:00.0", "06:00.0"];
+        assert_eq!(addresses, all.map(|address| format!("0000:{address}")));
+        let reasons = ["the disk nvme0n1", "eth0", "eth1", "screen", "the watchdog"];
+        for ((_, why), says) in needs.iter().zip(reasons) {
             assert!(why.contains(says), "{why}");
         }
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
-use skerry_compute::{PciFunction, Topology, TopologyHost};
-use skerry_model::{HostDevice, Name};
+use skerry_compute::{PciFunction, Topology, TopologyHost, VirtualCard, VirtualError};
+use skerry_model::{HostDevice, Name, PciAddress};
 use skerry_upkeep::{
     FileDigest, Host, HostError, HostFacts, Inventory, JournalLines, JournalQuery, MemoryUse,
     PowerAction,
@@ -28,6 +28,11 @@ impl SimHost {
         self.world().pci = functions;
     }
 
+    /// What its cards were told of virtual functions, in order.
+    pub fn cards(&self) -> Vec<VirtualCard> {
+        self.world().cards.clone()
+    }
+
     /// Plugs something into the machine.
     pub fn plug_in(&self, device: HostDevice) {
         self.world().devices.push(device);
@@ -39,6 +44,7 @@ impl SimHost {
     }
 }
 
+#[async_trait]
 impl TopologyHost for SimHost {
     fn topology(&self) -> Topology {
         self.world().topology.clone()
@@ -50,6 +56,53 @@ impl TopologyHost for SimHost {
 
     fn devices(&self) -> Vec<HostDevice> {
         self.world().devices.clone()
+    }
+
+    async fn make_virtual(&self, of: &PciAddress, count: u32) -> Result<(), VirtualError> {
+        let made = self.step("make_virtual", |world| {
+            world.pci.retain(|one| one.parent.as_ref() != Some(of));
+            let card = world.pci.iter_mut().find(|one| one.address == *of)?;
+            card.virtual_functions = count;
+            let card = card.clone();
+            world.pci.extend((0..count).filter_map(|number| virtual_function(&card, number)));
+            Some(())
+        });
+        let gone = || VirtualError("is not there any more".to_owned());
+        made.await.map_err(VirtualError)?.ok_or_else(gone)
+    }
+
+    async fn set_virtual(&self, card: &VirtualCard) -> Result<(), VirtualError> {
+        self.step("set_virtual", |world| world.cards.push(card.clone())).await.map_err(VirtualError)
+    }
+}
+
+/// Where the usual network card has it: on the same bus, from device 16 on, two functions for each of its own. The IOMMU
+/// keeps it apart.
+fn virtual_function(card: &PciFunction, number: u32) -> Option<PciFunction> {
+    let [domain, bus, ..] = card.address.parts()?;
+    let place = number.saturating_mul(2).saturating_add(0x80);
+    let address = format!("{domain}:{bus}:{:02x}.{}", place / 8, place % 8);
+    Some(PciFunction {
+        address: address.parse().ok()?,
+        driver: None,
+        iommu_group: card
+            .iommu_group
+            .map(|group| group.saturating_mul(1000).saturating_add(number)),
+        parent: Some(card.address.clone()),
+        number: Some(number),
+        virtual_functions: 0,
+        most_virtual: 0,
+        nic: None,
+        needed: None,
+        ..card.clone()
+    })
+}
+
+/// Power takes them away.
+pub(crate) fn forget_virtual(functions: &mut Vec<PciFunction>) {
+    functions.retain(|one| one.parent.is_none());
+    for card in functions {
+        card.virtual_functions = 0;
     }
 }
 

@@ -12,8 +12,8 @@ use crate::agent::SimAgent;
 use crate::containers::SimContainers;
 use crate::faults::{Fate, FaultPlan};
 use crate::library::SimLibrary;
-use crate::network;
 use crate::storage::SimDisk;
+use crate::{host, network};
 
 /// Everything there is.
 pub(crate) struct World {
@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub topology: Topology,
     /// Its PCI functions.
     pub pci: Vec<skerry_compute::PciFunction>,
+    /// What its cards were told of virtual functions, in order.
+    pub cards: Vec<skerry_compute::VirtualCard>,
     /// What virtual machines may have of it.
     pub devices: Vec<HostDevice>,
     /// Restart and power-off orders, for tests to see.
@@ -126,6 +128,7 @@ impl SimHost {
             hostname: "localhost".to_owned(),
             topology: Topology::plain(4, 4096),
             pci: Vec::new(),
+            cards: Vec::new(),
             devices: Vec::new(),
             power_orders: Vec::new(),
         };
@@ -153,6 +156,7 @@ impl SimHost {
         world.domains.clear();
         world.containers.power_cut();
         world.disk.power_cut();
+        host::forget_virtual(&mut world.pci);
         world.faults = FaultPlan::default();
         world.dark = false;
         world.boots = world.boots.saturating_add(1);

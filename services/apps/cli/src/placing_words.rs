@@ -40,9 +40,10 @@ pub struct Placing {
     /// Threads of QEMU that work on its disks alone
     #[arg(long, value_name = "COUNT")]
     pub io_threads: Option<u32>,
-    /// PCI function that it has for itself: an address, as `skerry inventory` lists it, or a group of the node's settings
-    #[arg(long, value_name = "ADDRESS|GROUP")]
-    pub pci: Vec<String>,
+    /// PCI function that it has for itself: an address, as `skerry inventory` lists it, or a group of the node's settings;
+    /// for a virtual function of a network card also its Ethernet address and VLAN, such as fast-net,mac=02:00:00:00:00:07,vlan=100
+    #[arg(long, value_name = "ADDRESS|GROUP[,mac=MAC][,vlan=VLAN]", value_parser = pci)]
+    pub pci: Vec<Value>,
 }
 
 /// Sizes of huge pages.
@@ -78,11 +79,29 @@ fn topology(text: &str) -> Result<CpuTopology, String> {
 }
 
 /// What looks like an address is one; the node refuses a group that there is not.
-fn pci(text: &str) -> Value {
-    match text.contains(':') {
-        true => json!({"address": text}),
-        false => json!({"group": text}),
+fn pci(text: &str) -> Result<Value, String> {
+    let mut parts = text.split(',');
+    let which = parts.next().unwrap_or_default();
+    let key = if which.contains(':') { "address" } else { "group" };
+    let mut wish = Map::new();
+    wish.insert(key.to_owned(), json!(which));
+    for part in parts {
+        let (key, value) = match part.split_once('=') {
+            Some(("mac", mac)) => ("mac", json!(mac)),
+            Some(("vlan", vlan)) => {
+                let number: Result<u16, _> = vlan.parse();
+                (
+                    "vlan",
+                    json!(number.map_err(|_| format!("`{vlan}` is no VLAN: write 1 to 4094"))?),
+                )
+            }
+            _ => return Err(format!("`{part}` is neither mac=… nor vlan=…")),
+        };
+        if wish.insert(key.to_owned(), value).is_some() {
+            return Err(format!("{key} is given twice"));
+        }
     }
+    Ok(Value::Object(wish))
 }
 
 impl Placing {
@@ -122,8 +141,7 @@ impl Placing {
         insert("numa", numa);
         insert("queues", self.queues.map(Value::from));
         insert("io_threads", self.io_threads.map(Value::from));
-        let pci: Vec<Value> = self.pci.iter().map(|text| pci(text)).collect();
-        insert("pci", (!pci.is_empty()).then_some(Value::Array(pci)));
+        insert("pci", (!self.pci.is_empty()).then(|| Value::Array(self.pci.clone())));
     }
 }
 
@@ -160,12 +178,18 @@ mod tests {
         assert_eq!(spec(&["--io-threads", "2"]).unwrap(), json!({"io_threads": 2}));
         let pci = json!([{"address": "01:00.0"}, {"group": "gpu"}]);
         assert_eq!(spec(&["--pci", "01:00.0", "--pci", "gpu"]).unwrap(), json!({"pci": pci}));
+        let part = json!([{"group": "fast", "mac": "02:00:00:00:00:07", "vlan": 9}]);
+        let words = ["--pci", "fast,mac=02:00:00:00:00:07,vlan=9"];
+        assert_eq!(spec(&words).unwrap(), json!({"pci": part}));
         assert_eq!(spec(&["--dedicated-cpus"]).unwrap(), json!({"cpu": {"dedicated": true}}));
         for bad in [
             &["--cpu-topology", "2x2"][..],
             &["--cpu-topology", "ax1x1"],
             &["--cpu-set", "5-2"],
             &["--huge-pages", "4Mi"],
+            &["--pci", "fast,vlan=x"],
+            &["--pci", "fast,vlan=1,vlan=2"],
+            &["--pci", "fast,address=01:00.0"],
             &["--dedicated-cpus", "--cpu-set", "2"],
         ] {
             assert!(spec(bad).is_err(), "{bad:?}");

@@ -6,9 +6,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use skerry_compute::{PciGroups, PciMatchError};
+use skerry_compute::{FunctionSettings, PciGroups, PciMatchError, VirtualWish};
 use skerry_model::{
-    Invalid, LogRate, Name, NetworkMode, NetworkSpec, Subnet, TomlTextError, Validate, read_toml,
+    Invalid, LogRate, Name, NetworkMode, NetworkSpec, PciAddress, Subnet, TomlTextError, Validate,
+    read_toml,
 };
 
 /// Largest configuration file that is read: more is a mistake.
@@ -31,6 +32,8 @@ pub struct Config {
     pub pci_groups: PciGroups,
     /// Folders of the node, beside its inbox, that images may be brought in from.
     pub import_folders: BTreeMap<Name, PathBuf>,
+    /// Virtual functions that the node makes.
+    pub virtual_functions: Vec<VirtualWish>,
 }
 
 /// A configuration that cannot be used.
@@ -83,6 +86,24 @@ struct Raw {
     pci_groups: BTreeMap<Name, Vec<String>>,
     #[serde(default)]
     import_folders: BTreeMap<Name, String>,
+    virtual_functions: Vec<RawVirtual>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVirtual {
+    of: PciAddress,
+    count: u32,
+    group: Name,
+    vlan: Option<u16>,
+    #[serde(default = "yes")]
+    spoof_check: bool,
+    #[serde(default)]
+    trust: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -171,6 +192,8 @@ impl Config {
         }
         let pci_groups = pci_groups(&raw.pci_groups)
             .map_err(|(name, reason)| wrong("pci_groups", format!("{name}: {reason}")))?;
+        let virtual_functions = virtual_functions(raw.virtual_functions)
+            .map_err(|reason| wrong("virtual_functions", reason))?;
         let default_network = network(&raw.network.default_subnet)
             .map_err(|reason| wrong("network.default_subnet", reason))?;
         if let Err(error) = raw.log.level.parse::<tracing_subscriber::filter::Targets>() {
@@ -185,7 +208,13 @@ impl Config {
             pci_groups,
             import_folders: import_folders(&raw.import_folders)
                 .map_err(|(name, reason)| wrong("import_folders", format!("{name}: {reason}")))?,
+            virtual_functions,
         })
+    }
+
+    /// What is said of PCI functions.
+    pub fn functions(&self) -> FunctionSettings {
+        FunctionSettings::new(self.pci_groups.clone(), self.virtual_functions.clone())
     }
 }
 
@@ -230,6 +259,24 @@ fn import_folder(name: &Name, text: &str) -> Result<PathBuf, String> {
     }
 }
 
+fn virtual_functions(raw: Vec<RawVirtual>) -> Result<Vec<VirtualWish>, String> {
+    let mut wishes: Vec<VirtualWish> = Vec::new();
+    for RawVirtual { of, count, group, vlan, spoof_check, trust } in raw {
+        if wishes.iter().any(|wish| wish.of == of) {
+            return Err(format!("{of}: is listed twice"));
+        }
+        // The largest number that a function of PCI can have.
+        if !(1..=65_535).contains(&count) {
+            return Err(format!("{of}: count must be 1 to 65535; leave the entry out for none"));
+        }
+        if vlan.is_some_and(|vlan| !(1..=4094).contains(&vlan)) {
+            return Err(format!("{of}: vlan must be 1 to 4094"));
+        }
+        wishes.push(VirtualWish { of, count, group, vlan, spoof_check, trust });
+    }
+    Ok(wishes)
+}
+
 fn network(text: &str) -> Result<NetworkSpec, String> {
     let form = || format!("`{text}` is not a subnet such as 10.88.0.0/24");
     let (address, prefix) = text.split_once('/').ok_or_else(form)?;
@@ -252,6 +299,28 @@ mod tests {
         Config::parse(text, Path::new("node.toml")).map_err(|error| error.to_string())
     }
 
+    /// Entries of one card.
+    fn wishes(entries: &[&str]) -> String {
+        let entry = |rest: &&str| {
+            format!("[[virtual_functions]]\nof = \"01:00.0\"\ngroup = \"fast\"\n{rest}\n")
+        };
+        format!("schema = 1\n{}", entries.iter().map(entry).collect::<String>())
+    }
+
+    #[test]
+    fn virtual_functions_are_read() {
+        let config = parse(&wishes(&["count = 4"])).unwrap();
+        let [wish] = &config.virtual_functions[..] else { panic!("one") };
+        assert_eq!(
+            (wish.of.as_str(), wish.count, wish.group.as_str()),
+            ("0000:01:00.0", 4, "fast")
+        );
+        assert_eq!((wish.vlan, wish.spoof_check, wish.trust), (None, true, false));
+        let more = wishes(&["count = 1\nvlan = 7\nspoof_check = false\ntrust = true"]);
+        let wish = parse(&more).unwrap().virtual_functions[0].clone();
+        assert_eq!((wish.vlan, wish.spoof_check, wish.trust), (Some(7), false, true));
+    }
+
     #[test]
     fn the_documented_file_shows_the_defaults() {
         assert_eq!(parse(DOCUMENTED).unwrap(), parse("schema = 1").unwrap());
@@ -261,6 +330,10 @@ mod tests {
     fn every_documented_key_exists() {
         let commented_out = DOCUMENTED.replace("# hostname", "hostname");
         assert_eq!(parse(&commented_out).unwrap().hostname.unwrap().as_str(), "skerry-1");
+        let (before, entry) = DOCUMENTED.split_once("# [[virtual_functions]]").unwrap();
+        let entry = entry.replace("\n# ", "\n");
+        let wishes = parse(&format!("{before}[[virtual_functions]]{entry}")).unwrap();
+        assert_eq!(wishes.virtual_functions.len(), 1);
     }
 
     #[test]
@@ -297,6 +370,11 @@ mod tests {
                 "import_folders: import: is the name",
             ),
             ("schema = 1\n[log]\nlevel = \"noded=loud\"", "log.level"),
+            (&wishes(&["count = 0"]), "0000:01:00.0: count must be 1 to 65535"),
+            (&wishes(&["count = 1", "count = 2"]), "virtual_functions: 0000:01:00.0: is listed"),
+            (&wishes(&["count = 1\nvlan = 4095"]), "0000:01:00.0: vlan must be 1 to 4094"),
+            (&wishes(&["count = 1\nmac = 1"]), "virtual_functions"),
+            (&wishes(&["vlan = 1"]), "count"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key), "{text}: {error}");

@@ -132,7 +132,7 @@ impl Daemon {
             now,
             &facts.boot_id,
         );
-        let vms = Arc::new(vms.with_pci_groups(config.pci_groups.clone()));
+        let vms = Arc::new(vms.with_functions(config.functions()));
         let pods =
             PodController::new(store.clone(), Arc::clone(&machine.containers), now, &facts.boot_id);
         let pods = Arc::new(pods.with_pages(Arc::new(SharedPages(Arc::clone(&vms)))));
@@ -193,6 +193,7 @@ impl Daemon {
                 store.clone(),
                 faults.clone(),
                 machine.clone(),
+                Arc::clone(&vms),
                 Id::<NodeKind>::new(identity.node_id),
                 claimed.subscribe(),
                 now,

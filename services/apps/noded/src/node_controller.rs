@@ -1,9 +1,10 @@
-//! Keeps the node's own record true: host name, addresses, accelerator, health.
+//! Keeps the node's own record true: host name, addresses, accelerator, virtual functions, health.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skerry_compute::Acceleration;
+use skerry_compute::{Acceleration, VmController};
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::{Faults, FaultsError};
 use skerry_model::{
@@ -14,11 +15,15 @@ use tokio::sync::watch;
 
 use crate::node::Machine;
 
+/// The condition that says whether the virtual functions are there that the settings ask for.
+const VIRTUAL: &str = "VirtualFunctions";
+
 /// Writes the node's status.
 pub struct NodeController {
     store: Store,
     faults: Faults,
     machine: Machine,
+    vms: Arc<VmController>,
     node: Id<NodeKind>,
     claimed: watch::Receiver<bool>,
     now: fn() -> Timestamp,
@@ -33,11 +38,12 @@ impl NodeController {
         store: Store,
         faults: Faults,
         machine: Machine,
+        vms: Arc<VmController>,
         node: Id<NodeKind>,
         claimed: watch::Receiver<bool>,
         now: fn() -> Timestamp,
     ) -> Self {
-        Self { store, faults, machine, node, claimed, now }
+        Self { store, faults, machine, vms, node, claimed, now }
     }
 
     const fn key(&self) -> Key {
@@ -71,6 +77,19 @@ impl NodeController {
         };
         status.conditions.set("KvmUsable", state, reason, why, now);
         status.accelerator = Some(accelerator);
+        let made = self.vms.keep_virtual().await.map_err(store_failure)?;
+        if made.is_empty() {
+            status.conditions.clear(VIRTUAL);
+        } else {
+            let good = made.iter().all(|report| report.good);
+            let (state, reason) = match good {
+                true => (ConditionState::True, "Made"),
+                false => (ConditionState::False, "NotMade"),
+            };
+            let told: Vec<_> = made.into_iter().filter(|one| one.good == good).collect();
+            let text = told.into_iter().map(|one| one.message).collect::<Vec<_>>().join("; ");
+            status.conditions.set(VIRTUAL, state, reason, text, now);
+        }
         let mut tx = Transaction::new();
         tx.put_status(self.node, status);
         Ok(tx)
@@ -92,6 +111,12 @@ impl NodeController {
             }
             Some(_) => self.faults.clear("KVM_UNUSABLE", None).await,
             None => Ok(()),
+        }?;
+        match node.status.conditions.get(VIRTUAL) {
+            Some(made) if made.state == ConditionState::False => {
+                self.faults.raise("VIRTUAL_FUNCTIONS_MISSING", None, &made.message).await
+            }
+            _ => self.faults.clear("VIRTUAL_FUNCTIONS_MISSING", None).await,
         }
     }
 }
@@ -128,6 +153,7 @@ impl Controller for NodeController {
         };
         let tx = self.report(&node).await?;
         self.store.commit(tx).await.map_err(store_failure)?;
+        let node = self.store.get(self.node).map_err(store_failure)?.unwrap_or(node);
         self.alarms(&node)
             .await
             .map_err(|error| Failure::retry("an alarm could not be recorded").because(error))?;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Name, VmPlacement, VmSpec};
+use crate::{Invalid, MacAddress, Name, VmPlacement, VmSpec};
 
 /// Most functions that one machine may ask for.
 const MOST: usize = 8;
@@ -93,6 +93,15 @@ pub struct VmPci {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub group: Option<Name>,
+    /// Ethernet address of a virtual function of a network card, such as `02:00:00:00:00:01`. If absent, the node makes
+    /// one from the machine's id and the place in this list, which so stays the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub mac: Option<MacAddress>,
+    /// VLAN of a virtual function of a network card, 1 to 4094, which its guest neither sees nor chooses. If absent, the
+    /// one that the node's settings (`virtual_functions`) name for its card, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
 }
 
 /// A PCI function that a machine has.
@@ -109,17 +118,55 @@ pub struct PciGiven {
     /// Whether nobody asked for it: it is in one IOMMU group with another, and goes where that goes.
     #[serde(default)]
     pub along: bool,
+    /// The function that it is a virtual one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub virtual_function_of: Option<PciAddress>,
+    /// The Ethernet address that its card was told, if it is a virtual function of a network card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub mac: Option<MacAddress>,
+    /// The VLAN that its card was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The NUMA node that it is attached to, if the machine says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa_node: Option<u32>,
+}
+
+impl PciGiven {
+    /// One that was asked for and of which nothing more is known.
+    pub const fn new(address: PciAddress, group: Option<Name>) -> Self {
+        Self {
+            address,
+            group,
+            along: false,
+            virtual_function_of: None,
+            mac: None,
+            vlan: None,
+            numa_node: None,
+        }
+    }
+}
+
+impl VmPci {
+    /// Whether this was given for it, as far as that can be told.
+    fn is_met_by(&self, given: &PciGiven) -> bool {
+        let one = match &self.address {
+            Some(address) => given.group.is_none() && *address == given.address,
+            None => self.group == given.group,
+        };
+        one && self.mac.is_none_or(|mac| given.mac == Some(mac))
+            && self.vlan.is_none_or(|vlan| given.vlan == Some(vlan))
+    }
 }
 
 impl VmPlacement {
     /// Whether its PCI functions are those that this spec asks for.
     pub(crate) fn pci_suits(&self, spec: &VmSpec) -> bool {
         let own: Vec<_> = self.pci.iter().filter(|given| !given.along).collect();
-        let one = |wish: &VmPci, given: &PciGiven| match &wish.address {
-            Some(address) => given.group.is_none() && *address == given.address,
-            None => wish.group == given.group,
-        };
-        own.len() == spec.pci.len() && spec.pci.iter().zip(own).all(|(wish, own)| one(wish, own))
+        own.len() == spec.pci.len()
+            && spec.pci.iter().zip(own).all(|(wish, own)| wish.is_met_by(own))
     }
 }
 
@@ -128,9 +175,16 @@ impl VmSpec {
         found.require(self.pci.len() <= MOST, "spec.pci", "must be at most 8 functions");
         for (index, wish) in self.pci.iter().enumerate() {
             let field = format!("spec.pci[{index}]");
+            let before = || self.pci.iter().take(index);
+            if wish.vlan.is_some_and(|vlan| !(1..=4094).contains(&vlan)) {
+                found.add(format!("{field}.vlan"), "must be 1 to 4094");
+            }
+            if wish.mac.is_some() && before().any(|one| one.mac == wish.mac) {
+                found.add(format!("{field}.mac"), "is given twice");
+            }
             if wish.address.is_some() == wish.group.is_some() {
                 found.add(field, "names either an address or a group");
-            } else if wish.address.is_some() && self.pci.iter().take(index).any(|one| one == wish) {
+            } else if wish.address.is_some() && before().any(|one| one.address == wish.address) {
                 found.add(field, "is given twice");
             }
         }
@@ -176,6 +230,12 @@ mod tests {
         assert_eq!(faults(both).len(), 2);
         let twice = serde_json::json!([{"address": "01:00.0"}, {"address": "0000:01:00.0"}]);
         assert_eq!(faults(twice), ["spec.pci[1] is given twice"]);
+        let twice = serde_json::json!([
+            {"group": "a", "mac": "02:00:00:00:00:01", "vlan": 4095},
+            {"group": "a", "mac": "02:00:00:00:00:01", "vlan": 4094},
+        ]);
+        let told = ["spec.pci[0].vlan must be 1 to 4094", "spec.pci[1].mac is given twice"];
+        assert_eq!(faults(twice), told);
         assert_eq!(faults(serde_json::json!(vec![serde_json::json!({"group": "a"}); 9])).len(), 1);
         let told = spec(serde_json::json!([{"address": "/dev/sda"}])).unwrap_err().to_string();
         assert!(told.contains("no address of a PCI function"), "{told}");
@@ -185,9 +245,8 @@ mod tests {
     fn what_was_given_suits_what_was_asked_for() {
         let asked = spec(serde_json::json!([{"address": "01:00.0"}, {"group": "gpu"}])).unwrap();
         let given = |address: &str, group: Option<&str>, along| PciGiven {
-            address: address.parse().unwrap(),
-            group: group.map(|name| Name::new(name).unwrap()),
             along,
+            ..PciGiven::new(address.parse().unwrap(), group.map(|name| Name::new(name).unwrap()))
         };
         let all = vec![
             given("01:00.0", None, false),
@@ -198,6 +257,10 @@ mod tests {
         assert!(own.suits(&asked));
         assert!(!own.suits(&spec(serde_json::json!([{"address": "01:00.0"}])).unwrap()));
         assert!(!VmPlacement::default().suits(&asked));
+        let pci = serde_json::json!([{"address": "01:00.0"}, {"group": "gpu", "vlan": 7}]);
+        assert!(!own.suits(&spec(pci).unwrap()), "another VLAN");
+        let pci = serde_json::json!([{"address": "01:00.0", "mac": "02:00:00:00:00:01"}, {"group": "gpu"}]);
+        assert!(!own.suits(&spec(pci).unwrap()), "another Ethernet address");
         let plain = serde_json::to_string(&spec(serde_json::json!([])).unwrap()).unwrap();
         assert!(!plain.contains("pci"), "{plain}");
     }

@@ -20,13 +20,14 @@ use tokio::time::Instant;
 
 use crate::devices;
 use crate::disks::{vms_of_snapshot, vms_of_volume};
-use crate::ledger::{Holding, charges, pci_taken, taken};
+use crate::functions::FunctionSettings;
+use crate::ledger::{Holding, charges, taken};
 use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
 use crate::{
     Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
-    HypervisorFacts, PciGroups, PciHeld, PlacementRefused, TopologyHost, VmStep, Wish, admit, next,
-    place, place_pages, unfit_cpu,
+    HypervisorFacts, PciAsk, PciHeld, PlacementRefused, TopologyHost, VmStep, Wish, admit, next, place,
+    place_pages, unfit_cpu,
 };
 
 /// The name under which a machine's record is kept until its domain is gone.
@@ -65,7 +66,7 @@ pub struct VmController {
     pub(crate) hypervisor: Arc<dyn Hypervisor>,
     pub(crate) topology: Arc<dyn TopologyHost>,
     pub(crate) capacity: Capacity,
-    pci_groups: PciGroups,
+    pub(crate) functions: FunctionSettings,
     pub(crate) clock: fn() -> Timestamp,
     /// Tells one boot of the node from the next; `None` if the node cannot.
     pub(crate) boot: Option<String>,
@@ -94,7 +95,7 @@ impl VmController {
             hypervisor,
             topology,
             capacity,
-            pci_groups: PciGroups::new(),
+            functions: FunctionSettings::default(),
             clock,
             boot: (!boot.is_empty()).then(|| boot.to_owned()),
             admission: Arc::default(),
@@ -105,12 +106,6 @@ impl VmController {
         }
     }
 
-    /// With these groups of PCI functions, which virtual machines may ask for by name.
-    #[must_use]
-    pub fn with_pci_groups(self, pci_groups: PciGroups) -> Self {
-        Self { pci_groups, ..self }
-    }
-
     /// One over another store, to ask whether the machine could hold what that has. It is not for running.
     #[must_use]
     pub fn rehearsal(&self, store: Store) -> Self {
@@ -118,7 +113,7 @@ impl VmController {
         let (hypervisor, topology) = (Arc::clone(&self.hypervisor), Arc::clone(&self.topology));
         let mut other = Self::new(store, hypervisor, topology, self.capacity, self.clock, boot);
         other.facts = self.facts.clone();
-        other.pci_groups.clone_from(&self.pci_groups);
+        other.functions = self.functions.clone();
         other
     }
 
@@ -219,29 +214,13 @@ impl VmController {
         self.admit(&Charge::of_vm(spec, self.accelerator()), except)?;
         if !spec.pci.is_empty() {
             let held = self.pci_held(Holding::Wanted, except)?;
-            held.choose(&spec.pci, &[]).map_err(AdmissionError::Pci)?;
+            held.choose(&PciAsk::new(&spec.pci)).map_err(AdmissionError::Pci)?;
         }
         let Some(wish) = Wish::of(spec) else { return Ok(()) };
         let topology = self.topology.topology();
         let taken = taken(&self.store, &topology, Holding::Wanted, except)?;
         place(&topology, &taken, &wish, None)?;
         Ok(())
-    }
-
-    /// The machine's PCI functions, and which of them virtual machines but one have.
-    pub(crate) fn pci_held(
-        &self,
-        holding: Holding,
-        except: Option<LocalRef>,
-    ) -> Result<PciHeld, StoreError> {
-        let (functions, groups) = (self.topology.pci(), self.pci_groups.clone());
-        let held = PciHeld { functions, groups, ..PciHeld::default() };
-        pci_taken(&self.store, held, holding, except)
-    }
-
-    /// The machine's PCI functions with the machines that have them, for people to see.
-    pub fn pci(&self) -> Result<PciHeld, StoreError> {
-        self.pci_held(Holding::Running, None)
     }
 
     /// The device that another machine has or is meant to have, and that machine, if there is one.

@@ -8,7 +8,7 @@ use skerry_model::{
 };
 use skerry_store::{Store, StoreError};
 
-use crate::{Charge, PciHeld, Taken, Topology, Wish, place, place_pages};
+use crate::{Charge, PciAsk, PciHeld, Taken, Topology, Wish, place, place_pages};
 
 /// Which workloads count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,10 @@ pub fn pci_taken(
     }
     let meant = |vm: &Resource<Vm>| holding == Holding::Wanted && vm_holds(vm, holding);
     for vm in waiting.into_iter().filter(meant) {
-        if let Ok(given) = held.choose(&vm.spec.pci, &had(&vm)) {
+        let near = vm.status.placement.as_ref().map(|place| place.numa_nodes.as_slice());
+        let (near, former) = (near.unwrap_or_default(), &had(&vm));
+        let ask = PciAsk { former, near, vm: Some(vm.id()), ..PciAsk::new(&vm.spec.pci) };
+        if let Ok(given) = held.choose(&ask) {
             held.take(vm.meta.name.as_str(), &given);
         }
     }

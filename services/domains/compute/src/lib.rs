@@ -20,6 +20,7 @@ mod definition;
 mod device_scenarios;
 mod devices;
 mod disks;
+mod functions;
 mod hardware;
 mod hypervisor;
 mod ledger;
@@ -54,6 +55,7 @@ mod space_scenarios;
 mod testing;
 mod topology;
 mod turn;
+mod virtual_functions;
 
 pub use actions::{actions, pending, possible, spec_after};
 pub use admission::{
@@ -71,6 +73,7 @@ pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
 pub use devices::plan_devices;
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
+pub use functions::FunctionSettings;
 pub use hardware::{HardwareDefinition, unfit_cpu};
 pub use hypervisor::{
     Acceleration, DomainObserved, DomainPower, GuestMemory, Hold, Hypervisor, HypervisorError,
@@ -78,9 +81,10 @@ pub use hypervisor::{
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use metadata::metadata;
-pub use pci::{PciFunction, PciGroups, PciHeld, PciMatch, PciMatchError, explain};
+pub use pci::{PciAsk, PciFunction, PciGroups, PciHeld, PciMatch, PciMatchError, explain};
 pub use placement::{Taken, Wish, keep, place};
 pub use plan::{Target, plan, plan_size};
 pub use pod_pages::place_pages;
 pub use shortage::{NodeRoom, PlacementRefused, PlacementShortage};
 pub use topology::{HostCpu, NumaNode, PagePool, Topology, TopologyHost};
+pub use virtual_functions::{VirtualCard, VirtualError, VirtualPlan, VirtualReport, VirtualWish};

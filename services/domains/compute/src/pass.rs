@@ -7,6 +7,7 @@ mod agent;
 mod deeds;
 mod devices;
 mod disks;
+mod functions;
 mod place;
 mod size;
 mod start;

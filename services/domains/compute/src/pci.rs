@@ -1,12 +1,15 @@
 //! PCI functions of the machine: which can be given to guests and why others cannot, and which a guest gets.
 //!
 //! Pure. What may reach memory by itself is kept apart by the IOMMU, and what is in one of its groups is not kept apart
-//! from the rest of that: so a group goes as a whole to one guest, or not at all. Bridges in it do not count.
+//! from the rest of that: so a group goes as a whole to one guest, or not at all. Bridges between buses in it do not count,
+//! nor do others that no driver has.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use skerry_model::{Name, PciAddress, PciGiven, VmPci};
+use skerry_model::{Id, MacAddress, Name, PciAddress, PciGiven, Vm, VmPci};
+
+use crate::VirtualWish;
 
 /// A PCI function as the machine has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +32,16 @@ pub struct PciFunction {
     pub iommu_group: Option<u32>,
     /// The function that it is a virtual one of.
     pub parent: Option<PciAddress>,
+    /// Which of that function's virtual ones it is, from 0.
+    pub number: Option<u32>,
     /// How many virtual functions it has.
     pub virtual_functions: u32,
+    /// How many it can have.
+    pub most_virtual: u32,
+    /// The NUMA node that it is attached to, if the machine says.
+    pub numa_node: Option<u32>,
+    /// Name of its network device, if its driver has made one.
+    pub nic: Option<String>,
     /// What the node needs it for, such as `is the network card eth0, which carries the node's own traffic`.
     pub needed: Option<String>,
 }
@@ -40,10 +51,22 @@ impl PciFunction {
         self.class.starts_with("06")
     }
 
+    /// Whether it lets its neighbours go to a guest without it. A bridge between buses does; one to other things, such as
+    /// serial lines and timers, moves data by itself if it has a driver.
+    fn stands_aside(&self) -> bool {
+        let between = ["0604", "0609"].iter().any(|class| self.class.starts_with(class));
+        self.is_bridge() && (between || self.driver.is_none())
+    }
+
+    /// Whether it is a network card that a physical function has made, and which that can be told the address of.
+    fn is_virtual_card(&self) -> bool {
+        self.parent.is_some() && self.class.starts_with("02")
+    }
+
     /// Why it cannot be given away, whatever its neighbours are.
     fn kept(&self) -> Option<String> {
         if self.is_bridge() {
-            return Some("is a bridge to others".to_owned());
+            return Some("is a bridge to others, which the machine itself needs".to_owned());
         }
         if let Some(needed) = &self.needed {
             return Some(format!("the node needs it: it {needed}"));
@@ -70,12 +93,20 @@ pub fn explain<'a>(
         );
     };
     let mates = all.iter().filter(|other| {
-        other.iommu_group == Some(group) && other.address != function.address && !other.is_bridge()
+        other.iommu_group == Some(group)
+            && other.address != function.address
+            && !other.stands_aside()
     });
     let mates: Vec<_> = mates.collect();
     for mate in &mates {
+        let address = &mate.address;
+        if function.parent.as_ref() == Some(address) {
+            return Err(format!(
+                "shares its IOMMU group {group} with {address}, whose virtual function it is: \
+                 the slot does not keep them apart (ACS); another slot may"
+            ));
+        }
         if let Some(why) = mate.kept() {
-            let address = &mate.address;
             return Err(format!(
                 "shares its IOMMU group {group} with {address}, which cannot be given away: {why}"
             ));
@@ -145,14 +176,40 @@ pub struct PciHeld {
     pub functions: Vec<PciFunction>,
     /// The groups.
     pub groups: PciGroups,
+    /// What the settings say of virtual functions.
+    pub virtual_wishes: Vec<VirtualWish>,
     /// Names of the machines that have one.
     pub taken: BTreeMap<PciAddress, String>,
+    /// Ethernet addresses of virtual functions, and the machines that have them.
+    pub macs: BTreeMap<MacAddress, String>,
+}
+
+/// What functions a machine asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct PciAsk<'a> {
+    /// Its wishes.
+    pub wishes: &'a [VmPci],
+    /// What it had the last time, which it has again if that is free.
+    pub former: &'a [PciGiven],
+    /// The NUMA nodes of its processors and memory; none if it runs anywhere.
+    pub near: &'a [u32],
+    /// The machine, if there is one already.
+    pub vm: Option<Id<Vm>>,
+}
+
+impl<'a> PciAsk<'a> {
+    /// These wishes of a machine that there is not yet.
+    pub const fn new(wishes: &'a [VmPci]) -> Self {
+        Self { wishes, former: &[], near: &[], vm: None }
+    }
 }
 
 impl PciHeld {
     /// Notes what a machine has.
     pub fn take(&mut self, who: &str, given: &[PciGiven]) {
         self.taken.extend(given.iter().map(|given| (given.address.clone(), who.to_owned())));
+        let macs = given.iter().filter_map(|given| given.mac);
+        self.macs.extend(macs.map(|mac| (mac, who.to_owned())));
     }
 
     /// Names of the groups that a function belongs to.
@@ -162,9 +219,10 @@ impl PciHeld {
         groups.map(|(name, _)| name.to_string()).collect()
     }
 
-    /// The functions for these wishes, with all that goes along; or why there are none. What a machine had the last
-    /// time it has again if that is free.
-    pub fn choose(&self, wishes: &[VmPci], former: &[PciGiven]) -> Result<Vec<PciGiven>, String> {
+    /// The functions for these wishes, with all that goes along; or why there are none. From a group, what is near the
+    /// machine's processors and memory goes first; then what it had the last time.
+    pub fn choose(&self, ask: &PciAsk<'_>) -> Result<Vec<PciGiven>, String> {
+        let wishes = ask.wishes;
         let mut chosen: Vec<Option<&PciFunction>> = vec![None; wishes.len()];
         let mut faults = Vec::new();
         // Whoever names an address has no choice.
@@ -173,7 +231,8 @@ impl PciHeld {
                 if wish.address.is_some() != named {
                     continue;
                 }
-                match self.one(wish, &chosen, former) {
+                let found = self.one(wish, &chosen, ask);
+                match found.and_then(|found| self.suits(wish, found).map(|()| found)) {
                     Ok(function) => {
                         if let Some(place) = chosen.get_mut(index) {
                             *place = Some(function);
@@ -186,14 +245,30 @@ impl PciHeld {
         if !faults.is_empty() {
             return Err(faults.join("; "));
         }
-        Ok(self.with_mates(wishes, &chosen.into_iter().flatten().collect::<Vec<_>>()))
+        Ok(self.with_mates(ask, &chosen.into_iter().flatten().collect::<Vec<_>>()))
+    }
+
+    /// Whether a function can be what is wished of it beyond being there.
+    fn suits(&self, wish: &VmPci, function: &PciFunction) -> Result<(), String> {
+        if (wish.mac.is_some() || wish.vlan.is_some()) && !function.is_virtual_card() {
+            return Err(format!(
+                "{} is no virtual function of a network card, which alone can be given `mac` and `vlan`: leave them out",
+                function.address
+            ));
+        }
+        match wish.mac.and_then(|mac| Some((mac, self.macs.get(&mac)?))) {
+            Some((mac, who)) => {
+                Err(format!("the Ethernet address {mac} is that of the machine `{who}`"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn one(
         &self,
         wish: &VmPci,
         chosen: &[Option<&PciFunction>],
-        former: &[PciGiven],
+        ask: &PciAsk<'_>,
     ) -> Result<&PciFunction, String> {
         let free = |function: &&PciFunction| self.free(function);
         let Some(group) = &wish.group else {
@@ -211,9 +286,13 @@ impl PciHeld {
         let of_group = |function: &&PciFunction| matches.iter().any(|one| one.holds(function));
         let mut members: Vec<_> = self.functions.iter().filter(of_group).collect();
         let had = |function: &&PciFunction| {
-            former.iter().any(|one| one.address == function.address && one.group.is_some())
+            ask.former.iter().any(|one| one.address == function.address && one.group.is_some())
         };
-        members.sort_by_key(|function| !had(function));
+        // One of which the machine does not say where it is attached is far from nothing.
+        let far = |function: &&PciFunction| {
+            !ask.near.is_empty() && function.numa_node.is_some_and(|node| !ask.near.contains(&node))
+        };
+        members.sort_by_key(|function| (far(function), !had(function)));
         let mut faults = Vec::new();
         for function in members {
             if chosen.iter().flatten().any(|one| one.address == function.address) {
@@ -245,22 +324,59 @@ impl PciHeld {
         Ok(())
     }
 
-    fn with_mates(&self, wishes: &[VmPci], chosen: &[&PciFunction]) -> Vec<PciGiven> {
-        let mut given = Vec::new();
-        for (wish, function) in wishes.iter().zip(chosen) {
-            let (address, group) = (function.address.clone(), wish.group.clone());
-            given.push(PciGiven { address, group, along: false });
-        }
+    fn with_mates(&self, ask: &PciAsk<'_>, chosen: &[&PciFunction]) -> Vec<PciGiven> {
+        let mut given: Vec<_> = ask
+            .wishes
+            .iter()
+            .zip(chosen)
+            .enumerate()
+            .map(|(index, (wish, function))| self.given(ask.vm, index, wish, function))
+            .collect();
         for function in chosen {
             for mate in explain(&self.functions, function).unwrap_or_default() {
                 if given.iter().all(|one| one.address != mate.address) {
-                    let address = mate.address.clone();
-                    given.push(PciGiven { address, group: None, along: true });
+                    given.push(PciGiven { along: true, ..plainly(mate, None) });
                 }
             }
         }
         given
     }
+
+    fn given(
+        &self,
+        vm: Option<Id<Vm>>,
+        index: usize,
+        wish: &VmPci,
+        function: &PciFunction,
+    ) -> PciGiven {
+        let plain = plainly(function, wish.group.clone());
+        if !function.is_virtual_card() {
+            return plain;
+        }
+        let of = |setting: &&VirtualWish| Some(&setting.of) == function.parent.as_ref();
+        let usual = self.virtual_wishes.iter().find(of).and_then(|setting| setting.vlan);
+        PciGiven {
+            mac: wish.mac.or_else(|| vm.map(|vm| own_address(vm, index))),
+            vlan: wish.vlan.or(usual),
+            ..plain
+        }
+    }
+}
+
+fn plainly(function: &PciFunction, group: Option<Name>) -> PciGiven {
+    PciGiven {
+        virtual_function_of: function.parent.clone(),
+        numa_node: function.numa_node,
+        ..PciGiven::new(function.address.clone(), group)
+    }
+}
+
+/// The Ethernet address for the function at this place in a machine's list: always the same, and another one for every
+/// machine, as their ids are random.
+fn own_address(vm: Id<Vm>, index: usize) -> MacAddress {
+    let [.., a, b, c, d, e] = *vm.uuid().as_bytes();
+    let place = u8::try_from(index).unwrap_or(u8::MAX);
+    MacAddress::local([a, b, c, d, e ^ place])
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::scenarios::{MINUTE, reason};
 use crate::testing::Node;
 
 fn by_address(address: &str) -> Vec<VmPci> {
-    vec![VmPci { address: Some(address.parse().unwrap()), group: None }]
+    vec![VmPci { address: Some(address.parse().unwrap()), ..VmPci::default() }]
 }
 
 async fn with_pci(node: &Node, number: u128, address: &str) -> Id<Vm> {

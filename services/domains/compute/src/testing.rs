@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Outcome};
 use skerry_model::{
     Accelerator, Binding, ConditionState, HostDevice, Id, Image, ImageFile, ImageFormat,
-    ImageSource, ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, Pool,
-    PoolSpec, PoolState, PoolStatus, Port, PortSpec, PortStatus, Resource, Timestamp, Vm, VmAction,
-    VmPower, VmSpec, Volume, VolumeState, VolumeStatus,
+    ImageSource, ImageSpec, ImageState, ImageStatus, Kind, LocalRef, Name, NewResource, PciAddress,
+    Pool, PoolSpec, PoolState, PoolStatus, Port, PortSpec, PortStatus, Resource, Timestamp, Vm,
+    VmAction, VmPower, VmSpec, Volume, VolumeState, VolumeStatus,
 };
 use skerry_store::{Store, Transaction};
 use tokio::sync::broadcast;
@@ -21,8 +21,8 @@ pub use crate::model_hypervisor::ModelHypervisor;
 use crate::{
     Acceleration, AgentCommand, Capacity, DomainDefinition, DomainObserved, FINALIZER,
     HardwareDefinition, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
-    LogPosition, NicDefinition, PciFunction, Topology, TopologyHost, VmController, VmStep,
-    spec_after,
+    LogPosition, NicDefinition, PciFunction, Topology, TopologyHost, VirtualCard, VirtualError,
+    VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
@@ -89,6 +89,8 @@ pub enum Mood {
     NoRoom,
     /// Nothing can be plugged in.
     NoPlug,
+    /// Cards neither make virtual functions nor are told of them.
+    NoVirtual,
     /// Nothing answers.
     Away,
 }
@@ -102,6 +104,7 @@ pub struct Fake {
     topology: Mutex<Topology>,
     pci: Mutex<Vec<PciFunction>>,
     devices: Mutex<Vec<HostDevice>>,
+    cards: Mutex<Vec<VirtualCard>>,
     events: broadcast::Sender<HypervisorEvent>,
 }
 
@@ -116,6 +119,7 @@ impl Fake {
             topology: Mutex::new(Topology::plain(4, 4096)),
             pci: Mutex::default(),
             devices: Mutex::default(),
+            cards: Mutex::default(),
             events: broadcast::channel(4).0,
         })
     }
@@ -133,6 +137,11 @@ impl Fake {
     /// The machine has these PCI functions from now on.
     pub fn set_pci(&self, pci: Vec<PciFunction>) {
         *self.pci.lock().unwrap() = pci;
+    }
+
+    /// What cards were told of virtual functions since this was last asked.
+    pub fn cards(&self) -> Vec<VirtualCard> {
+        std::mem::take(&mut *self.cards.lock().unwrap())
     }
 
     /// What is plugged into the machine from now on.
@@ -244,6 +253,7 @@ impl Hypervisor for Fake {
     }
 }
 
+#[async_trait]
 impl TopologyHost for Fake {
     fn topology(&self) -> Topology {
         self.topology.lock().unwrap().clone()
@@ -255,6 +265,27 @@ impl TopologyHost for Fake {
 
     fn devices(&self) -> Vec<HostDevice> {
         self.devices.lock().unwrap().clone()
+    }
+
+    async fn make_virtual(&self, of: &PciAddress, count: u32) -> Result<(), VirtualError> {
+        if self.mood() == Mood::NoVirtual {
+            return Err(VirtualError("has a driver that makes none".to_owned()));
+        }
+        let mut all = self.pci.lock().unwrap();
+        all.retain(|one| one.parent.as_ref() != Some(of));
+        let parent = all.iter_mut().find(|one| one.address == *of).unwrap();
+        parent.virtual_functions = count;
+        let parts = (0..count).map(|number| crate::pci::tests::part(of, number));
+        all.extend(parts.collect::<Vec<_>>());
+        Ok(())
+    }
+
+    async fn set_virtual(&self, card: &VirtualCard) -> Result<(), VirtualError> {
+        if self.mood() == Mood::NoVirtual {
+            return Err(VirtualError("the card refuses the Ethernet address".to_owned()));
+        }
+        self.cards.lock().unwrap().push(card.clone());
+        Ok(())
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Data and a few questions to it. What becomes of it is decided by [`crate::place`].
 
-use skerry_model::{CpuSet, HostDevice, HugePageSize};
+use async_trait::async_trait;
+use skerry_model::{CpuSet, HostDevice, HugePageSize, PciAddress};
 
-use crate::PciFunction;
+use crate::{PciFunction, VirtualCard, VirtualError};
 
 /// A logical processor that is switched on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,8 @@ pub struct Topology {
     pub nodes: Vec<NumaNode>,
 }
 
-/// The port to the machine's topology.
+/// The port to the machine's topology and its PCI functions.
+#[async_trait]
 pub trait TopologyHost: Send + Sync + 'static {
     /// How things stand now: huge pages can be set aside while the machine runs. Small files of the kernel's are read,
     /// which takes a few milliseconds at most.
@@ -58,6 +60,13 @@ pub trait TopologyHost: Send + Sync + 'static {
 
     /// The machine's PCI functions, by address.
     fn pci(&self) -> Vec<PciFunction>;
+
+    /// Gives a function so many virtual ones, and no driver of the machine's takes them. Nothing is done if it has them;
+    /// otherwise those that it has go.
+    async fn make_virtual(&self, of: &PciAddress, count: u32) -> Result<(), VirtualError>;
+
+    /// Tells a card what it is to know of a virtual function before a guest has that.
+    async fn set_virtual(&self, card: &VirtualCard) -> Result<(), VirtualError>;
 
     /// The devices that virtual machines may have, and those that they may not.
     fn devices(&self) -> Vec<HostDevice>;

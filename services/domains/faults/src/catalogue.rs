@@ -143,6 +143,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Import a checkpoint that knows them; what is not wanted can stay without harm.",
     },
     Definition {
+        key: "VIRTUAL_FUNCTIONS_MISSING",
+        severity: Severity::Warning,
+        cause: "NIC_CONFIGURATION",
+        clearing: Clearing::Automatic,
+        text: "A PCI function does not have the virtual functions that the node's settings ask for.",
+        repair: "Read the message; correct `virtual_functions` in node.toml, or switch SR-IOV on in the firmware.",
+    },
+    Definition {
         key: "VM_CRASHED",
         severity: Severity::Major,
         cause: "HOST_OS_ERROR",

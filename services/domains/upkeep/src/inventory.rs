@@ -55,6 +55,10 @@ pub struct PciPart {
     pub iommu_group: Option<u32>,
     /// The function that it is a virtual one of.
     pub virtual_function_of: Option<String>,
+    /// The NUMA node that it is attached to, if the machine says.
+    pub numa_node: Option<u32>,
+    /// Its own virtual functions, if it can have any or the node's settings ask for some.
+    pub virtual_functions: Option<VirtualPart>,
     /// Whether a virtual machine can have it, now or when the one that has it is off.
     pub can_be_given: bool,
     /// Why it cannot, or what goes along with it.
@@ -63,6 +67,19 @@ pub struct PciPart {
     pub vm: Option<String>,
     /// Groups of the node's settings that it belongs to.
     pub groups: Vec<String>,
+}
+
+/// Virtual functions of a PCI function (SR-IOV).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct VirtualPart {
+    /// How many it has.
+    pub present: u32,
+    /// How many it can have.
+    pub most: u32,
+    /// Whether they are those that the node's settings ask for; if not, why.
+    pub message: String,
 }
 
 /// The machine as its firmware describes it (SMBIOS types 0, 1 and 3).

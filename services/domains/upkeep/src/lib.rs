@@ -23,7 +23,7 @@ pub use intake::{
 };
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, DiskFileSystem, HugePages, Inventory, MemoryInfo, MemoryModule, Nic,
-    PciAccelerator, PciPart, Processor, SystemInfo,
+    PciAccelerator, PciPart, Processor, SystemInfo, VirtualPart,
 };
 pub use jobs::{
     JobClass, JobEffect, JobEvent, JobPace, JobPlaces, JobRefused, JobTurn, choose_jobs,

@@ -4,7 +4,7 @@ use skerry_compute::{PciFunction, PciHeld, explain};
 use skerry_ipc::Refusal;
 use skerry_model::{VmPower, VmSpec};
 use skerry_trust::Permission;
-use skerry_upkeep::PciPart;
+use skerry_upkeep::{PciPart, VirtualPart};
 
 use super::caller::Caller;
 use super::refuse::{store, wrong_field};
@@ -13,10 +13,10 @@ use crate::node::Node;
 /// All functions with what becomes of them.
 pub fn parts(node: &Node) -> Result<Vec<PciPart>, Refusal> {
     let held = node.vms.pci().map_err(store)?;
-    Ok(held.functions.iter().map(|function| part(&held, function)).collect())
+    Ok(held.functions.iter().map(|function| part(node, &held, function)).collect())
 }
 
-fn part(held: &PciHeld, function: &PciFunction) -> PciPart {
+fn part(node: &Node, held: &PciHeld, function: &PciFunction) -> PciPart {
     let (can_be_given, why) = match explain(&held.functions, function) {
         Ok(mates) if mates.is_empty() => (true, "can be given to a virtual machine".to_owned()),
         Ok(mates) => {
@@ -41,6 +41,12 @@ fn part(held: &PciHeld, function: &PciFunction) -> PciPart {
         driver: function.driver.clone(),
         iommu_group: function.iommu_group,
         virtual_function_of: function.parent.as_ref().map(ToString::to_string),
+        numa_node: function.numa_node,
+        virtual_functions: node.vms.describe_virtual(held, function).map(|message| VirtualPart {
+            present: function.virtual_functions,
+            most: function.most_virtual,
+            message,
+        }),
         can_be_given,
         why,
         vm: held.taken.get(&function.address).cloned(),

@@ -8,7 +8,7 @@ use skerry_model::{ConditionState, PciGiven, VmPlacement};
 use super::Pass;
 use crate::controller::store_failure;
 use crate::ledger::{Holding, taken};
-use crate::{HardwareDefinition, Wish, keep, place};
+use crate::{HardwareDefinition, PciAsk, Wish, keep, place};
 
 /// Why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,8 @@ impl Pass<'_> {
             Ok(found) => found,
             Err(none) => return Ok(Err(none)),
         };
-        match self.wanted_pci()? {
+        let near = found.as_ref().map(|place| place.numa_nodes.clone()).unwrap_or_default();
+        match self.wanted_pci(&near)? {
             Ok(pci) if pci.is_empty() => {}
             Ok(pci) => found.get_or_insert_default().pci = pci,
             Err(none) => return Ok(Err(none)),
@@ -77,7 +78,7 @@ impl Pass<'_> {
     }
 
     /// Memory is not put on disk while there are any, so what it had last is no more than a preference.
-    fn wanted_pci(&self) -> Result<Result<Vec<PciGiven>, NoPlace>, Failure> {
+    fn wanted_pci(&self, near: &[u32]) -> Result<Result<Vec<PciGiven>, NoPlace>, Failure> {
         let wishes = &self.vm.spec.pci;
         let saved = self.observed.as_ref().is_some_and(|domain| domain.saved);
         if wishes.is_empty() || saved {
@@ -86,7 +87,8 @@ impl Pass<'_> {
         let own = Some(self.vm.local_ref());
         let held = self.controller.pci_held(Holding::Running, own).map_err(store_failure)?;
         let former = self.status.placement.as_ref().map(|place| place.pci.as_slice());
-        let found = held.choose(wishes, former.unwrap_or_default());
+        let (former, vm) = (former.unwrap_or_default(), Some(self.id()));
+        let found = held.choose(&PciAsk { wishes, former, near, vm });
         Ok(found.map_err(|message| NoPlace { reason: "PciNotFree", message }))
     }
 
@@ -134,8 +136,24 @@ fn shown(placement: &VmPlacement) -> String {
         several => format!(" of the NUMA nodes {}", several.join(", ")),
     };
     let own = format!("{}{nodes}", cpus.into_iter().chain(pages).collect::<Vec<_>>().join(" and "));
-    let pci: Vec<&str> = placement.pci.iter().map(|given| given.address.as_str()).collect();
+    let pci: Vec<String> = placement.pci.iter().map(|given| shown_pci(given, placement)).collect();
     let pci = (!pci.is_empty()).then(|| format!("the PCI functions {}", pci.join(", ")));
     let parts: Vec<String> = [own].into_iter().filter(|own| !own.is_empty()).chain(pci).collect();
     parts.join(", and ")
+}
+
+/// A function for people, with what is not plain about it.
+fn shown_pci(given: &PciGiven, placement: &VmPlacement) -> String {
+    let mut more = Vec::new();
+    more.extend(given.mac.map(|mac| format!("with the Ethernet address {mac}")));
+    more.extend(given.vlan.map(|vlan| format!("in VLAN {vlan}")));
+    let far = |node: &u32| !placement.numa_nodes.is_empty() && !placement.numa_nodes.contains(node);
+    let far = given.numa_node.filter(far);
+    more.extend(
+        far.map(|node| format!("of NUMA node {node}, away from its processors and memory")),
+    );
+    match more.is_empty() {
+        true => given.address.to_string(),
+        false => format!("{} ({})", given.address, more.join(", ")),
+    }
 }

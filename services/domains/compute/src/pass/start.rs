@@ -135,6 +135,10 @@ impl Pass<'_> {
             }
         };
         let steps = plan(Target::On, Some(definition), self.observed.as_ref());
+        if let Err(why) = self.set_functions().await? {
+            self.note = Some(Note::new("FunctionNotSet", why));
+            return self.take(Event::StartFailed).await;
+        }
         match self.apply(steps).await {
             Ok(()) => {
                 self.look().await?;
