@@ -212,7 +212,7 @@ async fn virtual_functions_are_made_and_told_what_they_are() {
     let node = RunningNode::start_with(folder.path(), &host, &settings(3)).await.unwrap();
     let told = wait_made(&node, "NotMade").await;
     assert!(told.contains("has 2 virtual functions, and 3 are asked for"), "{told}");
-    assert!(told.contains("`db`, `web` are off"), "{told}");
+    assert!(told.contains("off: `db`, `web`"), "{told}");
     let limit = Duration::from_secs(10);
     eventually(limit, || async {
         let alarms = Value::from(node.list(Kind::Alarm).await?).to_string();

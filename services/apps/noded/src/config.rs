@@ -86,6 +86,7 @@ struct Raw {
     pci_groups: BTreeMap<Name, Vec<String>>,
     #[serde(default)]
     import_folders: BTreeMap<Name, String>,
+    #[serde(default)]
     virtual_functions: Vec<RawVirtual>,
 }
 

@@ -23,7 +23,7 @@ use skerry_storage::StorageController;
 use skerry_store::Store;
 use skerry_upkeep::ImageController;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -51,6 +51,9 @@ const GROUP: &str = "skerry";
 
 /// A checkpoint is written after so much quiet.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// Controllers wait so long for virtual functions, which cards make within seconds.
+const FUNCTIONS_FIRST: Duration = Duration::from_secs(20);
 
 /// What the board's description says, as far as the daemon needs it.
 #[derive(Debug, Clone, Default)]
@@ -267,7 +270,17 @@ impl Daemon {
         tasks.spawn(async move {
             until.run_until_cancelled(keeper.run()).await;
         });
-        tasks.spawn(engine.run(cancel.clone()));
+        let (vms, until) = (Arc::clone(&node.vms), cancel.clone());
+        tasks.spawn(async move {
+            // A machine that wants a virtual function should not find none and wait for its next try.
+            let first = timeout(FUNCTIONS_FIRST, vms.keep_virtual());
+            if let Some(Err(_) | Ok(Err(_))) = until.run_until_cancelled(first).await {
+                tracing::warn!(
+                    "virtual functions are not made yet; machines may have to wait for them"
+                );
+            }
+            engine.run(until).await;
+        });
         node.ready.store(true, Ordering::Relaxed);
         tracing::info!(
             node_id = %node.identity.node_id,

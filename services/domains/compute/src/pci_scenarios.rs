@@ -1,11 +1,11 @@
 //! Guests that have PCI functions of the machine for themselves.
 
-use skerry_model::{Id, Vm, VmAction, VmPci, VmPower, VmState};
+use skerry_model::{Id, Name, Vm, VmAction, VmPci, VmPower, VmState};
 
-use crate::AdmissionError;
-use crate::pci::tests::function;
+use crate::pci::tests::{function, part};
 use crate::scenarios::{MINUTE, reason};
-use crate::testing::Node;
+use crate::testing::{Mood, Node};
+use crate::{AdmissionError, PciFunction, VirtualWish};
 
 fn by_address(address: &str) -> Vec<VmPci> {
     vec![VmPci { address: Some(address.parse().unwrap()), ..VmPci::default() }]
@@ -80,5 +80,105 @@ async fn a_function_that_is_gone_keeps_its_machine_off_with_a_reason() {
     );
     node.fake.set_pci(vec![function("01:00.0", "020000", Some(1))]);
     node.settle(vm, MINUTE).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+}
+
+fn fast() -> Name {
+    Name::new("fast").unwrap()
+}
+
+/// A node with a card that may have four virtual functions, and is to have so many.
+async fn with_card(count: u32) -> Node {
+    let of = "01:00.0".parse().unwrap();
+    let wish =
+        VirtualWish { of, count, group: fast(), vlan: None, spoof_check: true, trust: false };
+    let node = Node::new(4096).await.with_virtual(vec![wish]);
+    let card = PciFunction {
+        most_virtual: 4,
+        driver: Some("igb".to_owned()),
+        nic: Some("eth1".to_owned()),
+        ..function("01:00.0", "020000", Some(1))
+    };
+    node.fake.set_pci(vec![card]);
+    node
+}
+
+async fn with_virtual(node: &Node, number: u128) -> Id<Vm> {
+    let vm = node.create(number, 128).await;
+    let wish = VmPci { group: Some(fast()), ..VmPci::default() };
+    node.edit(vm, |spec| spec.pci = vec![wish]).await;
+    node.settle(vm, MINUTE).await;
+    vm
+}
+
+/// Whether they are there, and what is said.
+async fn made(node: &Node) -> (bool, String) {
+    let reports = node.controller.keep_virtual().await.unwrap();
+    let [report] = &reports[..] else { panic!("one") };
+    (report.good, report.message.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn virtual_functions_are_made_and_their_card_is_told_before_the_start() {
+    let node = with_card(2).await;
+    let (good, told) = made(&node).await;
+    assert!(good && told.contains("0000:01:00.0 has 2 virtual functions"), "{told}");
+    let vm = with_virtual(&node, 7).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+    let [card] = &node.fake.cards()[..] else { panic!("told once") };
+    assert_eq!((card.nic.as_str(), card.number), ("eth1", 0));
+    assert_eq!(card.mac.to_string(), "02:00:00:00:00:07", "from the id");
+    let placed = node.vm(vm).status.conditions.get("Placed").unwrap().message.clone();
+    assert!(
+        placed.contains("0000:01:10.0 (with the Ethernet address 02:00:00:00:00:07)"),
+        "{placed}"
+    );
+
+    // Off and on again it has the same.
+    node.want(vm, VmPower::Stopped).await;
+    node.settle(vm, MINUTE).await;
+    node.want(vm, VmPower::Running).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!(node.fake.cards()[0], *card);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_number_waits_until_no_machine_has_one() {
+    let node = with_card(2).await;
+    let of = "01:00.0".parse().unwrap();
+    let mut present = node.controller.pci().unwrap().functions;
+    present[0].virtual_functions = 1;
+    present.push(part(&of, 0));
+    node.fake.set_pci(present);
+    let vm = with_virtual(&node, 1).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Running);
+    let (good, told) = made(&node).await;
+    assert!(!good && told.contains("stay until these machines are off: `vm-1`"), "{told}");
+    node.want(vm, VmPower::Stopped).await;
+    node.settle(vm, MINUTE).await;
+    assert!(made(&node).await.0);
+    assert_eq!(node.controller.pci().unwrap().functions.len(), 3);
+    assert!(made(&node).await.0, "and again, with nothing to do");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_machine_refuses_is_said_and_tried_again() {
+    let node = with_card(2).await;
+    node.fake.set(Mood::NoVirtual);
+    let (good, told) = made(&node).await;
+    assert!(!good && told == "0000:01:00.0 has a driver that makes none", "{told}");
+    let held = node.controller.pci().unwrap();
+    let said = node.controller.describe_virtual(&held, &held.functions[0]).unwrap();
+    assert_eq!(said, "has a driver that makes none");
+    node.fake.set(Mood::Good);
+    assert!(made(&node).await.0);
+
+    node.fake.set(Mood::NoVirtual);
+    let vm = with_virtual(&node, 1).await;
+    let status = node.vm(vm).status;
+    assert_eq!((status.pid, reason(&node, vm)), (None, "FunctionNotSet".into()));
+    assert!(status.reason.contains("refuses the Ethernet address"), "{}", status.reason);
+    node.fake.set(Mood::Good);
+    node.settle(vm, 10 * MINUTE).await;
     assert_eq!(node.vm(vm).status.state, VmState::Running);
 }

@@ -20,9 +20,9 @@ use uuid::Uuid;
 pub use crate::model_hypervisor::ModelHypervisor;
 use crate::{
     Acceleration, AgentCommand, Capacity, DomainDefinition, DomainObserved, FINALIZER,
-    HardwareDefinition, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
-    LogPosition, NicDefinition, PciFunction, Topology, TopologyHost, VirtualCard, VirtualError,
-    VmController, VmStep, spec_after,
+    FunctionSettings, HardwareDefinition, Hypervisor, HypervisorError, HypervisorEvent,
+    HypervisorFacts, LogChunk, LogPosition, NicDefinition, PciFunction, PciGroups, Topology,
+    TopologyHost, VirtualCard, VirtualError, VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
@@ -352,6 +352,13 @@ impl Node {
         }
         self.boots += 1;
         self.restart();
+    }
+
+    /// With these virtual functions in the node's settings.
+    pub fn with_virtual(mut self, wishes: Vec<VirtualWish>) -> Self {
+        let settings = FunctionSettings::new(PciGroups::new(), wishes);
+        self.controller = self.controller.with_functions(settings);
+        self
     }
 
     /// The pool `default` has so much free space.

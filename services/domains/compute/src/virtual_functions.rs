@@ -96,7 +96,7 @@ impl VirtualWish {
         }
         match in_the_way(held, of) {
             Some(what) => Err(format!(
-                "has {present} virtual functions, and {count} are asked for: they stay until {what}, for all are made anew"
+                "has {present} virtual functions, and {count} are asked for: all are made anew, so they stay until {what}"
             )),
             None => Ok(VirtualPlan::Make),
         }
@@ -111,7 +111,7 @@ fn in_the_way(held: &PciHeld, of: &PciAddress) -> Option<String> {
     users.sort_unstable();
     users.dedup();
     if !users.is_empty() {
-        return Some(format!("the machines `{}` are off", users.join("`, `")));
+        return Some(format!("these machines are off: `{}`", users.join("`, `")));
     }
     let needed = parts().find_map(|one| one.needed.as_ref().map(|why| (&one.address, why)));
     needed.map(|(address, why)| format!("the node needs {address} no more, which {why}"))

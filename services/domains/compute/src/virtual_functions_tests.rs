@@ -55,7 +55,7 @@ fn why_they_cannot_be_made_is_said() {
         (&others, wish("02:00.0", 1), "has no SR-IOV"),
         (&machine(0), wish("01:00.0", 9), "can have 8 virtual functions at most, and 9 are"),
         (&driverless, wish("01:00.0", 1), "has no driver"),
-        (&used, wish("01:00.0", 3), "stay until the machines `web` are off"),
+        (&used, wish("01:00.0", 3), "stay until these machines are off: `web`"),
         (&whole, wish("01:00.0", 3), "in use as a whole by the machine `desk`"),
         (&needed, wish("01:00.0", 3), "until the node needs 0000:01:10.0 no more, which is the"),
     ] {
