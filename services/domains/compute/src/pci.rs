@@ -66,7 +66,7 @@ impl PciFunction {
     /// Why it cannot be given away, whatever its neighbours are.
     fn kept(&self) -> Option<String> {
         if self.is_bridge() {
-            return Some("is a bridge to others, which the machine itself needs".to_owned());
+            return Some("is a bridge to others".to_owned());
         }
         if let Some(needed) = &self.needed {
             return Some(format!("the node needs it: it {needed}"));

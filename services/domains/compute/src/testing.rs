@@ -22,7 +22,7 @@ use crate::{
     Acceleration, AgentCommand, Capacity, DomainDefinition, DomainObserved, FINALIZER,
     FunctionSettings, HardwareDefinition, Hypervisor, HypervisorError, HypervisorEvent,
     HypervisorFacts, LogChunk, LogPosition, NicDefinition, PciFunction, PciGroups, Topology,
-    TopologyHost, VirtualCard, VirtualError, VmController, VmStep, spec_after,
+    TopologyHost, VirtualCard, VirtualError, VirtualWish, VmController, VmStep, spec_after,
 };
 
 /// A definition of the machine with this number.
