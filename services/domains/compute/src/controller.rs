@@ -26,7 +26,7 @@ use crate::memory::{ASK_EVERY, Memory};
 use crate::pass::Pass;
 use crate::{
     Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
-    HypervisorFacts, PciAsk, PciHeld, PlacementRefused, TopologyHost, VmStep, Wish, admit, next, place,
+    HypervisorFacts, PciAsk, PlacementRefused, TopologyHost, VmStep, Wish, admit, next, place,
     place_pages, unfit_cpu,
 };
 
