@@ -129,11 +129,11 @@ fn mapper(path: &str, mib: u32) -> String {
     // A byte is written, exit(0); or exit(error).
     let rest = "4885c07807c6000131ffeb04f7d889c7b83c0000000f05";
     let hex = format!("{head}{map}{rest}");
-    let bytes: Vec<String> = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| format!("\\x{}", String::from_utf8_lossy(pair)))
-        .collect();
+    let byte = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).unwrap();
+        format!("\\{:03o}", u8::from_str_radix(text, 16).unwrap())
+    };
+    let bytes: Vec<String> = hex.as_bytes().chunks(2).map(byte).collect();
     format!("busybox printf '{}' > {path}; busybox chmod +x {path};", bytes.concat())
 }
 
