@@ -125,7 +125,7 @@ async fn a_folder_beside_other_files_becomes_a_pool(
     node: &mut NodeUnderTest,
 ) -> anyhow::Result<()> {
     println!("== a file system with files on it holds a pool in a folder");
-    node.shell(&format!("mkfs.ext4 -q -F -U {UUID} {PART} && udevadm settle"))?;
+    node.shell(&format!("mkfs.ext4 -q -F -U {UUID} {PART} && udevadm trigger --settle {PART}"))?;
     node.shell(&format!(
         "mkdir -p {BY_HAND} && mount {PART} {BY_HAND} && mkdir {BY_HAND}/images && \
          echo dear friend > {BY_HAND}/letter && \

@@ -39,17 +39,15 @@ export function MediumField({ value, fault, onChoose }: Props) {
         <FormSelect id="create-medium" value={value} onChange={(_event, chosen) => onChoose(chosen)}>
           <FormSelectOption
             value=""
-            label={failed ? failed : media === null ? "Being looked for" : none ? "No image files found" : "Choose a file"}
+            label={
+              failed ? failed : media === null ? "Being looked for" : none ? "No image files found" : "Choose a file"
+            }
             isPlaceholder
           />
           {known.map(({ kind, name, files }) => (
             <FormSelectOptionGroup key={name} label={kind === "folder" ? `Folder ${name}` : `Stick ${name}`}>
               {files.map(({ path, size_bytes }) => (
-                <FormSelectOption
-                  key={path}
-                  value={`${name}/${path}`}
-                  label={`${path} (${bytesText(size_bytes)})`}
-                />
+                <FormSelectOption key={path} value={`${name}/${path}`} label={`${path} (${bytesText(size_bytes)})`} />
               ))}
             </FormSelectOptionGroup>
           ))}
@@ -57,7 +55,9 @@ export function MediumField({ value, fault, onChoose }: Props) {
       </FieldFrame>
       <ul className="sk-lines sk-reason">
         {known.map(({ name, path, reason }) =>
-          reason || path ? <li key={name}>{reason ? `${name}: ${reason}` : `${name} is ${path} on the node.`}</li> : null,
+          reason || path ? (
+            <li key={name}>{reason ? `${name}: ${reason}` : `${name} is ${path} on the node.`}</li>
+          ) : null,
         )}
       </ul>
     </>
