@@ -39,7 +39,11 @@ export {
   FormGroup,
   FormHelperText,
 } from "@patternfly/react-core/dist/dynamic/components/Form";
-export { FormSelect, FormSelectOption, FormSelectOptionGroup } from "@patternfly/react-core/dist/dynamic/components/FormSelect";
+export {
+  FormSelect,
+  FormSelectOption,
+  FormSelectOptionGroup,
+} from "@patternfly/react-core/dist/dynamic/components/FormSelect";
 export { HelperText, HelperTextItem } from "@patternfly/react-core/dist/dynamic/components/HelperText";
 export { Label } from "@patternfly/react-core/dist/dynamic/components/Label";
 export {
