@@ -42,6 +42,8 @@ fn cards(machine: &mut Machine) -> anyhow::Result<()> {
 async fn a_guest_has_functions_of_the_machine() -> anyhow::Result<()> {
     let mut machine = machine("pci")?;
     machine.debug_shell = true;
+    // The second machine is to be refused for its functions, not for its memory.
+    machine.memory_mib = 1536;
     cards(&mut machine)?;
     let web = machine.forward(PORT)?;
     let (mut node, code) = NodeUnderTest::first_boot(machine)?;
