@@ -371,11 +371,14 @@ mod tests {
                 "import_folders: import: is the name",
             ),
             ("schema = 1\n[log]\nlevel = \"noded=loud\"", "log.level"),
-            (&wishes(&["count = 0"]), "0000:01:00.0: count must be 1 to 65535"),
-            (&wishes(&["count = 1", "count = 2"]), "virtual_functions: 0000:01:00.0: is listed"),
-            (&wishes(&["count = 1\nvlan = 4095"]), "0000:01:00.0: vlan must be 1 to 4094"),
-            (&wishes(&["count = 1\nmac = 1"]), "virtual_functions"),
-            (&wishes(&["vlan = 1"]), "count"),
+            (wishes(&["count = 0"]).as_str(), "0000:01:00.0: count must be 1 to 65535"),
+            (
+                wishes(&["count = 1", "count = 2"]).as_str(),
+                "virtual_functions: 0000:01:00.0: is listed",
+            ),
+            (wishes(&["count = 1\nvlan = 4095"]).as_str(), "0000:01:00.0: vlan must be 1 to 4094"),
+            (wishes(&["count = 1\nmac = 1"]).as_str(), "virtual_functions"),
+            (wishes(&["vlan = 1"]).as_str(), "count"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key), "{text}: {error}");

@@ -8,7 +8,8 @@ use skerry_compute::{Acceleration, VmController};
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::{Faults, FaultsError};
 use skerry_model::{
-    Accelerator, ConditionState, Id, Kind, LocalRef, Node as NodeKind, Resource, Timestamp,
+    Accelerator, ConditionState, Conditions, Id, Kind, LocalRef, Node as NodeKind, Resource,
+    Timestamp,
 };
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::watch;
@@ -77,22 +78,28 @@ impl NodeController {
         };
         status.conditions.set("KvmUsable", state, reason, why, now);
         status.accelerator = Some(accelerator);
-        let made = self.vms.keep_virtual().await.map_err(store_failure)?;
-        if made.is_empty() {
-            status.conditions.clear(VIRTUAL);
-        } else {
-            let good = made.iter().all(|report| report.good);
-            let (state, reason) = match good {
-                true => (ConditionState::True, "Made"),
-                false => (ConditionState::False, "NotMade"),
-            };
-            let told: Vec<_> = made.into_iter().filter(|one| one.good == good).collect();
-            let text = told.into_iter().map(|one| one.message).collect::<Vec<_>>().join("; ");
-            status.conditions.set(VIRTUAL, state, reason, text, now);
-        }
+        self.note_virtual(&mut status.conditions).await?;
         let mut tx = Transaction::new();
         tx.put_status(self.node, status);
         Ok(tx)
+    }
+
+    /// Has the virtual functions made that the settings ask for, and says whether they are there.
+    async fn note_virtual(&self, conditions: &mut Conditions) -> Result<(), Failure> {
+        let made = self.vms.keep_virtual().await.map_err(store_failure)?;
+        if made.is_empty() {
+            conditions.clear(VIRTUAL);
+            return Ok(());
+        }
+        let good = made.iter().all(|report| report.good);
+        let (state, reason) = match good {
+            true => (ConditionState::True, "Made"),
+            false => (ConditionState::False, "NotMade"),
+        };
+        let told = made.into_iter().filter(|report| report.good == good);
+        let text = told.map(|report| report.message).collect::<Vec<_>>().join("; ");
+        conditions.set(VIRTUAL, state, reason, text, (self.now)());
+        Ok(())
     }
 
     async fn name_host(&self, node: &Resource<NodeKind>) -> Result<(), Failure> {
