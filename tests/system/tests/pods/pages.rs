@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use skerry_system_tests::{NodeUnderTest, SOON};
+use skerry_system_tests::{NodeUnderTest, SOON, eventually};
 
 use super::order::wait_gone;
 use super::{alone, delete, wait_log};
@@ -63,8 +63,11 @@ async fn in_a_folder(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     node.skerry(&["pod", "stop", "paged"])?;
     node.wait_state("/api/v1/pods/paged", "stopped", SOON).await?;
     wait_free(node, TOTAL).await?;
-    let status = node.get("/api/v1/pods/paged").await?["status"].clone();
-    ensure!(status.get("huge_pages").is_none(), "{status}");
+    eventually(SOON, || async {
+        let status = node.get("/api/v1/pods/paged").await?["status"].clone();
+        if status.get("huge_pages").is_none() { Ok(()) } else { bail!("{status}") }
+    })
+    .await?;
     gone(node, "paged", &pod).await
 }
 
