@@ -10,8 +10,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use skerry_linux_disk::{ChildCage, DiskPlaces, LinuxLibrary, QemuImg};
-use skerry_model::ImageFormat as F;
+use skerry_linux_disk::{
+    ChildCage, DiskPlaces, ImportFolders, KeptPlaces, LinuxLibrary, Media, QemuImg,
+};
+use skerry_linux_host::Roots;
+use skerry_linux_host::systemd::Systemd;
+use skerry_model::{ImageFormat as F, Name};
 use skerry_upkeep::{DiskBase, ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter, Quiet};
 use uuid::Uuid;
 
@@ -260,6 +264,64 @@ async fn only_plain_files_of_the_allowed_places_are_taken() {
     }
     symlink("/etc/passwd", ground.spool(id(1))).unwrap();
     assert!(ground.library.incoming(&Incoming::Spooled(id(1))).await.is_err());
+}
+
+/// Does something to a file while it is read.
+struct Meddler(PathBuf, fn(&std::path::Path));
+
+impl Meter for Meddler {
+    fn bytes(&self, _done: u64, _total: u64) {
+        (self.1)(&self.0);
+    }
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_inbox_that_changes_or_goes_while_it_is_read_is_refused() {
+    let ground = Ground::new();
+    let inbox = ground.places.inbox();
+    fs::create_dir_all(&inbox).unwrap();
+    let folders = vec![(Name::new("import").unwrap(), inbox.clone())];
+    let media = Media::new(
+        Systemd::at("unix:path=/none"),
+        Roots::below(ground.folder.path()),
+        ground.places.media(),
+    );
+    let folders = ImportFolders::new(folders, KeptPlaces::default());
+    let library = ground.library.clone().with_media(media.with_folders(folders));
+    let what = Incoming::Medium("import/a.img".to_owned());
+    assert_eq!(library.incoming(&what).await.unwrap(), None);
+    let file = inbox.join("a.img");
+    let meddlers: [fn(&std::path::Path); 3] = [
+        |file| {
+            fs::OpenOptions::new().append(true).open(file).unwrap().write_all_at(b"x", 0).unwrap()
+        },
+        |file| fs::OpenOptions::new().write(true).open(file).unwrap().set_len(1).unwrap(),
+        |file| drop(fs::remove_file(file)),
+    ];
+    for meddle in meddlers {
+        fs::write(&file, "whole").unwrap();
+        assert_eq!(library.incoming(&what).await.unwrap(), Some(5));
+        let meddler = Arc::new(Meddler(file.clone(), meddle));
+        let refused = library.take(id(1), &what, meddler).await.unwrap_err().to_string();
+        assert!(refused.contains("was changed while it was read"), "{refused}");
+    }
+    fs::write(&file, "whole").unwrap();
+    assert_eq!(library.take(id(1), &what, Arc::new(Quiet)).await.unwrap(), 5);
+    assert_eq!(fs::read(ground.places.source(id(1))).unwrap(), b"whole");
+    let listed = library.media().await.unwrap();
+    assert_eq!(listed.items[0].files[0].path, "a.img");
+    // What leads elsewhere is refused as on a stick.
+    fs::write(ground.aside("secret"), "x").unwrap();
+    symlink(ground.aside("secret"), inbox.join("link.img")).unwrap();
+    fs::hard_link(ground.aside("secret"), inbox.join("twin.img")).unwrap();
+    nix::unistd::mkfifo(&inbox.join("pipe.img"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in ["link.img", "twin.img", "pipe.img", "../secret"] {
+        let what = Incoming::Medium(format!("import/{path}"));
+        assert!(library.incoming(&what).await.is_err(), "{path}");
+    }
 }
 
 /// Ends the work after a number of looks.
