@@ -18,6 +18,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("skerry-linux-ctr", "skerry-unpack"),
     ("skerry-linux-ctr", "skerry-terminal"),
     ("skerry-linux-ctr", "skerry-pages"),
+    ("skerry-linux-net", "skerry-netns"),
     ("skerry-northd", "northd"),
     ("skerry-metad", "metad"),
     ("skerry-console", "skerry-console"),

@@ -180,21 +180,19 @@ async fn pods_with_users_of_their_own_share_none_and_keep_theirs() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();
     let node = RunningNode::start(folder.path(), &host).await.unwrap();
-    let with_users = |name: &str, fields: Value| {
-        let mut pod = pod(name, fields);
-        pod["spec"]["user_namespace"] = json!("pod");
-        pod
-    };
-    let refused = node.create(Kind::Pod, with_users("bad", json!({"devices": ["/dev/kvm"]}))).await;
+    let mut bad = pod("bad", json!({"devices": ["/dev/kvm"]}));
+    bad["spec"]["user_namespace"] = json!("pod");
+    let refused = node.create(Kind::Pod, bad).await;
     assert!(format!("{:?}", refused.unwrap_err()).contains("spec.user_namespace"));
     let main = "main".parse().unwrap();
     let mut found = Vec::new();
     for name in ["a", "b", "c"] {
-        let made = node.create(Kind::Pod, with_users(name, json!({}))).await.unwrap();
+        let made = node.create(Kind::Pod, pod(name, json!({}))).await.unwrap();
         let pod = node.wait_state(Kind::Pod, name, "running").await.unwrap();
         let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
         let users = host.started(id, &main).unwrap().users;
         assert_eq!(json!(users), pod["status"]["users"], "{pod}");
+        assert_eq!(pod["status"]["user_namespace"], "pod", "{pod}");
         found.push(users.unwrap());
     }
     found.sort_unstable();
@@ -202,16 +200,19 @@ async fn pods_with_users_of_their_own_share_none_and_keep_theirs() {
     assert!(found.len() == 3 && found.iter().all(|first| first % 65_536 == 0), "{found:?}");
 
     // One that is changed gets some too, and keeps them when it has the node's again. Its layer stays.
-    let made = node.create(Kind::Pod, pod("d", json!({}))).await.unwrap();
+    let mut with_nodes = pod("d", json!({}));
+    with_nodes["spec"]["user_namespace"] = json!("host");
+    let made = node.create(Kind::Pod, with_nodes).await.unwrap();
     let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
-    node.wait_state(Kind::Pod, "d", "running").await.unwrap();
+    let running = node.wait_state(Kind::Pod, "d", "running").await.unwrap();
+    assert_eq!(running["status"]["user_namespace"], "host", "{running}");
     let first = host.started(id, &main).unwrap();
     assert_eq!(first.users, None);
-    let change = |word: &str| {
+    let change = |word: Option<&str>| {
         let patch = Json(json!({"spec": {"user_namespace": word}}).to_string());
         Request::Patch { kind: Kind::Pod, key: "d".to_owned(), patch, if_revision: None }
     };
-    for (word, wanted) in [("pod", true), ("host", false), ("pod", true)] {
+    for (word, wanted) in [(Some("pod"), true), (Some("host"), false), (None, true)] {
         node.ask(change(word)).await.unwrap();
         let started = || async {
             let now = host.started(id, &main).unwrap();
@@ -221,5 +222,41 @@ async fn pods_with_users_of_their_own_share_none_and_keep_theirs() {
         assert_eq!(now.layer, first.layer);
         assert!(now.users.is_none_or(|users| !found.contains(&users)));
     }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_the_nodes_users_has_them_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let main = "main".parse().unwrap();
+    for (name, fields, near) in [
+        ("all", json!({"privileged": true}), false),
+        ("tun", json!({"devices": ["/dev/net/tun"]}), false),
+        ("raw", json!({"capabilities": {"add": ["NET_RAW"]}}), false),
+        ("near", json!({}), true),
+    ] {
+        let mut wanted = pod(name, fields);
+        wanted["spec"]["host_network"] = json!(near);
+        let made = node.create(Kind::Pod, wanted).await.unwrap();
+        let id = made["metadata"]["id"].as_str().unwrap().parse().unwrap();
+        let running = node.wait_state(Kind::Pod, name, "running").await.unwrap();
+        assert_eq!(running["status"]["user_namespace"], "host", "{running}");
+        assert_eq!(running["status"]["users"], json!(null), "{running}");
+        assert_eq!(host.started(id, &main).unwrap().users, None);
+    }
+    // Once it needs them no more it has its own, in a network that is theirs.
+    let patch =
+        Json(json!({"spec": {"containers": [{"name": "main", "image": "tiny"}]}}).to_string());
+    let request =
+        Request::Patch { kind: Kind::Pod, key: "all".to_owned(), patch, if_revision: None };
+    node.ask(request).await.unwrap();
+    let own = || async {
+        let all = node.get(Kind::Pod, "all").await.unwrap();
+        let good = all["status"]["user_namespace"] == "pod" && all["status"]["state"] == "running";
+        if good && all["status"]["users"].is_u64() { Ok(()) } else { Err(all) }
+    };
+    eventually(Duration::from_secs(30), own).await.unwrap();
     node.stop().await.unwrap();
 }

@@ -137,38 +137,69 @@ async fn near_the_node(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     let near = node.get("/api/v1/pods/near").await?;
     ensure!(near["status"]["risks"].as_array().is_some_and(|list| list.len() == 2), "{near}");
     ensure!(near["status"]["addresses"] == json!([]), "{near}");
+    ensure!(near["status"]["user_namespace"] == "host", "{near}");
     let list = node.skerry(&["pod", "list"])?;
     ensure!(list.contains("privileged") && list.contains("node"), "{list}");
     delete(node, "near").await
 }
 
+/// Nothing is asked for here: this is how pods are.
 async fn own_users(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    let script = "cat /proc/1/uid_map; echo kept >> /shared/file && echo kept >> /layer && chown 7:8 /shared/file /layer; \
+    let script = "cat /proc/1/uid_map; echo links $(ls /sys/class/net) and $(ls /sys/devices/virtual/net); \
+        echo kept >> /shared/file && echo kept >> /layer && chown 7:8 /shared/file /layer; \
         echo owners $(stat -c %u:%g /shared/file /layer) lines $(wc -l < /layer); sleep 1000";
     let mut pod =
         alone("own", script, &json!({"mounts": [{"volume": "shared", "path": "/shared"}]}));
     pod["spec"]["volumes"] = json!([{"name": "shared", "source": {"empty": {"medium": "disk"}}}]);
-    pod["spec"]["user_namespace"] = json!("pod");
     node.post("/api/v1/pods", pod).await?;
     wait_log(node, "own", "main", "owners 7:8 7:8 lines 1").await?;
+    wait_log(node, "own", "main", "links eth0 lo and eth0 lo").await?;
     // Its log may be here before its status is.
     let main = wait_container(node, "own", |main| main["pid"].is_u64()).await?;
     let pid = main["pid"].as_u64().context("it does not run")?;
     let own = node.get("/api/v1/pods/own").await?;
+    ensure!(own["status"]["user_namespace"] == "pod", "{own}");
     let first = own["status"]["users"].as_u64().context("it has no users")?;
     let owner = node.shell(&format!("stat -c %u /proc/{pid}"))?;
     ensure!(owner.trim() == first.to_string(), "root in it is user {owner}, not {first}");
     let disk =
         "find /var/lib/skerry/data/pods /var/lib/skerry/data/pod-volumes -user 7 -group 8 -type f";
     ensure!(node.shell(disk)?.lines().count() == 2, "owners on disk are not those in the pod");
-    ensure!(node.shell("ls /run/skerry/seen")?.trim().is_empty(), "the data is still seen");
+    let said =
+        node.skerry(&["exec", "own", "--", "/bin/sh", "-c", "id -u; cat /proc/self/uid_map"])?;
+    let words: Vec<&str> = said.split_whitespace().collect();
+    ensure!(words == ["0", "0", &first.to_string(), "65536"], "{said}");
+    // What it sees of the data is root's alone to the node, and stays for its next start.
+    let seen = format!("/run/skerry/seen/{}", first / 65_536);
+    node.shell(&format!("test -d {seen}/layers && stat -c %a /run/skerry/seen | grep -qx 700"))?;
 
-    // With the node's users again everything is there, and still belongs to the same.
+    // With the node's users again everything is there, and still belongs to the same; so do its links.
     let body = json!({"spec": {"user_namespace": "host"}});
     let (status, answer) = node.request(Method::PATCH, "/api/v1/pods/own", Some(body)).await?;
     ensure!(status.is_success(), "{status} {answer}");
     wait_log(node, "own", "main", "owners 7:8 7:8 lines 2").await?;
-    delete(node, "own").await
+    let log = node.skerry(&["pod", "logs", "own"])?;
+    let links = |line: &&str| line.trim() == "links eth0 lo and eth0 lo";
+    ensure!(log.lines().filter(links).count() == 2, "{log}");
+    delete(node, "own").await?;
+    order::wait_gone(node, "/api/v1/pods/own").await?;
+    let namespace = format!("/run/skerry/users/skerry-pod-{}", short(&own)?);
+    let mut left = String::new();
+    // Its network goes after its record.
+    for _ in 0..200 {
+        left = node.shell(&format!("ls -d {seen} {namespace} 2>/dev/null; true"))?;
+        if left.trim().is_empty() {
+            break;
+        }
+    }
+    ensure!(left.trim().is_empty(), "left behind: {left}");
+    Ok(())
+}
+
+/// The short id that names what the machine has of a pod.
+fn short(pod: &Value) -> anyhow::Result<String> {
+    let id = pod["metadata"]["id"].as_str().context("it has no id")?;
+    Ok(id.chars().take(8).collect())
 }
 
 async fn processor_bites(node: &mut NodeUnderTest) -> anyhow::Result<()> {

@@ -1,9 +1,9 @@
 //! The OCI runtime configuration of a container (`config.json`), as safe as ordinary programs allow.
 //!
-//! A container's root is the host's root user with most of its powers taken away; there is no user namespace
-//! yet. What holds it: a short list of capabilities, `no_new_privileges`, an allow-list of system calls,
-//! masked and read-only parts of `/proc` and `/sys`, its own process, mount, host name, message and
-//! control-group namespaces, the pod's network namespace. Limits and devices are the unit's part.
+//! What holds a container: users of the pod's own unless it has the node's, a short list of capabilities,
+//! `no_new_privileges`, an allow-list of system calls, masked and read-only parts of `/proc` and `/sys`, its own process,
+//! mount, host name, message and control-group namespaces, the pod's network namespace. Limits and devices are the
+//! unit's part.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use crate::devices::Device;
 use crate::ids;
 use crate::images::ImageRecord;
 use crate::pages;
+use crate::places::Places;
 use crate::powers;
 use crate::user::User;
 
@@ -95,13 +96,14 @@ pub enum BundleError {
     Seccomp(#[from] serde_json::Error),
 }
 
-/// The configuration. `bundle` is the folder that it is for, `volumes` where the pod's volumes lie.
+/// The configuration. `bundle` is the folder that it is for, `volumes` where the pod's volumes lie; of the places only
+/// those of the namespaces to join count.
 pub fn spec(
     desired: &ContainerDesired,
     image: &ImageRecord,
     user: &User,
     bundle: &Path,
-    namespaces: &Path,
+    places: &Places,
     volumes: &BTreeMap<Name, PathBuf>,
 ) -> Result<Spec, BundleError> {
     let mut spec = SpecBuilder::default()
@@ -109,7 +111,7 @@ pub fn spec(
         .root(RootBuilder::default().path("rootfs").readonly(desired.read_only_root).build()?)
         .process(process(desired, image, user)?)
         .mounts(mounts(desired, bundle, volumes)?)
-        .linux(linux(desired, namespaces)?)
+        .linux(linux(desired, places)?)
         .build()?;
     // With the node's network it has the node's name, which it does not set.
     let own = Some(&desired.network.hostname).filter(|_| !desired.network.is_of_node());
@@ -320,7 +322,7 @@ fn devices(paths: &[String]) -> Result<Vec<LinuxDevice>, BundleError> {
     paths.iter().map(find).collect()
 }
 
-fn linux(desired: &ContainerDesired, namespaces: &Path) -> Result<Linux, BundleError> {
+fn linux(desired: &ContainerDesired, places: &Places) -> Result<Linux, BundleError> {
     let network = &desired.network;
     let mut list = vec![
         namespace(LinuxNamespaceType::Pid)?,
@@ -328,23 +330,21 @@ fn linux(desired: &ContainerDesired, namespaces: &Path) -> Result<Linux, BundleE
         namespace(LinuxNamespaceType::Ipc)?,
         namespace(LinuxNamespaceType::Cgroup)?,
     ];
-    if desired.users.is_some() {
-        list.push(namespace(LinuxNamespaceType::User)?);
-    }
     let mut sysctl = HashMap::new();
     if !network.is_of_node() {
         list.push(namespace(LinuxNamespaceType::Uts)?);
-        list.push(
-            LinuxNamespaceBuilder::default()
-                .typ(LinuxNamespaceType::Network)
-                .path(namespaces.join(&network.namespace))
-                .build()?,
-        );
-    }
-    if !network.is_of_node() && desired.users.is_none() {
-        // Programs without privileges may ping and open low ports: the namespace is the pod's alone. Users of the
-        // pod's own have no say over it, so there it is done before.
-        sysctl.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        let joined = |kind, folder: &Path| {
+            let path = folder.join(&network.namespace);
+            LinuxNamespaceBuilder::default().typ(kind).path(path).build()
+        };
+        list.push(joined(LinuxNamespaceType::Network, &places.namespaces)?);
+        if desired.users.is_some() {
+            // The one that owns the network: only from there is `/sys` mounted with the network's own links.
+            list.push(joined(LinuxNamespaceType::User, &places.users)?);
+        }
+        // Programs without privileges may ping and open low ports: the namespace is the pod's alone.
+        let groups = if desired.users.is_some() { ids::ALL_GROUPS } else { "0 2147483647" };
+        sysctl.insert("net.ipv4.ping_group_range".to_owned(), groups.to_owned());
         sysctl.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
     }
     let mut linux = LinuxBuilder::default()

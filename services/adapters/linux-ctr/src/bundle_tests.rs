@@ -8,10 +8,14 @@ fn volumes() -> BTreeMap<Name, PathBuf> {
     BTreeMap::from([("conf".parse().unwrap(), PathBuf::from("/v/conf/tree"))])
 }
 
+fn places() -> Places {
+    Places::below(Path::new("/var/lib/skerry/data"), Path::new("/run/skerry"))
+}
+
 fn config(desired: &ContainerDesired, image: &ImageRecord) -> Value {
     let user = User { uid: 33, gid: 34, groups: vec![7] };
     let bundle = Path::new("/run/skerry/pods/x/web");
-    let spec = spec(desired, image, &user, bundle, Path::new("/run/netns"), &volumes()).unwrap();
+    let spec = spec(desired, image, &user, bundle, &places(), &volumes()).unwrap();
     serde_json::to_value(spec).unwrap()
 }
 
@@ -78,8 +82,12 @@ fn users_of_its_own_are_mapped_and_keep_their_files() {
     let linux = &config["linux"];
     let mapping = json!([{"containerID": 0, "hostID": 655_360, "size": 65_536}]);
     assert_eq!((&linux["uidMappings"], &linux["gidMappings"]), (&mapping, &mapping));
-    assert!(linux["namespaces"].as_array().unwrap().contains(&json!({"type": "user"})));
-    assert_eq!(linux["sysctl"], json!({}), "crun could not set them");
+    let namespaces = linux["namespaces"].as_array().unwrap();
+    let joined = |kind: &str, folder: &str| json!({"type": kind, "path": format!("{folder}/skerry-pod-0b6d1a52")});
+    assert!(namespaces.contains(&joined("user", "/run/skerry/users")), "{namespaces:?}");
+    assert!(namespaces.contains(&joined("network", "/run/netns")), "{namespaces:?}");
+    // Groups that there are not could not be written.
+    assert_eq!(linux["sysctl"]["net.ipv4.ping_group_range"], "0 65535");
     for mount in config["mounts"].as_array().unwrap() {
         let mapped = mount["options"].as_array().unwrap().contains(&json!("idmap"));
         assert_eq!(mapped, mount["type"] == "bind", "{mount}");
@@ -105,8 +113,7 @@ fn with_the_nodes_network_there_is_no_name_of_its_own() {
 fn a_device_that_the_machine_lacks_is_named() {
     let mut desired = desired("web");
     let made = |desired: &ContainerDesired| {
-        let (bundle, namespaces) = (Path::new("/b"), Path::new("/n"));
-        spec(desired, &record(), &User::default(), bundle, namespaces, &volumes())
+        spec(desired, &record(), &User::default(), Path::new("/b"), &places(), &volumes())
     };
     assert!(
         made(&desired)
@@ -206,7 +213,7 @@ fn the_pods_variables_win() {
 #[test]
 fn an_image_without_a_command_or_with_an_odd_folder_is_refused() {
     let try_it = |image: &ImageRecord| {
-        spec(&desired("web"), image, &User::default(), Path::new("/b"), Path::new("/n"), &volumes())
+        spec(&desired("web"), image, &User::default(), Path::new("/b"), &places(), &volumes())
     };
     let mut image = record();
     image.entrypoint.clear();
@@ -253,8 +260,7 @@ fn what_the_pod_says_of_place_user_and_powers_holds() {
     desired.capabilities.drop = vec!["ALL".to_owned()];
     assert_eq!(powers(&desired), [json!("CAP_NET_RAW")]);
     desired.capabilities.add = vec!["NONSENSE".to_owned()];
-    let made =
-        spec(&desired, &record(), &User::default(), Path::new("/b"), Path::new("/n"), &volumes());
+    let made = spec(&desired, &record(), &User::default(), Path::new("/b"), &places(), &volumes());
     assert!(matches!(made, Err(BundleError::Capability { .. })), "{made:?}");
 }
 
@@ -268,7 +274,6 @@ fn volumes_are_bound_as_the_container_says() {
     assert_eq!(bound.unwrap()["source"], "/v/conf/tree");
     assert_eq!(bound.unwrap()["options"], json!(["bind", "ro", "nosuid", "nodev"]));
     desired.mounts[0].volume = "other".parse().unwrap();
-    let none =
-        spec(&desired, &record(), &User::default(), Path::new("/b"), Path::new("/n"), &volumes());
+    let none = spec(&desired, &record(), &User::default(), Path::new("/b"), &places(), &volumes());
     assert!(matches!(none, Err(BundleError::NoVolume { .. })), "{none:?}");
 }

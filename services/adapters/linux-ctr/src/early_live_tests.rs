@@ -5,18 +5,17 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_container_is_made_ready_before_its_network_and_then_only_started() {
-    for users in [None, Some(655_360)] {
-        let stage = Stage::new().await;
-        host(&["/usr/sbin/ip", "netns", "delete", &stage.network.namespace]).await;
+    for users in [None, Some(FIRST)] {
+        let stage = Stage::for_user("", users).await;
+        stage.unwire().await;
         let desired = stage.shell("/bin/busybox ls /sys/class/net >/dev/null; exit 6");
-        let desired = desired.with_users(users);
         let early = Want::Prepare(Box::new(desired.clone()));
         assert_eq!(stage.push(early.clone(), false).await, 4);
         let found = stage.observed().await;
         assert!(found.mounted && found.run == Run::Absent, "{found:?}");
         assert_eq!(stage.push(early, false).await, 0);
 
-        host(&["/usr/sbin/ip", "netns", "add", &stage.network.namespace]).await;
+        stage.wire().await;
         assert_eq!(stage.push(Want::Run(Box::new(desired)), false).await, 1, "only started");
         let run = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
         assert!(matches!(run, Run::Ended { exit: Exit::Code(6), .. }), "{run:?} {}", stage.log());

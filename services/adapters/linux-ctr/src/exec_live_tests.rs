@@ -247,7 +247,7 @@ async fn a_caller_who_goes_away_during_the_start_leaves_no_program() {
     let blobs = BlobStore::new(places.blobs());
     let containers =
         LinuxContainers::with_supervisor(places, blobs, Arc::clone(&direct), LogRate::default());
-    let stage = Stage::over(folder, containers, "").await;
+    let stage = Stage::over(folder, containers, "", Some(FIRST)).await;
     run(&stage).await;
     let sleep = ["/bin/busybox", "sleep", "4711"];
     let units = || async { direct.left().await.unwrap().len() };

@@ -18,7 +18,7 @@ const TRY: &str = r#"
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, crun, a static busybox and ip"]
 async fn a_privileged_container_may_do_everything_in_its_own_namespaces() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_machine().await;
     let mut desired = stage.shell(TRY);
     desired.privileged = true;
     assert_eq!(stage.run_to_end(desired).await, Exit::Code(1), "{}", stage.log());
@@ -42,7 +42,7 @@ async fn a_privileged_container_may_do_everything_in_its_own_namespaces() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, crun, a static busybox and ip"]
 async fn with_the_nodes_network_a_container_sees_its_links_and_has_its_name() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::of_machine().await;
     let own = std::mem::replace(&mut stage.network, PodNetwork::of_node());
     let desired = stage.shell(TRY);
     assert_eq!(stage.run_to_end(desired).await, Exit::Code(1), "{}", stage.log());

@@ -3,11 +3,8 @@
 //! Layers, the writable layer and volumes are seen through mounts that turn each owner on disk into the pod's user of that
 //! number. So nothing on disk is of the pod's range, whatever that is, and nothing has to be changed when it changes.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::sched::{CloneFlags, setns};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use skerry_containers::USERS;
@@ -19,11 +16,8 @@ use crate::user::User;
 /// else be nobody there. No image and no volume has files of this user.
 const ROOT_ON_DISK: u32 = 0xffff_0000;
 
-/// The settings of a pod's network that let its programs ping, and open low ports.
-const SETTINGS: [(&str, &str); 2] = [
-    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
-    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
-];
+/// The groups that may ping in a pod's network: all that there are.
+pub const ALL_GROUPS: &str = "0 65535";
 
 /// The mapping of a pod's users, and of its groups.
 pub fn mapping(first: u32) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
@@ -36,6 +30,11 @@ pub fn has(user: &User) -> bool {
     [user.uid, user.gid].iter().chain(&user.groups).all(|id| *id < USERS)
 }
 
+/// Whether owners of files up to this one are among those that a pod has.
+pub const fn covers(highest: u32) -> bool {
+    highest < USERS
+}
+
 /// The data as the pod's users see it, somewhere else.
 pub fn seen_by(first: u32, data: &Path, at: &Path) -> HostMount {
     HostMount {
@@ -44,19 +43,6 @@ pub fn seen_by(first: u32, data: &Path, at: &Path) -> HostMount {
         target: at.to_owned(),
         options: format!("bind,X-mount.idmap=b:0:{first}:{USERS} b:{ROOT_ON_DISK}:0:1"),
     }
-}
-
-/// Sets a network up for programs that are nobody to the machine. A thread of its own enters it, and ends.
-pub async fn set_network(namespace: PathBuf) -> io::Result<()> {
-    let set = move || {
-        let entry = File::open(namespace)?;
-        let thread = std::thread::Builder::new().name("network".to_owned()).spawn(move || {
-            setns(&entry, CloneFlags::CLONE_NEWNET)?;
-            SETTINGS.iter().try_for_each(|(path, value)| fs::write(path, value))
-        })?;
-        thread.join().map_err(|_| io::Error::other("the thread that sets it ended badly"))?
-    };
-    tokio::task::spawn_blocking(set).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]
@@ -73,6 +59,7 @@ mod tests {
     #[test]
     fn users_beyond_the_range_are_none_of_the_pods() {
         let user = |uid, gid, group| User { uid, gid, groups: vec![group] };
+        assert!(covers(65_535) && !covers(65_536));
         assert!(has(&user(0, 65_535, 7)));
         for bad in [user(65_536, 0, 0), user(0, 65_536, 0), user(0, 0, 70_000)] {
             assert!(!has(&bad));

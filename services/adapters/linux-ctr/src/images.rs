@@ -3,6 +3,7 @@
 //! ```text
 //! layers/<first 32 digits of the blob's SHA-256>/   one unpacked layer, shared by all images that have it
 //! layers/images/<SHA-256>.json                      which layers an image has, and how to run it
+//! layers/owners/<the same 32 digits>                the highest user or group that a file of the layer has, once asked for
 //! layers/tmp/                                       what is being unpacked; swept at start
 //! ```
 //!
@@ -14,7 +15,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -206,6 +207,37 @@ impl ImageLibrary {
         self.write_record(&image.sha256, &record)
     }
 
+    /// The highest number of a user or group that a file of the image has. Of a layer that nobody has asked about yet
+    /// every file is looked at. Blocking.
+    pub fn highest_owner(&self, record: &ImageRecord) -> Result<u32, ImageError> {
+        let mut highest = record.layers.iter().map(|digest| self.highest_owner_of(digest));
+        highest.try_fold(0, |most, found| Ok(most.max(found?)))
+    }
+
+    fn highest_owner_of(&self, digest: &str) -> Result<u32, ImageError> {
+        let layer = self.layer(digest);
+        let path = self.owners_path(&layer);
+        let known = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let highest = highest_below(&layer).map_err(|e| failed("look at", &layer, e))?;
+        let folder = self.root.join("owners");
+        folders::make_all(&folder).map_err(|e| failed("make", &folder, e))?;
+        // One that is cut short has no number in it, or is not there.
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(self.temporary())?;
+            writeln!(file, "{highest}")?;
+            file.persist(&path).map_err(|error| error.error)
+        };
+        write().map_err(|e| failed("write", &path, e))?;
+        Ok(highest)
+    }
+
+    fn owners_path(&self, layer: &Path) -> PathBuf {
+        self.root.join("owners").join(layer.file_name().unwrap_or_default())
+    }
+
     /// Removes what is unpacked of images that are not in `keep`, and layers that no image has any more. A layer
     /// that something is mounted from stays, whoever has it. Gives how many layers went.
     pub fn sweep(&self, keep: &BTreeSet<String>) -> Result<usize, ImageError> {
@@ -230,6 +262,9 @@ impl ImageLibrary {
             let path = self.root.join(&name);
             let is_layer = name.len() == NAME_DIGITS && name.bytes().all(|b| b.is_ascii_hexdigit());
             if is_layer && !needed.contains(&path) && !mounts.contains(&name) {
+                let owners = self.owners_path(&path);
+                let forgotten = folders::absent_is_fine(fs::remove_file(&owners));
+                forgotten.map_err(|e| failed("remove", &owners, e))?;
                 // Under another name first, so that half of it is never taken for a layer.
                 let doomed = self.temporary().join(&name);
                 fs::rename(&path, &doomed).map_err(|e| failed("remove", &path, e))?;
@@ -297,6 +332,22 @@ impl ImageLibrary {
         write().map_err(|e| failed("write", &path, e))?;
         sync_folder(&folder)
     }
+}
+
+/// The highest number of a user or group that anything in a folder has, itself included.
+fn highest_below(folder: &Path) -> io::Result<u32> {
+    let mut highest = 0;
+    let mut left = vec![folder.to_owned()];
+    while let Some(path) = left.pop() {
+        let found = fs::symlink_metadata(&path)?;
+        highest = highest.max(found.uid()).max(found.gid());
+        if found.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                left.push(entry?.path());
+            }
+        }
+    }
+    Ok(highest)
 }
 
 fn sync_folder(path: &Path) -> Result<(), ImageError> {

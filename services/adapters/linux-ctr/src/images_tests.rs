@@ -192,6 +192,27 @@ fn leftovers_are_swept_and_a_record_without_its_layer_counts_for_nothing() {
 }
 
 /// Puts every blob of an image into the store and names the image.
+#[test]
+fn the_highest_owner_of_an_images_files_is_found_once_and_goes_with_the_layer() {
+    let shelf = Shelf::new();
+    let base = Layer::default().folder("bin").file("bin/a", "one").end();
+    let high = Layer::default().folder("etc").file_with_owner("0210560").end();
+    let archive = shelf.archive(&OciArchive::new().layer(&base).layer(&high).tar());
+    shelf.library.import(&archive).unwrap();
+    let record = shelf.library.record(&archive.sha256).unwrap();
+    assert_eq!(shelf.library.highest_owner(&record).unwrap(), 70_000);
+    let owners = || folders::names(&shelf.folder.path().join("layers/owners"));
+    assert_eq!(owners().len(), 2);
+    // What was found counts; what was cut short does not.
+    let kept = |layer: &str| shelf.library.owners_path(&shelf.library.layer(layer));
+    fs::write(kept(&record.layers[1]), "80000\n").unwrap();
+    fs::write(kept(&record.layers[0]), "").unwrap();
+    assert_eq!(shelf.library.highest_owner(&record).unwrap(), 80_000);
+    assert_eq!(shelf.library.sweep(&BTreeSet::new()).unwrap(), 2);
+    assert_eq!(owners(), Vec::<String>::new());
+    assert!(shelf.library.highest_owner(&record).is_err() && shelf.is_clean());
+}
+
 fn stored(shelf: &Shelf, archive: OciArchive) -> (ImageArchive, Vec<String>) {
     let (manifest, blobs) = archive.blobs();
     let digests = blobs.iter().map(|bytes| put(shelf, bytes)).collect();

@@ -87,6 +87,7 @@ impl Held {
 /// The usual places, with the program that reads layers as it was built.
 fn below(data: &Path, run: &Path) -> Places {
     let mut places = Places::below(data, run);
+    places.users = run.join("users");
     places.terminal = crate::testing::terminal();
     places.pages = places.terminal.with_file_name("skerry-pages");
     places.unpack = crate::testing::unpacking(crate::unpack::Limits::default()).program;
@@ -229,7 +230,26 @@ struct Stage {
     pod: Id<Pod>,
     image: ImageArchive,
     network: PodNetwork,
+    /// The first of the pod's own users, if it has some.
+    users: Option<u32>,
+    /// Where the user namespaces are.
+    users_folder: PathBuf,
 }
+
+/// The first of the users that a pod has in these tests.
+const FIRST: u32 = 655_360;
+
+/// Makes a user namespace with a network namespace in it, and names them `$4` in the folders `$1` and `$2`.
+const OWN_NAMESPACES: &str = r#"
+    mkdir -p "$1" "$2" && touch "$1/$4" "$2/$4" || exit 1
+    unshare --user --net sleep 100 & p=$!
+    while [ "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+    echo "0 $3 65536" >/proc/$p/uid_map && echo "0 $3 65536" >/proc/$p/gid_map &&
+        mount --bind /proc/$p/ns/net "$1/$4" && mount --bind /proc/$p/ns/user "$2/$4"
+    made=$?
+    kill $p
+    exit $made
+"#;
 
 /// A small system of two layers; the upper one deletes a file and hides a folder of the lower one.
 fn archive(user: &str) -> Vec<u8> {
@@ -264,11 +284,17 @@ fn archive(user: &str) -> Vec<u8> {
 }
 
 impl Stage {
+    /// Of a pod with users of its own, as pods have if they do not say otherwise.
     async fn new() -> Self {
-        Self::for_user("").await
+        Self::for_user("", Some(FIRST)).await
     }
 
-    async fn for_user(user: &str) -> Self {
+    /// Of one with the machine's users.
+    async fn of_machine() -> Self {
+        Self::for_user("", None).await
+    }
+
+    async fn for_user(user: &str, users: Option<u32>) -> Self {
         let folder =
             tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/tmp").unwrap();
         let places = below(&folder.path().join("data"), &folder.path().join("run"));
@@ -278,13 +304,17 @@ impl Stage {
             Arc::new(Direct::default()),
             LogRate::default(),
         );
-        Self::over(folder, containers, user).await
+        Self::over(folder, containers, user, users).await
     }
 
-    async fn over(folder: tempfile::TempDir, containers: LinuxContainers, user: &str) -> Self {
+    async fn over(
+        folder: tempfile::TempDir,
+        containers: LinuxContainers,
+        user: &str,
+        users: Option<u32>,
+    ) -> Self {
         let pod: Id<Pod> = Id::new(uuid::Uuid::new_v4());
         let namespace = format!("skerry-live-{}", pod.short());
-        host(&["/usr/sbin/ip", "netns", "add", &namespace]).await;
         let bytes = archive(user);
         let path = folder.path().join("image.tar");
         fs::write(&path, &bytes).unwrap();
@@ -299,7 +329,30 @@ impl Stage {
             address: "10.0.0.5".parse().unwrap(),
             gateway: "10.0.0.1".parse().unwrap(),
         };
-        Self { folder, containers, pod, image, network }
+        let users_folder = containers.inner.places.users.clone();
+        let stage = Self { folder, containers, pod, image, network, users, users_folder };
+        stage.wire().await;
+        stage
+    }
+
+    /// Makes the pod's namespaces.
+    async fn wire(&self) {
+        let name = &self.network.namespace;
+        let Some(first) = self.users else {
+            return host(&["/usr/sbin/ip", "netns", "add", name]).await;
+        };
+        let (first, folder) = (first.to_string(), self.users_folder.to_str().unwrap());
+        host(&["/bin/sh", "-c", OWN_NAMESPACES, "sh", "/run/netns", folder, &first, name]).await;
+    }
+
+    async fn unwire(&self) {
+        let name = &self.network.namespace;
+        host(&["/usr/sbin/ip", "netns", "delete", name]).await;
+        let users = self.users_folder.join(name);
+        if users.exists() {
+            let (users, script) = (users.to_str().unwrap(), "umount \"$1\" && rm \"$1\"");
+            host(&["/bin/sh", "-c", script, "sh", users]).await;
+        }
     }
 
     fn desired(&self, command: &[&str]) -> ContainerDesired {
@@ -307,7 +360,8 @@ impl Stage {
             "env": [{"name": "B", "value": "pod"}]});
         let spec = serde_json::from_value(spec).unwrap();
         let env = vec![("B".to_owned(), Hidden::new("pod"))];
-        ContainerDesired::new(&spec, self.image.clone(), self.network.clone(), 5, env)
+        let (image, network) = (self.image.clone(), self.network.clone());
+        ContainerDesired::new(&spec, image, network, 5, env).with_users(self.users)
     }
 
     fn shell(&self, script: &str) -> ContainerDesired {
@@ -366,7 +420,9 @@ impl Stage {
         }
         let observed = self.containers.observe(self.pod).await.unwrap();
         assert!(observed.is_empty(), "{observed:?}");
-        host(&["/usr/sbin/ip", "netns", "delete", &self.network.namespace]).await;
+        let seen = folders::names(&self.containers.inner.places.all_seen());
+        assert_eq!(seen, Vec::<String>::new(), "the data is seen no more");
+        self.unwire().await;
     }
 }
 
@@ -507,7 +563,8 @@ async fn volumes_are_seen_change_and_go() {
             {"volume": "memory", "path": "/memory"}]});
     let spec = serde_json::from_value(spec).unwrap();
     let desired =
-        ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5, vec![]);
+        ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5, vec![])
+            .with_users(stage.users);
     let step = async |want: Want, text: &str| {
         let volumes = [&[files(text)][..], &others].concat();
         let wanted = PodWanted {
@@ -575,7 +632,8 @@ async fn place_user_powers_and_folders_are_those_of_the_pod() {
         "capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}});
     let desired = |spec: &serde_json::Value| {
         let spec = serde_json::from_value(spec.clone()).unwrap();
-        ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5, vec![])
+        let (image, network) = (stage.image.clone(), stage.network.clone());
+        ContainerDesired::new(&spec, image, network, 5, vec![]).with_users(stage.users)
     };
     assert_eq!(stage.run_to_end(desired(&spec)).await, Exit::Code(1), "{}", stage.log());
     let log = stage.log();
@@ -601,7 +659,12 @@ async fn place_user_powers_and_folders_are_those_of_the_pod() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, crun, a static busybox and ip"]
 async fn a_container_is_held_and_sees_what_it_should() {
-    let stage = Stage::new().await;
+    for users in [Some(FIRST), None] {
+        held(Stage::for_user("", users).await).await;
+    }
+}
+
+async fn held(stage: Stage) {
     let script = r#"
         b=/bin/busybox
         $b cat /proc/self/status
@@ -694,7 +757,7 @@ async fn ends_are_told_and_data_lives_as_long_as_the_definition() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, crun, a static busybox and ip"]
 async fn a_stop_signal_reaches_the_container_and_its_user_is_the_images() {
-    let stage = Stage::for_user("web").await;
+    let stage = Stage::for_user("web", Some(FIRST)).await;
     let script = "echo uid: $(/bin/busybox id -u):$(/bin/busybox id -g); \
         trap 'echo got term; exit 5' TERM; \
         echo ready; while :; do /bin/busybox sleep 0.1; done";
@@ -739,7 +802,10 @@ async fn work_cut_short_is_completed() {
             if power_cut {
                 let direct = Direct::default();
                 direct.unmount(&places.root(stage.pod, &main)).await.unwrap();
+                direct.unmount(&places.seen(FIRST)).await.unwrap();
+                stage.unwire().await;
                 fs::remove_dir_all(&run).unwrap_or_default();
+                stage.wire().await;
             }
             // What an import that was cut short leaves.
             fs::create_dir_all(data.join("layers/tmp/layer-half/tree")).unwrap();
@@ -784,7 +850,7 @@ async fn a_container_with_an_open_input_hears_whoever_comes() {
 #[tokio::test]
 #[ignore = "needs root, crun, a static busybox, ip and /dev/net/tun"]
 async fn a_device_is_there_for_the_container_that_asks_for_it() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_machine().await;
     let script = "[ -c /dev/net/tun ] && exit 4; exit 5";
     let mut desired = stage.shell(script);
     assert_eq!(stage.run_to_end(desired.clone()).await, Exit::Code(5));
@@ -808,7 +874,7 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     };
     let containers = start();
     let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
-    let mut stage = Stage::over(other_folder, containers, "").await;
+    let mut stage = Stage::over(other_folder, containers, "", Some(FIRST)).await;
     let server = stage.desired(&[]);
     let began = Instant::now();
     stage.push(Want::Run(Box::new(server.clone())), false).await;

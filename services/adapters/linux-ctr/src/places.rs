@@ -8,7 +8,9 @@
 //! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid, stdin, terminal: the bundle
 //! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
 //! <run>/pod-volumes/<pod>/<volume>/     files, and folders in memory
-//! <run>/seen/<pod>/                     the data as a pod's own users see it, while a root is mounted
+//! <run>/seen/<number>/                  the data as the pod sees it whose users these are: number × 65536 and on
+//! <run>/seen/<pod>.<number>             says so
+//! <run>/users/<namespace>               the user namespace that owns a pod's network, made by others
 //! <run>/crun/                           crun's own records
 //! <run>/exec/                           what people run in containers: words and sockets, while they start
 //! ```
@@ -17,7 +19,8 @@
 
 use std::path::{Path, PathBuf};
 
-use skerry_model::{Id, Name, Pod};
+use skerry_containers::USERS;
+use skerry_model::{Binding, Id, Name, Pod};
 
 /// The folders and programs that containers need.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct Places {
     pub journalctl: PathBuf,
     /// Where named network namespaces are.
     pub namespaces: PathBuf,
+    /// Where the user namespaces that own these are, by the same names.
+    pub users: PathBuf,
 }
 
 impl Places {
@@ -51,6 +56,7 @@ impl Places {
             pages: PathBuf::from("/usr/bin/skerry-pages"),
             journalctl: PathBuf::from("/usr/bin/journalctl"),
             namespaces: PathBuf::from("/run/netns"),
+            users: PathBuf::from(Binding::USERS_FOLDER),
         }
     }
 
@@ -59,10 +65,20 @@ impl Places {
         &self.data
     }
 
-    /// Where a pod's users see the data while a root of theirs is mounted. Short, since many paths below it have to fit
-    /// into one page.
-    pub fn seen(&self, pod: Id<Pod>) -> PathBuf {
-        self.run.join("seen").join(pod.short())
+    /// The folder of all places where pods' users see the data.
+    pub fn all_seen(&self) -> PathBuf {
+        self.run.join("seen")
+    }
+
+    /// Where users from this one on see the data. Short, since many paths below it have to fit into one page. Whoever
+    /// has these users sees the same there.
+    pub fn seen(&self, first: u32) -> PathBuf {
+        self.all_seen().join((first / USERS).to_string())
+    }
+
+    /// Says that a pod's users see the data somewhere.
+    pub fn seen_mark(&self, pod: Id<Pod>, first: u32) -> PathBuf {
+        self.all_seen().join(format!("{}.{}", pod.short(), first / USERS))
     }
 
     /// The image library.
@@ -151,6 +167,12 @@ impl Places {
     }
 }
 
+/// The first of the users with whom a pod sees the data, as the name of such a mark says.
+pub fn seen_by_pod(pod: Id<Pod>, mark: &str) -> Option<u32> {
+    let number = mark.strip_prefix(&pod.short().to_string())?.strip_prefix('.')?;
+    number.parse::<u32>().ok()?.checked_mul(USERS)
+}
+
 /// What all of a pod's units start with.
 pub fn unit_prefix(pod: Id<Pod>) -> String {
     format!("skerry-pod-{}-", pod.short())
@@ -185,5 +207,18 @@ mod tests {
         assert_eq!(container_of_unit(pod, &unit), Some(name));
         assert_eq!(container_of_unit(pod, "skerry-pod-0b6d1a53-web.service"), None);
         assert_eq!(container_of_unit(pod, "skerry-pod-0b6d1a52-.service"), None);
+    }
+
+    #[test]
+    fn what_a_pod_sees_of_the_data_is_found_by_its_mark() {
+        let pod: Id<Pod> = "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c".parse().unwrap();
+        let places = Places::below(Path::new("/d"), Path::new("/r"));
+        assert_eq!(places.seen(655_360), Path::new("/r/seen/10"));
+        let mark = places.seen_mark(pod, 655_360);
+        assert_eq!(mark, Path::new("/r/seen/0b6d1a52.10"));
+        assert_eq!(seen_by_pod(pod, "0b6d1a52.10"), Some(655_360));
+        for other in ["10", "0b6d1a53.10", "0b6d1a52.x", "0b6d1a52", "0b6d1a52.99999999"] {
+            assert_eq!(seen_by_pod(pod, other), None, "{other}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::exec::Executor;
 use crate::images::{ImageError, ImageLibrary, ImageRecord};
 use crate::observe::run_of;
 use crate::pages::{self, Allotment};
-use crate::places::{Places, container_of_unit, unit_name, unit_prefix};
+use crate::places::{self, Places, container_of_unit, unit_name, unit_prefix};
 use crate::programs::Programs;
 use crate::root::Root;
 use crate::service::ContainerUnit;
@@ -360,22 +360,12 @@ impl Inner {
         let refused = |what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
             RuntimeError::new(RuntimeFault::Refused, what).because(error)
         };
-        let refuse_user = |user: &user::User| {
-            let what = format!(
-                "user {} or group {} is none of the 65536 that the pod has of its own: give the pod the node's users \
-                 (`user_namespace: host`)",
-                user.uid, user.gid
-            );
-            RuntimeError::new(RuntimeFault::Refused, what)
-        };
         let named = if desired.user.is_empty() { &image.user } else { &desired.user };
         let user = user::find(named, &layers)
             .map_err(|error| refused("the container has no usable user", error.into()))?;
-        if desired.users.is_some() && !ids::has(&user) {
-            return Err(refuse_user(&user));
-        }
+        self.check_users(desired, &image, &user)?;
         let seen = self.seen_volumes(pod, desired);
-        let spec = spec(desired, &image, &user, &bundle, &self.places.namespaces, &seen);
+        let spec = spec(desired, &image, &user, &bundle, &self.places, &seen);
         let spec = spec.map_err(|error| match error {
             BundleError::NoCommand { .. }
             | BundleError::WorkingDirectory { .. }
@@ -404,6 +394,33 @@ impl Inner {
             folders::mark(&bundle, &desired.bundle)
         };
         write().map_err(io_failed("cannot write a bundle"))
+    }
+
+    /// Refuses what users of a pod's own could not run: whoever is none of them is nobody, and so are files of such.
+    fn check_users(
+        &self,
+        desired: &ContainerDesired,
+        image: &ImageRecord,
+        user: &user::User,
+    ) -> Result<(), RuntimeError> {
+        if desired.users.is_none() {
+            return Ok(());
+        }
+        let refuse = |what: String| {
+            let what = format!(
+                "{what} is none of the 65536 that the pod has of its own (0 to 65535): set `user_namespace: host`"
+            );
+            Err(RuntimeError::new(RuntimeFault::Refused, what))
+        };
+        if !ids::has(user) {
+            return refuse(format!("user {} or group {}", user.uid, user.gid));
+        }
+        let highest = self.library()?.highest_owner(image);
+        let highest = highest.map_err(|error| image_failed("owners cannot be looked at", error))?;
+        match ids::covers(highest) {
+            true => Ok(()),
+            false => refuse(format!("owner {highest} of files in image `{}`", desired.image.name)),
+        }
     }
 
     /// Where the volumes that a container sees lie. They are made before its bundle.
@@ -441,24 +458,41 @@ impl Inner {
             let mount = root.mount(&target, |path| Some(path.to_owned()))?;
             return self.supervisor.mount(&mount).await;
         };
-        // The root keeps what it is made of as it saw it, so what it sees may go again at once.
-        self.see_no_more(pod).await?;
-        let seen = self.places.seen(pod);
-        folders::make_all(&seen).map_err(io_failed("cannot make a folder for a mount"))?;
+        let seen = self.see(pod, first).await?;
         let data = self.places.data();
         let mount = root.mount(&target, |path| Some(seen.join(path.strip_prefix(data).ok()?)))?;
-        self.supervisor.mount(&ids::seen_by(first, data, &seen)).await?;
-        let mounted = self.supervisor.mount(&mount).await;
-        self.see_no_more(pod).await?;
-        mounted
+        self.supervisor.mount(&mount).await
     }
 
-    /// Takes away what a pod's users see of the data while a root is mounted.
+    /// Lets a pod's users see the data, for as long as the pod is there: each mount is a job of the manager.
+    async fn see(&self, pod: Id<Pod>, first: u32) -> Result<PathBuf, RuntimeError> {
+        let seen = self.places.seen(first);
+        let mark = self.places.seen_mark(pod, first);
+        let make = || {
+            folders::make_all(&self.places.all_seen())?;
+            folders::write(&mark, b"", 0o600)?;
+            folders::make(&seen, 0o700)
+        };
+        if !self.supervisor.is_mounted(&seen).await? {
+            make().map_err(io_failed("cannot make a folder for a mount"))?;
+            self.supervisor.mount(&ids::seen_by(first, self.places.data(), &seen)).await?;
+        }
+        Ok(seen)
+    }
+
+    /// Takes away what a pod's users see of the data.
     async fn see_no_more(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
-        let seen = self.places.seen(pod);
-        self.supervisor.unmount(&seen).await?;
-        // Never with what is in it: should it still be mounted, that would be all data.
-        folders::absent_is_fine(fs::remove_dir(&seen)).map_err(io_failed("cannot remove a folder"))
+        let failed = || io_failed("cannot remove a folder");
+        for name in folders::names(&self.places.all_seen()) {
+            let Some(first) = places::seen_by_pod(pod, &name) else { continue };
+            let seen = self.places.seen(first);
+            self.supervisor.unmount(&seen).await?;
+            // Never with what is in it: should it still be mounted, that would be all data.
+            folders::absent_is_fine(fs::remove_dir(&seen)).map_err(failed())?;
+            let mark = self.places.seen_mark(pod, first);
+            folders::absent_is_fine(fs::remove_file(mark)).map_err(failed())?;
+        }
+        Ok(())
     }
 
     async fn start(&self, pod: Id<Pod>, desired: &ContainerDesired) -> Result<(), RuntimeError> {
@@ -472,12 +506,6 @@ impl Inner {
         folders::make_all(&self.places.crun_state())
             .and_then(|()| folders::remove(&self.places.crun_record(pod, &desired.name)))
             .map_err(io_failed("cannot clear crun's folder"))?;
-        if desired.users.is_some() {
-            // crun, which sets these else, then has no say over the namespace.
-            ids::set_network(self.places.namespaces.join(&desired.network.namespace))
-                .await
-                .map_err(io_failed("cannot set up a pod's network for its users"))?;
-        }
         if desired.network.is_of_node() {
             // The node's name and resolvers may have changed since the bundle was written.
             write_etc(&self.places.bundle(pod, &desired.name), desired)

@@ -4,8 +4,6 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
-const FIRST: u32 = 655_360;
-
 const SCRIPT: &str = r#"
     b=/bin/busybox
     echo "map: $($b cat /proc/1/uid_map | $b tr -s ' ')"
@@ -20,6 +18,10 @@ const SCRIPT: &str = r#"
     try keys $b cat /v/secret
     try mount $b mount -t tmpfs x /tmp
     try low-port $b httpd -p 80
+    echo "links: $($b ls /sys/class/net | $b tr '\n' ' ')"
+    echo "virtual: $($b ls /sys/devices/virtual/net | $b tr '\n' ' ')"
+    try sys $b sh -c 'echo 1400 > /sys/class/net/lo/mtu'
+    echo "pingers: $($b cat /proc/sys/net/ipv4/ping_group_range)"
     echo "owners: $($b stat -c %u:%g /v/root /v/web /v/secret /mine | $b tr '\n' ' ')"
     exit 7
 "#;
@@ -40,26 +42,26 @@ async fn run(stage: &Stage, desired: &ContainerDesired, volume: &VolumeDesired) 
     exit
 }
 
-fn with_volume(stage: &Stage, script: &str) -> ContainerDesired {
+fn with_volume(stage: &Stage, script: &str, users: Option<u32>) -> ContainerDesired {
     let spec = json!({"name": "main", "image": "tiny", "command": ["/bin/sh", "-c", script],
         "mounts": [{"volume": "v", "path": "/v"}]});
     let spec = serde_json::from_value(spec).unwrap();
-    ContainerDesired::new(&spec, stage.image.clone(), stage.network.clone(), 5, vec![])
+    let (image, network) = (stage.image.clone(), stage.network.clone());
+    ContainerDesired::new(&spec, image, network, 5, vec![]).with_users(users)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn root_is_nobody_to_the_machine_and_files_keep_their_owners() {
-    let stage = Stage::new().await;
+    let mut stage = Stage::new().await;
     let volume = VolumeDesired::new("v".parse().unwrap(), VolumeContent::Disk);
-    let plain = with_volume(
-        &stage,
-        "echo before > /v/secret; /bin/busybox chmod 600 /v/secret; echo up > /mine; exit 3",
-    );
+    let before =
+        "echo before > /v/secret; /bin/busybox chmod 600 /v/secret; echo up > /mine; exit 3";
+    let plain = with_volume(&stage, before, None);
     assert_eq!(run(&stage, &plain, &volume).await, Exit::Code(3), "{}", stage.log());
 
     // The same layer and volume, now with users of its own: what was written stays readable.
-    let mut own = with_volume(&stage, SCRIPT).with_users(Some(FIRST));
+    let mut own = with_volume(&stage, SCRIPT, stage.users);
     own.layer.clone_from(&plain.layer);
     assert_eq!(run(&stage, &own, &volume).await, Exit::Code(7), "{}", stage.log());
     let log = stage.log();
@@ -75,14 +77,14 @@ async fn root_is_nobody_to_the_machine_and_files_keep_their_owners() {
         ("keys:", "allowed"),
         ("mount:", "refused"),
         ("low-port:", "allowed"),
+        ("links:", "lo"),
+        ("virtual:", "lo"),
+        ("sys:", "refused"),
+        ("pingers:", "0\t65535"),
         ("owners:", "0:0 1000:1001 0:0 1000:1001"),
     ] {
         assert_eq!(field(&log, name), value, "{name}\n{log}");
     }
-    let setting = ["cat", "/proc/sys/net/ipv4/ping_group_range"];
-    let enter = ["/usr/sbin/ip", "netns", "exec", &stage.network.namespace];
-    let ping = succeed(&[&enter[..], &setting[..]].concat()).await;
-    assert_eq!(ping.split_whitespace().collect::<Vec<_>>(), ["0", "2147483647"]);
     let places = &stage.containers.inner.places;
     let upper = places.layer(stage.pod, &own.name).join("upper");
     let tree = places.pod_disk_volumes(stage.pod).join("v/tree");
@@ -96,14 +98,39 @@ async fn root_is_nobody_to_the_machine_and_files_keep_their_owners() {
     assert_eq!(owner(tree.join("root")), (0, 0));
     assert_eq!(owner(tree.join("web")), (1000, 1001));
 
-    // And back, or to another range.
+    // And back, in the network that is still theirs, or to another range, with one made for that.
     for users in [None, Some(FIRST + 65_536)] {
-        let script = "[ \"$(/bin/busybox stat -c %u:%g /v/web /mine | /bin/busybox tr '\\n' ' ')\" = '1000:1001 1000:1001 ' ] && exit 4";
-        let mut back = with_volume(&stage, script).with_users(users);
+        if users.is_some() {
+            stage.unwire().await;
+            stage.users = users;
+            stage.wire().await;
+        }
+        let script = "[ \"$(/bin/busybox stat -c %u:%g /v/web /mine | /bin/busybox tr '\\n' ' ')\" = '1000:1001 1000:1001 ' ] && \
+            [ \"$(/bin/busybox ls /sys/class/net)\" = lo ] && exit 4";
+        let mut back = with_volume(&stage, script, users);
         back.layer.clone_from(&plain.layer);
         assert_eq!(run(&stage, &back, &volume).await, Exit::Code(4), "{}", stage.log());
     }
-    assert!(!places.seen(stage.pod).exists(), "the data is seen no more");
+    stage.clear().await;
+}
+
+/// The data is bound once for all starts of a pod: each mount is a job of the manager.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
+async fn what_a_pod_sees_of_the_data_stays_until_it_is_gone() {
+    let stage = Stage::new().await;
+    let places = stage.containers.inner.places.clone();
+    let seen = places.seen(FIRST);
+    let born = || fs::metadata(&seen).map(|found| found.dev()).unwrap();
+    for (number, more) in ["", " ", "  "].into_iter().enumerate() {
+        let script = format!("echo x >> /count; exit 5{more}");
+        assert_eq!(stage.run_to_end(stage.shell(&script)).await, Exit::Code(5), "{number}");
+        let marks = folders::names(&places.all_seen());
+        assert_eq!(marks.len(), 2, "{marks:?}");
+        assert_eq!(born(), fs::metadata(places.data()).unwrap().dev(), "the data is seen there");
+        let mode = fs::metadata(places.all_seen()).unwrap().mode();
+        assert_eq!(mode & 0o077, 0, "by root alone");
+    }
     stage.clear().await;
 }
 
@@ -111,14 +138,33 @@ async fn root_is_nobody_to_the_machine_and_files_keep_their_owners() {
 #[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_user_beyond_the_range_is_refused_and_people_come_in_as_usual() {
     let stage = Stage::new().await;
-    let mut wrong = stage.desired(&["/bin/busybox", "sleep", "1000"]).with_users(Some(FIRST));
+    let mut wrong = stage.desired(&["/bin/busybox", "sleep", "1000"]);
     wrong.user = "70000".to_owned();
     stage.containers.apply(&PodStep::ImportImage { image: stage.image.clone() }).await.unwrap();
     let step = PodStep::WriteBundle { pod: stage.pod, container: Box::new(wrong) };
     let error = stage.containers.apply(&step).await.unwrap_err();
     assert!(error.fault == RuntimeFault::Refused && error.message.contains("70000"), "{error}");
 
-    let sleeper = stage.desired(&["/bin/busybox", "sleep", "1000"]).with_users(Some(FIRST));
+    // Nor would files of such an owner be anybody's.
+    let mut owned = stage.desired(&["/bin/busybox", "true"]);
+    let layer = Layer::default().file_with_owner("0210560").end();
+    let bytes = OciArchive::new().layer(&layer).tar();
+    let path = stage.folder.path().join("owned.tar");
+    fs::write(&path, &bytes).unwrap();
+    owned.image.sha256 = sha256(&bytes);
+    owned.image.path = path.display().to_string();
+    let import = PodStep::ImportImage { image: owned.image.clone() };
+    stage.containers.apply(&import).await.unwrap();
+    let step = PodStep::WriteBundle { pod: stage.pod, container: Box::new(owned.clone()) };
+    let error = stage.containers.apply(&step).await.unwrap_err();
+    let says = |word: &str| error.message.contains(word);
+    assert!(error.fault == RuntimeFault::Refused, "{error}");
+    assert!(says("owner 70000 ") && says("`user_namespace: host`"), "{error}");
+    let with_nodes = Box::new(owned.with_users(None));
+    let step = PodStep::WriteBundle { pod: stage.pod, container: with_nodes };
+    stage.containers.apply(&step).await.unwrap();
+
+    let sleeper = stage.desired(&["/bin/busybox", "sleep", "1000"]);
     stage.push(Want::Run(Box::new(sleeper)), false).await;
     let run = stage.until("start", |run| matches!(run, Run::Running { pid: Some(_), .. })).await;
     let Run::Running { pid: Some(pid), .. } = run else { unreachable!() };

@@ -13,6 +13,7 @@ mod metadata;
 mod monitor;
 mod namespace;
 mod netlink;
+mod netns;
 mod nft;
 mod nics;
 mod pod;
@@ -22,5 +23,6 @@ mod uplink;
 
 pub use error::NetError;
 pub use host::{LinuxNet, Settings};
+pub use netns::program as netns_program;
 pub use nics::Cards;
 pub use units::{SystemdUnits, Units};

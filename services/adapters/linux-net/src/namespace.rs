@@ -6,9 +6,11 @@
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
+use skerry_model::Binding;
 use tokio::sync::oneshot;
 
 use crate::error::NetError;
@@ -24,10 +26,28 @@ pub fn path(namespace: &str) -> PathBuf {
     PathBuf::from(FOLDER).join(namespace)
 }
 
+/// The file of the user namespace that owns a namespace of the same name, if that is not the machine's.
+pub fn users_path(namespace: &str) -> PathBuf {
+    Path::new(Binding::USERS_FOLDER).join(namespace)
+}
+
 /// Whether there is a namespace of that name, not only a leftover file.
 pub fn is_there(namespace: &str) -> bool {
-    nix::sys::statfs::statfs(&path(namespace))
+    is_namespace(&path(namespace))
+}
+
+/// Whether the file is a namespace.
+pub fn is_namespace(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path)
         .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::FsType(NSFS_MAGIC))
+}
+
+/// The first of the users whose the namespace is that the calling thread is in; `None` if it is the machine's.
+pub fn owner() -> Result<Option<u32>, NetError> {
+    // The kernel gives a network's own settings to the root of the user namespace that owns it.
+    let setting = "/proc/sys/net/ipv4/ping_group_range";
+    let found = std::fs::metadata(setting).map_err(NetError::file(setting, "read"))?;
+    Ok(Some(found.uid()).filter(|first| *first != 0))
 }
 
 /// Opens a namespace, to enter it or to move a device into it.

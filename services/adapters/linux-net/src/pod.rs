@@ -1,4 +1,4 @@
-//! Wiring of pods: a namespace, a pair of devices, an address, a default route and the resolver's file.
+//! Wiring of pods: a namespace, which is the pod's users' if it has some of its own, a pair of devices, an address, a default route and the resolver's file.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,6 +25,7 @@ pub struct Pods {
 
 /// What is inside a namespace.
 struct Inside {
+    users: Option<u32>,
     links: Vec<Link>,
     addresses: Vec<Address>,
     routes: Vec<Route>,
@@ -33,6 +34,7 @@ struct Inside {
 impl Inside {
     async fn read(net: &Netlink) -> Result<Self, NetError> {
         Ok(Self {
+            users: namespace::owner()?,
             links: net.links().await?,
             addresses: net.addresses().await?,
             routes: net.routes().await?,
@@ -80,6 +82,9 @@ impl Pods {
     ) -> Result<Option<Attachment>, NetError> {
         let inside =
             namespace::inside(name, || async { Inside::read(&Netlink::open()?).await }).await?;
+        if !is_named(name, inside.users) {
+            return Ok(None);
+        }
         let resolv = files::read(&self.resolv(name))?.unwrap_or_default();
         Ok(whole(name, &inside, links, resolv))
     }
@@ -87,12 +92,10 @@ impl Pods {
     /// Wires a pod, or brings its wiring to this form.
     pub async fn ensure(&self, net: &Netlink, wanted: &Attachment) -> Result<(), NetError> {
         let name = &wanted.namespace;
-        if !namespace::is_there(name) {
-            if namespace::path(name).exists() {
-                // A name without a namespace behind it, left by a failed or interrupted `add`.
-                self.units.remove_namespace(name).await?;
-            }
-            self.units.add_namespace(name).await?;
+        if !is_of(name, wanted.users).await? {
+            // Somebody else's, or what a failed or interrupted `add` has left.
+            self.remove(net, name).await?;
+            self.units.add_namespace(name, wanted.users).await?;
         }
         self.ensure_pair(net, wanted).await?;
         let inner = wanted.clone();
@@ -144,11 +147,25 @@ impl Pods {
                 net.remove_link(&outer.name).await?;
             }
         }
-        if namespace::path(name).exists() {
+        if namespace::path(name).exists() || namespace::users_path(name).exists() {
             self.units.remove_namespace(name).await?;
         }
         files::remove(&self.resolv(name))
     }
+}
+
+/// Whether the namespace is there, and whole, and of these users.
+async fn is_of(name: &str, users: Option<u32>) -> Result<bool, NetError> {
+    if !namespace::is_there(name) {
+        return Ok(false);
+    }
+    let owner = namespace::inside(name, || async { namespace::owner() }).await?;
+    Ok(owner == users && is_named(name, users))
+}
+
+/// Whether the user namespace that owns it can be joined too.
+fn is_named(name: &str, users: Option<u32>) -> bool {
+    users.is_none() || namespace::is_namespace(&namespace::users_path(name))
 }
 
 /// The outer end of a pod's pair.
@@ -232,5 +249,6 @@ fn whole(name: &str, inside: &Inside, links: &[Link], resolv: String) -> Option<
         // The outer end must agree, or large packets vanish on the way.
         mtu: if outer.mtu == device.mtu { device.mtu } else { 0 },
         resolv,
+        users: inside.users,
     })
 }

@@ -1,7 +1,7 @@
 //! What the adapter asks of the service manager: dnsmasq units, and namespaces made outside our sandbox.
 //!
 //! A daemon in its own mount namespace cannot make a named network namespace that others see, so the
-//! manager runs `ip netns` in its stead. Behind a trait, so that the adapter can be tested without a manager.
+//! manager runs `skerry-netns` in its stead. Behind a trait, so that the adapter can be tested without a manager.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Services and namespaces of the host.
 #[async_trait]
 pub trait Units: Send + Sync + 'static {
-    /// Makes a named network namespace.
-    async fn add_namespace(&self, name: &str) -> Result<(), NetError>;
-    /// Removes a named network namespace.
+    /// Makes a named network namespace, of these users or of the machine's.
+    async fn add_namespace(&self, name: &str, users: Option<u32>) -> Result<(), NetError>;
+    /// Removes a named network namespace, and that of its users.
     async fn remove_namespace(&self, name: &str) -> Result<(), NetError>;
     /// Starts or restarts the dnsmasq of this bridge.
     async fn restart(&self, bridge: &str) -> Result<(), NetError>;
@@ -41,10 +41,10 @@ impl SystemdUnits {
         Self { systemd }
     }
 
-    async fn ip_netns(&self, verb: &str, name: &str) -> Result<(), NetError> {
-        let what = || format!("{verb} network namespace {name}");
-        let command =
-            Command::new("netns", ["/usr/sbin/ip", "netns", verb, name]).deadline(DEADLINE);
+    async fn netns(&self, words: &[&str]) -> Result<(), NetError> {
+        let what = || format!("{} a network namespace", words.join(" "));
+        let argv = std::iter::once("/usr/bin/skerry-netns").chain(words.iter().copied());
+        let command = Command::new("netns", argv).deadline(DEADLINE);
         let output = self
             .systemd
             .run(command)
@@ -54,7 +54,7 @@ impl SystemdUnits {
             return Ok(());
         }
         let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(NetError::Program { program: "ip netns", output })
+        Err(NetError::Program { program: "skerry-netns", output })
     }
 }
 
@@ -64,12 +64,15 @@ fn unit(bridge: &str) -> String {
 
 #[async_trait]
 impl Units for SystemdUnits {
-    async fn add_namespace(&self, name: &str) -> Result<(), NetError> {
-        self.ip_netns("add", name).await
+    async fn add_namespace(&self, name: &str, users: Option<u32>) -> Result<(), NetError> {
+        match users {
+            Some(first) => self.netns(&["add", name, &first.to_string()]).await,
+            None => self.netns(&["add", name]).await,
+        }
     }
 
     async fn remove_namespace(&self, name: &str) -> Result<(), NetError> {
-        self.ip_netns("delete", name).await
+        self.netns(&["delete", name]).await
     }
 
     async fn restart(&self, bridge: &str) -> Result<(), NetError> {

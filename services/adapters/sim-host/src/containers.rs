@@ -141,7 +141,14 @@ fn take(world: &mut World, step: &PodStep) -> Result<(), String> {
             }
             found.mounted = true;
         }
-        PodStep::Start { pod, container } => start(state, *pod, container, pid)?,
+        PodStep::Start { pod, container } => {
+            let wired = world.network.attachments.get(&container.network.namespace);
+            let owner = wired.and_then(Option::as_ref).and_then(|wired| wired.users);
+            if container.users.is_some() && container.users != owner {
+                return Err("there is no network of these users to join".to_owned());
+            }
+            start(state, *pod, container, pid)?;
+        }
         PodStep::Stop { pod, container } => state.end(*pod, container, Exit::Code(0)),
         PodStep::Kill { pod, container } => state.end(*pod, container, Exit::Signal(9)),
         PodStep::Forget { pod, container } => {

@@ -1,8 +1,17 @@
 //! Words for what the container of a new pod may take and do.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use skerry_model::{ContainerPages, HugePageSize};
+
+/// Whose users those in a pod are.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Users {
+    /// The pod's own: its root is nobody to the node. So it is unless the pod needs the node's
+    Pod,
+    /// The node's
+    Host,
+}
 
 /// How a container is held.
 #[derive(Debug, Default, Args)]
@@ -19,9 +28,9 @@ pub struct Holding {
     /// Give the pod the node's own network instead of one of its own. Only for an admin
     #[arg(long, conflicts_with = "publish")]
     pub host_network: bool,
-    /// Give the pod users of its own: its root is nobody to the node
-    #[arg(long, conflicts_with_all = ["host_network", "privileged", "device"])]
-    pub user_namespace: bool,
+    /// Whose users those in the pod are: its own, unless it has the node's network, devices or privileges
+    #[arg(long, value_enum, value_name = "WHOSE", num_args = 0..=1, default_missing_value = "pod", require_equals = true)]
+    pub user_namespace: Option<Users>,
     /// A device of the machine that it may use, such as /dev/net/tun; may be repeated
     #[arg(long, value_name = "PATH")]
     pub device: Vec<String>,
@@ -54,8 +63,12 @@ impl Holding {
         if self.host_network {
             spec.insert("host_network".to_owned(), Value::Bool(true));
         }
-        if self.user_namespace {
-            spec.insert("user_namespace".to_owned(), Value::from("pod"));
+        if let Some(users) = self.user_namespace {
+            let word = match users {
+                Users::Pod => "pod",
+                Users::Host => "host",
+            };
+            spec.insert("user_namespace".to_owned(), Value::from(word));
         }
     }
 
@@ -121,6 +134,19 @@ mod tests {
         assert_eq!(pages("1Gi=2048").unwrap().count(), 2);
         for bad in ["", "2Mi", "2Mi=", "4Mi=4", "2Mi=x", "2Mi=-2", "64=2Mi"] {
             assert!(pages(bad).unwrap_err().contains("such as 2Mi=64"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_are_left_to_the_node_unless_said() {
+        for (users, wanted) in [
+            (None, json!({})),
+            (Some(Users::Pod), json!({"user_namespace": "pod"})),
+            (Some(Users::Host), json!({"user_namespace": "host"})),
+        ] {
+            let mut spec = Map::new();
+            Holding { user_namespace: users, ..Holding::default() }.add_to_pod(&mut spec);
+            assert_eq!(Value::Object(spec), wanted);
         }
     }
 }

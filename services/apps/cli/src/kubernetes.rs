@@ -181,7 +181,15 @@ fn pod(mut spec: Part<'_>, update: Option<Map<String, Value>>) -> Value {
         }
     };
     let host_network = spec.take("hostNetwork") == Some(json!(true));
-    let own_users = spec.take("hostUsers") == Some(json!(false));
+    // There the node's are meant if nothing is said; here that is left to the node, which gives a pod its own.
+    let users = match spec.take("hostUsers") {
+        None => None,
+        Some(Value::Bool(hosts)) => Some(if hosts { "host" } else { "pod" }),
+        Some(_) => {
+            spec.refuse("hostUsers", "must be true or false");
+            None
+        }
+    };
     for key in ["hostPID", "hostIPC"] {
         spec.only(key, &[json!(false)], "not supported");
     }
@@ -199,8 +207,8 @@ fn pod(mut spec: Part<'_>, update: Option<Map<String, Value>>) -> Value {
     let containers = spec.each("containers", |part| container(part, &user, &mut publish));
     let volumes = spec.each("volumes", volume);
     let mut made = Map::new();
-    if own_users {
-        made.insert("user_namespace".to_owned(), json!("pod"));
+    if let Some(users) = users {
+        made.insert("user_namespace".to_owned(), json!(users));
     }
     if host_network {
         made.insert("host_network".to_owned(), json!(true));

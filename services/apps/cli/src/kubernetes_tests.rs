@@ -179,6 +179,21 @@ fn the_nodes_network_and_privileges_are_taken_as_they_are() {
 }
 
 #[test]
+fn users_are_as_the_manifest_says_and_else_as_the_node_does() {
+    let with = |users: Value| {
+        let mut manifest = read(FULL);
+        manifest["spec"]["template"]["spec"]["hostUsers"] = users;
+        convert(manifest)
+    };
+    for (users, wanted) in [(json!(true), json!("host")), (json!(false), json!("pod"))] {
+        assert_eq!(with(users).unwrap()["spec"]["user_namespace"], wanted);
+    }
+    assert_eq!(with(Value::Null).unwrap()["spec"].get("user_namespace"), None);
+    let refused = with(json!("yes")).unwrap_err();
+    assert!(refused[0].starts_with("spec.template.spec.hostUsers"), "{refused:?}");
+}
+
+#[test]
 fn other_kinds_are_refused_and_values_become_configs_and_secrets() {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}});
     assert!(convert(service).unwrap_err()[0].contains("Service"));

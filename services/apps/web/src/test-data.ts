@@ -155,7 +155,7 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
       restart: "always",
       network: "default",
       host_network: false,
-      user_namespace: "host",
+      user_namespace: null,
       publish: [],
       stop_timeout_s: 30,
       autostart: "last_state",

@@ -37,22 +37,14 @@ pub enum RestartPolicy {
 }
 
 /// Whose users those in a pod are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UserNamespace {
     /// The node's: root in it is the node's root, with little power.
-    #[default]
     Host,
     /// The pod's own: to the node each of them is somebody who owns nothing else.
     Pod,
-}
-
-impl UserNamespace {
-    /// Whether they are the node's, as they are if nothing is said.
-    pub const fn is_host(&self) -> bool {
-        matches!(self, Self::Host)
-    }
 }
 
 /// What is wanted of a pod.
@@ -88,11 +80,13 @@ pub struct PodSpec {
     /// beginning: it cannot be changed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub host_network: bool,
-    /// Whose users those in it are. With `pod` root in it is nobody to the node, while files in its layers and volumes
-    /// keep their owners: it may be changed at any time. Not together with `host_network`, or with `privileged`,
-    /// `devices` or `capabilities.add` of a container. Users and groups in it are numbers below 65536.
-    #[serde(default, skip_serializing_if = "UserNamespace::is_host")]
-    pub user_namespace: UserNamespace,
+    /// Whose users those in it are. If nothing is said they are the pod's own (`pod`), unless it has `host_network`, or a
+    /// container with `privileged`, `devices` or `capabilities.add`: such a pod has the node's (`host`), and cannot ask
+    /// for its own. With its own users, root in it is nobody to the node, while files in its layers and volumes keep
+    /// their owners: it may be changed at any time. Users and groups in it, and owners of its image's files, are then
+    /// numbers below 65536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_namespace: Option<UserNamespace>,
     /// What is reachable at the node's addresses.
     #[serde(default)]
     pub publish: Vec<Publish>,
@@ -153,6 +147,11 @@ impl PodSpec {
                 || !container.capabilities.add.is_empty()
         };
         self.host_network || self.all_containers().any(needs)
+    }
+
+    /// Whether its users are its own, as they are unless it says otherwise or needs the node's.
+    pub fn has_own_users(&self) -> bool {
+        self.user_namespace != Some(UserNamespace::Host) && !self.needs_nodes_users()
     }
 
     /// Whether what runs in it can reach the node itself, so that each change of it is for an admin.
@@ -252,6 +251,9 @@ pub struct PodStatus {
     pub history: Vec<PodRevision>,
     /// What of it loosens the hold on its containers, one sentence each.
     pub risks: Vec<String>,
+    /// Whose users those in it are: its own, or the node's because it asks for them or needs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_namespace: Option<UserNamespace>,
     /// The first of the 65536 users of the machine that are kept for it, once it had users of its own. They stay its
     /// own for as long as it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,9 +315,10 @@ impl PodSpec {
     /// What needs the node's users cannot be had together with users of its own.
     fn validate_users(&self, found: &mut Invalid) {
         found.require(
-            self.user_namespace.is_host() || !self.needs_nodes_users(),
+            self.user_namespace != Some(UserNamespace::Pod) || !self.needs_nodes_users(),
             "spec.user_namespace",
-            "must be host together with `host_network`, `privileged`, `devices` or `capabilities.add`",
+            "must be host, or left out, together with `host_network`, `privileged`, `devices` or `capabilities.add`: these \
+             are of use to the node's users alone",
         );
     }
 
@@ -418,6 +421,27 @@ mod tests {
             (r#","capabilities":{"add":["NET_ADMIN"]}"#, ""),
         ] {
             assert_eq!(with(container, pod), ["spec.user_namespace"], "{container}{pod}");
+        }
+    }
+
+    #[test]
+    fn users_are_its_own_unless_it_says_otherwise_or_needs_the_nodes() {
+        for (container, pod, own) in [
+            ("", "", true),
+            ("", r#","user_namespace":null"#, true),
+            ("", r#","user_namespace":"pod""#, true),
+            ("", r#","user_namespace":"host""#, false),
+            ("", r#","host_network":true"#, false),
+            (r#","privileged":true"#, "", false),
+            (r#","devices":["/dev/kvm"]"#, "", false),
+            (r#","capabilities":{"add":["NET_ADMIN"]}"#, "", false),
+            (r#","capabilities":{"drop":["ALL"]}"#, "", true),
+        ] {
+            let text =
+                format!(r#"{{"containers":[{{"name":"a","image":"tiny"{container}}}]{pod}}}"#);
+            let spec: PodSpec = serde_json::from_str(&text).unwrap();
+            assert_eq!(spec.has_own_users(), own, "{text}");
+            assert_eq!(violations(&text), Vec::<String>::new(), "{text}");
         }
     }
 

@@ -108,12 +108,18 @@ pub enum Binding {
         device: String,
         /// Bridge the outer device is on.
         bridge: String,
+        /// The first of the pod's own users whose the namespace is; it is the node's if not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        users: Option<u32>,
     },
 }
 
 impl Binding {
     /// Starts the name of every pod's network namespace.
     pub const NAMESPACE_PREFIX: &str = "skerry-pod-";
+
+    /// Where the user namespaces are that own pods' network namespaces, by the same names.
+    pub const USERS_FOLDER: &str = "/run/skerry/users";
 
     /// The network namespace of a pod, below `/run/netns`. It is known before anything is wired.
     pub fn namespace_of(pod: Id<Pod>) -> String {

@@ -116,6 +116,10 @@ impl PodController {
             let clocks = Clocks { now: Instant::now(), wall: (self.clock)() };
             let mut history = rollout::record(&pod.spec, &pod.status, clocks.wall);
             let (pod, revision) = rollout::effective(&pod, &history);
+            // An earlier revision that runs instead may have users of its own where the newest has not.
+            if self.give_users(&pod).await? {
+                continue;
+            }
             let boot = self.boot.as_deref();
             let mut gathered = gather(&self.store, &pod, boot).map_err(store_failure)?;
             if turn::is_of_another_boot(&pod, boot) {
@@ -266,7 +270,7 @@ impl PodController {
 
     /// A pod that is to have users of its own gets some of the machine's. That is written down first.
     async fn give_users(&self, pod: &Resource<Pod>) -> Result<bool, Failure> {
-        let wanted = !pod.spec.user_namespace.is_host() && pod.meta.phase == Phase::Present;
+        let wanted = pod.spec.has_own_users() && pod.meta.phase == Phase::Present;
         if !wanted || pod.status.users.is_some() {
             return Ok(false);
         }

@@ -152,6 +152,8 @@ impl World {
                 namespace: Binding::namespace_of(self.pod),
                 device: "v".into(),
                 bridge: "b".into(),
+                // Those of the first pod that asks.
+                users: Some(655_360),
             }),
             ..PortStatus::default()
         };

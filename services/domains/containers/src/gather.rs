@@ -43,7 +43,7 @@ pub(crate) fn gather(
     };
     let wiring = match pod.spec.host_network {
         true => Wiring::Done(PodNetwork::of_node()),
-        false => wiring(port.as_ref(), network.as_ref()),
+        false => wiring(port.as_ref(), network.as_ref(), pod.status.users),
     };
     let mut ready = containers(store, pod, wiring.network())?;
     let volumes = match values::volumes(store, pod)? {
@@ -115,8 +115,7 @@ fn containers(
                     ContainerDesired::new(container, image, network, stop_timeout_s, env);
                 lock_files(pod, &mut desired);
                 // An earlier revision that runs instead may need the node's, as it did when it was asked for.
-                let own = !pod.spec.user_namespace.is_host() && !pod.spec.needs_nodes_users();
-                let users = pod.status.users.filter(|_| own);
+                let users = pod.status.users.filter(|_| pod.spec.has_own_users());
                 let desired = desired.with_outside(&outside).with_users(users);
                 list.push(desired.with_pages(pod.spec.huge_pages(), &pod.status.huge_pages));
             }
@@ -172,8 +171,13 @@ fn missing(on: Option<LocalRef>, reason: impl Into<String>) -> Missing {
     Missing::new(on, reason)
 }
 
-/// The network of a pod's port. Its names and addresses are settled before it is wired.
-fn wiring(port: Option<&Resource<Port>>, network: Option<&Resource<Network>>) -> Wiring {
+/// The network of a pod's port. Its names and addresses are settled before it is wired. `users` are those that are kept
+/// for the pod: what it is wired with has to be theirs.
+fn wiring(
+    port: Option<&Resource<Port>>,
+    network: Option<&Resource<Network>>,
+    users: Option<u32>,
+) -> Wiring {
     let Some(port) = port else {
         return Wiring::Unknown(missing(None, "waits for its port to be made"));
     };
@@ -182,9 +186,9 @@ fn wiring(port: Option<&Resource<Port>>, network: Option<&Resource<Network>>) ->
     let Some(network) = network else {
         return Wiring::Unknown(wait(format!("the network of port `{name}` is gone")));
     };
-    let namespace = match &port.status.binding {
-        Some(Binding::Veth { namespace, .. }) => Some(namespace.clone()),
-        _ => None,
+    let (namespace, owner) = match &port.status.binding {
+        Some(Binding::Veth { namespace, users, .. }) => (Some(namespace.clone()), *users),
+        _ => (None, None),
     };
     let is_bound = namespace.is_some();
     let found = PodNetwork {
@@ -199,6 +203,10 @@ fn wiring(port: Option<&Resource<Port>>, network: Option<&Resource<Network>>) ->
     }
     if !is_bound {
         let what = format!("waits for port `{name}` to get a network namespace");
+        return Wiring::Underway(found, wait(what));
+    }
+    if owner != users {
+        let what = format!("waits for port `{name}` to be made for its pod's users");
         return Wiring::Underway(found, wait(what));
     }
     Wiring::Done(found)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skerry_model::{
     ConditionState, ContainerState, ContainerStatus, Id, Name, Pod, PodRevision, PodState,
-    PodStatus, Port, Resource, Timestamp,
+    PodStatus, Port, Resource, Timestamp, UserNamespace,
 };
 
 use crate::memory::{Clocks, PodMemory, all};
@@ -59,6 +59,10 @@ pub(crate) fn status(
         revision: report.revision,
         history: report.history.to_vec(),
         risks: pod.spec.risks(),
+        user_namespace: Some(match pod.spec.has_own_users() {
+            true => UserNamespace::Pod,
+            false => UserNamespace::Host,
+        }),
         users: pod.status.users,
         huge_pages: pod.status.huge_pages.clone(),
         next_try: memory.next_try(report.clocks.now),

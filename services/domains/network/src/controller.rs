@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use skerry_engine::{Controller, ErrorClass, Failure, Key, Outcome};
-use skerry_model::{Document, Kind, LocalRef, Network, Phase, Port, Resource, Timestamp};
+use skerry_model::{Document, Kind, LocalRef, Network, Phase, Pod, Port, Resource, Timestamp};
 use skerry_store::{Change, Store, StoreError, Transaction};
 use uuid::Uuid;
 
 use crate::apply::{Undone, apply_all};
 use crate::names::namespace_name;
+use crate::owner::{NetnsOwner, NetnsOwners};
 use crate::status::{network_status, port_status, status_without_device};
 use crate::{Desired, NetworkHost, NetworkStep, UplinkPolicy, desired, plan};
 
@@ -69,7 +70,11 @@ impl NetworkController {
         let (live, dead): (Vec<_>, Vec<_>) =
             ports.into_iter().partition(|p| self.store.document(p.spec.workload).is_some());
         let observed = self.host.observe().await?;
-        let wanted = desired(&networks, &live, &observed.nics, &self.policy);
+        // After the look: the users of a pod that was just made are known by now, as a rule.
+        let pods = self.store.list::<Pod>().map_err(store_failure)?;
+        let owners: NetnsOwners =
+            pods.iter().map(|pod| (pod.meta.id, NetnsOwner::of(pod))).collect();
+        let wanted = desired(&networks, &live, &owners, &observed.nics, &self.policy);
         let undone = apply_all(&self.host, plan(&wanted, &observed)).await;
         let tx = self.report(&networks, &live, &dead, &wanted, &undone);
         if !tx.is_empty() {
@@ -116,6 +121,17 @@ impl NetworkController {
     }
 }
 
+/// Whether a pod's namespace is to be somebody else's after a change of its record.
+fn has_other_owner(change: &Change) -> bool {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
+    let users = |document: &Arc<Document>| document.status.get("users").cloned();
+    if before.spec == after.spec && users(before) == users(after) {
+        return false;
+    }
+    let pod = |document: &Arc<Document>| document.to_resource::<Pod>().ok();
+    pod(before).as_ref().map(NetnsOwner::of) != pod(after).as_ref().map(NetnsOwner::of)
+}
+
 const fn removes_network(step: &NetworkStep) -> bool {
     matches!(step, NetworkStep::RemoveBridge { .. } | NetworkStep::StopService { .. })
 }
@@ -149,11 +165,12 @@ impl Controller for NetworkController {
         &[Kind::Network, Kind::Port]
     }
 
-    /// Own writes of status must not wake the pass, nor the life of workloads, only their end.
+    /// Own writes of status must not wake the pass, nor the life of workloads, only their end and other users of a pod.
     fn keys(&self, change: &Change) -> Vec<Key> {
         let wanted = |document: &Arc<Document>| (document.spec.clone(), document.metadata.phase);
         let relevant = match change.subject.kind {
-            Kind::Vm | Kind::Pod => change.after.is_none(),
+            Kind::Vm => change.after.is_none(),
+            Kind::Pod => change.after.is_none() || has_other_owner(change),
             _ => change.before.as_ref().map(wanted) != change.after.as_ref().map(wanted),
         };
         if relevant { vec![PASS] } else { Vec::new() }

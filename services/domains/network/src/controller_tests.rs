@@ -61,7 +61,7 @@ impl World {
         let mut tx = Transaction::new();
         let port = self.port(&mut tx, name, seed, spec);
         let text = |kind: &str| match kind {
-            "pod" => r#"{"containers":[{"name":"main","image":"tiny"}]}"#,
+            "pod" => r#"{"containers":[{"name":"main","image":"tiny"}],"user_namespace":"host"}"#,
             _ => r#"{"image":"tiny"}"#,
         };
         let name = Name::new(name).unwrap();
@@ -132,6 +132,7 @@ async fn networks_and_ports_become_ready_with_their_devices() {
             namespace: "skerry-pod-00000005".into(),
             device: "skv00000005".into(),
             bridge: "skb00000001".into(),
+            users: None,
         }
     );
     assert_eq!(
@@ -243,4 +244,49 @@ async fn own_status_and_the_life_of_workloads_do_not_wake_the_pass() {
     world.forget(5).await;
     let change = watch.ready().unwrap().unwrap();
     assert_eq!(world.controller.keys(&change), [PASS]);
+}
+
+#[tokio::test]
+async fn a_pods_namespace_is_made_for_its_users_once_they_are_known() {
+    let world = World::new();
+    let net = world.network("default", 1).await;
+    let port = world.workload(net, "web", 5, true).await;
+    let pod: Id<Pod> = Id::new(Uuid::from_u128(5 << 96));
+    let mut changes = world.store.watch(None).unwrap();
+    let mut tx = Transaction::new();
+    let mut spec = world.store.get(pod).unwrap().unwrap().spec;
+    spec.user_namespace = None;
+    tx.put_spec(pod, None, spec);
+    world.store.commit(tx).await.unwrap();
+    let wiring = || {
+        let observed = world.machine.observed.lock().unwrap();
+        observed.attachments.values().flatten().map(|wired| wired.users).collect::<Vec<_>>()
+    };
+    world.pass().await.unwrap();
+    assert!(!world.port_ready(port) && wiring().is_empty());
+    let mut wakes = Vec::new();
+    for status in [
+        skerry_model::PodStatus { users: Some(655_360), ..Default::default() },
+        skerry_model::PodStatus {
+            users: Some(655_360),
+            reason: "runs".to_owned(),
+            ..Default::default()
+        },
+    ] {
+        let mut tx = Transaction::new();
+        tx.put_status(pod, status);
+        world.store.commit(tx).await.unwrap();
+    }
+    while wakes.len() < 3 {
+        let change = changes.next().await.unwrap();
+        if change.subject.kind == Kind::Pod {
+            wakes.push(!world.controller.keys(&change).is_empty());
+        }
+    }
+    assert_eq!(wakes, [true, true, false], "only what is about users wakes the pass");
+    world.pass().await.unwrap();
+    assert!(world.port_ready(port));
+    assert_eq!(wiring(), [Some(655_360)]);
+    let binding = world.store.get(port).unwrap().unwrap().status.binding;
+    assert!(matches!(binding, Some(Binding::Veth { users: Some(655_360), .. })), "{binding:?}");
 }

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use crate::dnsmasq::{DnsmasqInput, FOLDER, UPSTREAM, dnsmasq_files, domain};
 use crate::guard::PortGuard;
 use crate::names::{bridge_mac, bridge_name, namespace_name, tap_name, veth_name};
+use crate::owner::{NetnsOwner, NetnsOwners};
 use crate::rules::{RuleInput, ruleset};
+use crate::status::NO_DEVICE;
 use crate::{Attachment, Bridge, DnsmasqFiles, NicObserved, RuleSet};
 
 /// Largest packet on a network. NAT networks have no underlay of their own, so Ethernet's default holds.
@@ -85,10 +87,12 @@ pub struct Desired {
     pub problems: BTreeMap<Uuid, Problem>,
 }
 
-/// Works out what should be. `ports` are those whose workload is there; order does not matter.
+/// Works out what should be. `ports` are those whose workload is there; order does not matter. `owners` says whose the
+/// namespaces of pods are; one that is not named is the machine's.
 pub fn desired(
     networks: &[Resource<Network>],
     ports: &[Resource<Port>],
+    owners: &NetnsOwners,
     nics: &BTreeMap<String, NicObserved>,
     policy: &UplinkPolicy,
 ) -> Desired {
@@ -110,7 +114,16 @@ pub fn desired(
         let bridge = bridge(network);
         out.services.insert(bridge.name.clone(), service(network, &here));
         for port in here.iter().filter(|p| p.spec.workload.kind == Kind::Pod) {
-            let wired = attachment(network, port);
+            let users = match owners.get(&port.spec.workload.id) {
+                // Made now it would be the machine's, and have to be made again.
+                Some(NetnsOwner::Awaited) => {
+                    out.problems.insert(port.meta.id, no_users_yet());
+                    continue;
+                }
+                Some(NetnsOwner::Pod(first)) => Some(*first),
+                Some(NetnsOwner::Node) | None => None,
+            };
+            let wired = attachment(network, port, users);
             out.attachments.insert(wired.namespace.clone(), wired);
         }
         out.bridges.insert(bridge.name.clone(), bridge);
@@ -301,7 +314,16 @@ fn service(network: &Resource<Network>, ports: &[&Resource<Port>]) -> DnsmasqFil
     })
 }
 
-fn attachment(network: &Resource<Network>, port: &Resource<Port>) -> Attachment {
+fn no_users_yet() -> Problem {
+    let message = "waits for its pod to be given users of its own".to_owned();
+    Problem { reason: NO_DEVICE, message }
+}
+
+fn attachment(
+    network: &Resource<Network>,
+    port: &Resource<Port>,
+    users: Option<u32>,
+) -> Attachment {
     let subnet = network.spec.subnet;
     let gateway = subnet.gateway();
     Attachment {
@@ -314,17 +336,19 @@ fn attachment(network: &Resource<Network>, port: &Resource<Port>) -> Attachment 
         gateway: (network.spec.mode == NetworkMode::Nat).then_some(gateway),
         mtu: MTU,
         resolv: format!("nameserver {gateway}\nsearch {}\n", domain(network.meta.name.as_str())),
+        users,
     }
 }
 
-/// The device by which a port's workload is reached.
-pub fn binding(port: &Resource<Port>) -> skerry_model::Binding {
+/// The device by which a port's workload is reached, in a namespace of these users.
+pub fn binding(port: &Resource<Port>, users: Option<u32>) -> skerry_model::Binding {
     let bridge = bridge_name(port.spec.network);
     match port.spec.workload.kind {
         Kind::Pod => skerry_model::Binding::Veth {
             namespace: namespace_name(port.spec.workload.id),
             device: veth_name(port.id()),
             bridge,
+            users,
         },
         _ => skerry_model::Binding::Tap { device: tap_name(port.id()), bridge },
     }

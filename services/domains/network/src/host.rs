@@ -156,6 +156,9 @@ pub struct Attachment {
     pub mtu: u32,
     /// Content of [`crate::resolv_path`].
     pub resolv: String,
+    /// The first of the 65536 users of the machine whose the namespace is, so that they have a say in it; it is the
+    /// machine's own if not given.
+    pub users: Option<u32>,
 }
 
 /// The three files of one network's dnsmasq.

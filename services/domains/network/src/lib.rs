@@ -13,6 +13,7 @@ mod dnsmasq;
 mod guard;
 mod host;
 mod names;
+mod owner;
 mod plan;
 mod rules;
 mod status;
@@ -34,5 +35,6 @@ pub use names::{
     BRIDGE_PREFIX, NAMESPACE_PREFIX, VETH_PREFIX, bridge_mac, bridge_name, namespace_name,
     resolv_path, tap_name, veth_name,
 };
+pub use owner::{NetnsOwner, NetnsOwners};
 pub use plan::plan;
 pub use rules::{MARK_PREFIX, RuleInput, ruleset};

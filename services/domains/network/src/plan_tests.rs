@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::test_machine::carry_out;
-use crate::{NicObserved, UplinkPolicy, desired};
+use crate::{NetnsOwner, NetnsOwners, NicObserved, UplinkPolicy, desired};
 
 fn meta(name: String, id: u128) -> Meta {
     Meta {
@@ -83,7 +83,8 @@ fn run(world: &World, observed: &mut NetworkObserved) -> Vec<NetworkStep> {
         let nic = kept.get(device).cloned().unwrap_or_else(|| nic.clone());
         observed.nics.insert(device.clone(), nic);
     }
-    let wanted = desired(&world.0, &world.1, &observed.nics, &UplinkPolicy::default());
+    let wanted =
+        desired(&world.0, &world.1, &NetnsOwners::new(), &observed.nics, &UplinkPolicy::default());
     let steps = plan(&wanted, observed);
     for step in &steps {
         carry_out(observed, step);
@@ -106,7 +107,7 @@ proptest! {
         if broken & 32 == 32 { observed.forwarding = false; }
         if broken & 64 == 64 { observed.metadata = false; }
         run(&second, &mut observed);
-        let wanted = desired(&second.0, &second.1, &observed.nics, &UplinkPolicy::default());
+        let wanted = desired(&second.0, &second.1, &NetnsOwners::new(), &observed.nics, &UplinkPolicy::default());
         prop_assert_eq!(observed.bridges.len(), wanted.bridges.len());
         let devices: BTreeSet<_> = wanted.attachments.values().map(|a| a.device.clone()).collect();
         prop_assert_eq!(&observed.veths, &devices);
@@ -114,7 +115,7 @@ proptest! {
 
     #[test]
     fn names_are_unique_and_short_enough(world in world()) {
-        let wanted = desired(&world.0, &world.1, &world.2, &UplinkPolicy::default());
+        let wanted = desired(&world.0, &world.1, &NetnsOwners::new(), &world.2, &UplinkPolicy::default());
         let mut seen = BTreeSet::new();
         let ports = world.1.iter().filter(|p| !wanted.problems.contains_key(&p.meta.id));
         let taps = ports.filter(|p| p.spec.workload.kind == Kind::Vm).map(|p| crate::tap_name(p.id()));
@@ -129,7 +130,7 @@ proptest! {
 
     #[test]
     fn nothing_is_given_twice(world in world()) {
-        let wanted = desired(&world.0, &world.1, &world.2, &UplinkPolicy::default());
+        let wanted = desired(&world.0, &world.1, &NetnsOwners::new(), &world.2, &UplinkPolicy::default());
         for files in wanted.services.values() {
             let addresses: Vec<_> = files.hosts.lines().filter_map(|l| l.split(',').nth(2)).collect();
             let unique: BTreeSet<_> = addresses.iter().collect();
@@ -199,7 +200,8 @@ fn what_cannot_be_is_named_and_the_rest_works() {
         port(8, 3, 3, 3, 8004, false),
         bad,
     ];
-    let wanted = desired(&nets, &ports, &BTreeMap::new(), &UplinkPolicy::default());
+    let wanted =
+        desired(&nets, &ports, &NetnsOwners::new(), &BTreeMap::new(), &UplinkPolicy::default());
     let reason = |id_: u128| wanted.problems.get(&Uuid::from_u128(id_)).map(|p| p.reason);
     assert_eq!(reason(id(2, 1)), Some("Overlap"));
     assert_eq!(reason(id(4, 2)), Some("AddressForeign"), "the gateway's address");
@@ -219,10 +221,41 @@ fn a_removed_network_stays_while_it_is_used() {
     let used = desired(
         std::slice::from_ref(&leaving),
         &[port(5, 1, 1, 9, 8001, true)],
+        &NetnsOwners::new(),
         &BTreeMap::new(),
         &UplinkPolicy::default(),
     );
     assert_eq!(used.bridges.len(), 1);
-    let unused = desired(&[leaving], &[], &BTreeMap::new(), &UplinkPolicy::default());
+    let unused =
+        desired(&[leaving], &[], &NetnsOwners::new(), &BTreeMap::new(), &UplinkPolicy::default());
     assert_eq!((unused.bridges.len(), unused.problems.len()), (0, 0));
+}
+
+#[test]
+fn a_pods_namespace_is_its_users_and_made_when_they_are_known() {
+    let nets = [network(1, 1, false, false)];
+    let ports = [port(5, 1, 1, 9, 8001, true)];
+    let pod = ports[0].spec.workload.id;
+    let mut observed = NetworkObserved::default();
+    let mut steps = |owner: NetnsOwner| {
+        let owners = NetnsOwners::from([(pod, owner)]);
+        let wanted = desired(&nets, &ports, &owners, &BTreeMap::new(), &UplinkPolicy::default());
+        let steps = plan(&wanted, &observed);
+        steps.iter().for_each(|step| carry_out(&mut observed, step));
+        assert_eq!(plan(&wanted, &observed), []);
+        let problem = wanted.problems.get(&ports[0].meta.id).map(|problem| problem.reason);
+        let users: Vec<_> = wanted.attachments.values().map(|wired| wired.users).collect();
+        let all = steps.iter().map(NetworkStep::summary);
+        let about = all.filter(|step| step.contains("skerry-pod-")).collect::<Vec<_>>();
+        (about, users, problem)
+    };
+    let wire = "wire skerry-pod-00000005 to skb00000001".to_owned();
+    assert_eq!(steps(NetnsOwner::Awaited), (vec![], vec![], Some("NoDevice")));
+    assert_eq!(steps(NetnsOwner::Pod(655_360)), (vec![wire.clone()], vec![Some(655_360)], None));
+    assert_eq!(steps(NetnsOwner::Pod(655_360)).0, Vec::<String>::new());
+    // Others, and the machine's own again: wired anew.
+    assert_eq!(steps(NetnsOwner::Pod(720_896)).0, std::slice::from_ref(&wire));
+    assert_eq!(steps(NetnsOwner::Node), (vec![wire], vec![None], None));
+    let gone = "remove namespace skerry-pod-00000005".to_owned();
+    assert_eq!(steps(NetnsOwner::Awaited).0, [gone]);
 }

@@ -13,6 +13,8 @@ use crate::names::{bridge_name, namespace_name};
 use crate::{NetworkObserved, NetworkStep};
 
 const READY: &str = "Ready";
+/// Why a port is not ready whose device has not been made yet, in this boot of the node or at all.
+pub const NO_DEVICE: &str = "NoDevice";
 
 /// The status of a network.
 pub fn network_status(
@@ -59,7 +61,8 @@ pub fn port_status(
     };
     let left = undone.iter().find(|u| concerns(&u.step));
     let problem = desired.problems.get(&port.meta.id).map(|p| (p.reason, p.message.clone()));
-    status.binding = problem.is_none().then(|| binding(port));
+    let users = desired.attachments.get(&namespace).and_then(|wired| wired.users);
+    status.binding = problem.is_none().then(|| binding(port, users));
     let trouble = problem.or_else(|| left.map(|u| ("StepFailed", u.message())));
     set_ready(&mut status.conditions, trouble, "the workload may start", now);
     status.observed_generation = port.meta.generation;
@@ -84,7 +87,7 @@ pub fn status_without_device(
         return None;
     }
     let mut status = port.status.clone();
-    let trouble = ("NoDevice", "its device is not on the machine yet".to_owned());
+    let trouble = (NO_DEVICE, "its device is not on the machine yet".to_owned());
     set_ready(&mut status.conditions, Some(trouble), "", now);
     Some(status)
 }

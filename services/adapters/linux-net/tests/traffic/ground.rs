@@ -16,6 +16,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use skerry_linux_net::{Cards, LinuxNet, NetError, Settings, Units};
 
+/// The program that the service manager runs on a node.
+const NETNS: &str = env!("CARGO_BIN_EXE_skerry-netns");
+
 /// Runs a test in namespaces of its own.
 pub fn isolated<F, Fut>(test: F)
 where
@@ -199,15 +202,16 @@ impl DirectUnits {
 
 #[async_trait]
 impl Units for DirectUnits {
-    async fn add_namespace(&self, name: &str) -> Result<(), NetError> {
+    async fn add_namespace(&self, name: &str, users: Option<u32>) -> Result<(), NetError> {
         self.note("add", name);
-        run("ip", &["netns", "add", name]);
+        let first = users.map(|first| first.to_string());
+        run(NETNS, &["add", name].into_iter().chain(first.as_deref()).collect::<Vec<_>>());
         Ok(())
     }
 
     async fn remove_namespace(&self, name: &str) -> Result<(), NetError> {
         self.note("remove", name);
-        run("ip", &["netns", "delete", name]);
+        run(NETNS, &["delete", name]);
         Ok(())
     }
 

@@ -291,6 +291,42 @@ fn many_pods_are_wired_and_seen_again() {
 }
 
 #[test]
+fn a_namespace_of_a_pods_own_users_is_wired_like_any_other() {
+    isolated(|| async {
+        let units = Arc::new(DirectUnits::default());
+        let host = node(&units);
+        let mut wanted = one_pod();
+        settle(&host, &wanted).await;
+        for first in [655_360, 720_896] {
+            wanted.give_users(5, first);
+            let steps = settle(&host, &wanted).await;
+            assert!(matches!(steps[..], [NetworkStep::EnsureAttachment(_)]), "{steps:?}");
+            assert_eq!(units.take_asked().last().unwrap(), &format!("add {POD}"));
+            answer_at(Some(POD), 80).await;
+            connect(None, wanted.address(5), 80).await;
+            connect(None, GATEWAY, 8080).await;
+
+            // Who joins both sees the links of this namespace, and no others, in a new `/sys`.
+            let net = format!("--net=/run/netns/{POD}");
+            let user = format!("--user=/run/skerry/users/{POD}");
+            let look = "cat /proc/self/uid_map; mount -t sysfs x /mnt && ls /mnt/class/net";
+            let join = [&net, &user, "--setuid=0", "--setgid=0", "unshare", "-m", "sh", "-c", look];
+            let seen = run("nsenter", &join);
+            let words: Vec<&str> = seen.split_whitespace().collect();
+            assert_eq!(words, ["0", &first.to_string(), "65536", "eth0", "lo"], "{seen}");
+        }
+        // Half of it is as good as none.
+        run("umount", &[&format!("/run/skerry/users/{POD}")]);
+        let steps = settle(&host, &wanted).await;
+        assert!(matches!(steps[..], [NetworkStep::EnsureAttachment(_)]), "{steps:?}");
+
+        settle(&host, &Wanted::default()).await;
+        assert!(!std::path::Path::new(&format!("/run/skerry/users/{POD}")).exists());
+        assert_eq!(ip("netns list").trim(), "");
+    });
+}
+
+#[test]
 fn events_tell_of_changes() {
     isolated(|| async {
         let units = Arc::new(DirectUnits::default());

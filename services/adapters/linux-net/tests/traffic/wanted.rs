@@ -8,7 +8,8 @@ use skerry_model::{
     Publish, Resource, Subnet, Timestamp,
 };
 use skerry_network::{
-    NetworkHost, NetworkStep, PortRequest, UplinkPolicy, allocate_port, desired, plan,
+    NetnsOwner, NetnsOwners, NetworkHost, NetworkStep, PortRequest, UplinkPolicy, allocate_port,
+    desired, plan,
 };
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub struct Wanted {
     pub networks: Vec<Resource<Network>>,
     pub ports: Vec<Resource<Port>>,
+    pub owners: NetnsOwners,
 }
 
 fn meta(name: String, id: u128) -> Meta {
@@ -68,6 +70,11 @@ impl Wanted {
         });
     }
 
+    /// A pod has users of its own from now on, or other ones.
+    pub fn give_users(&mut self, seed: u128, first: u32) {
+        self.owners.insert(Uuid::from_u128(seed << 96), NetnsOwner::Pod(first));
+    }
+
     pub fn port(&self, seed: u128) -> &Resource<Port> {
         let id = Uuid::from_u128(seed << 96);
         self.ports.iter().find(|p| p.spec.workload.id == id).unwrap()
@@ -82,7 +89,7 @@ impl Wanted {
 async fn converge(host: &LinuxNet, wanted: &Wanted) -> Vec<NetworkStep> {
     let observed = host.observe().await.unwrap();
     let policy = UplinkPolicy::default();
-    let goal = desired(&wanted.networks, &wanted.ports, &observed.nics, &policy);
+    let goal = desired(&wanted.networks, &wanted.ports, &wanted.owners, &observed.nics, &policy);
     assert!(goal.problems.is_empty(), "{:?}", goal.problems);
     let steps = plan(&goal, &observed);
     for step in &steps {

@@ -22,6 +22,7 @@ export type Publish = Full<Schemas["Publish"]>;
 export type Severity = Schemas["Severity"];
 export type HugePageSize = Schemas["HugePageSize"];
 export type RestartPolicy = Schemas["RestartPolicy"];
+export type UserNamespace = Schemas["UserNamespace"];
 
 export type VmInput = Schemas["VmInput"];
 export type VmDisk = Full<Schemas["VmDisk"]>;

@@ -54,6 +54,12 @@ describe("the form of a container", () => {
       expect(checkPod({ ...draft, cpu }).faults).toHaveProperty(["spec.containers[0].cpu_limit_m"]);
     }
   });
+
+  it("leaves users to the node unless they are to be the node's", () => {
+    const draft = { ...newPod, name: "a", image: "tiny" };
+    expect(checkPod(draft).input.spec).not.toHaveProperty("user_namespace");
+    expect(checkPod({ ...draft, users: "host" }).input.spec.user_namespace).toBe("host");
+  });
 });
 
 describe("huge pages of a container", () => {

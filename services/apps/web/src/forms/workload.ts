@@ -1,7 +1,7 @@
 // The create form of pods as data, and what it has in common with that of virtual machines: what is typed, what is
 // wrong with it, what is sent.
 
-import type { HugePageSize, PodInput, RestartPolicy } from "../api/types";
+import type { HugePageSize, PodInput, RestartPolicy, UserNamespace } from "../api/types";
 import { type Faults, type PublishDraft, checkName, checkNumber, checkPublish } from "./fields";
 
 export interface PodDraft {
@@ -13,6 +13,8 @@ export interface PodDraft {
   /** Memory in huge pages of each size, in MiB; none if empty. */
   pages: Record<HugePageSize, string>;
   restart: RestartPolicy;
+  /** Whose users those in it are. */
+  users: UserNamespace;
   publish: PublishDraft[];
 }
 
@@ -23,6 +25,7 @@ export const newPod: PodDraft = {
   cpu: "",
   pages: { "2Mi": "", "1Gi": "" },
   restart: "always",
+  users: "pod",
   publish: [],
 };
 
@@ -55,7 +58,12 @@ export function checkPod(draft: PodDraft): { faults: Faults; input: PodInput } {
     ...(cpu ? { cpu_limit_m } : {}),
     ...(huge_pages.length > 0 ? { huge_pages } : {}),
   };
-  const spec = { containers: [container], restart: draft.restart, publish: checkPublish(faults, draft.publish) };
+  const spec = {
+    containers: [container],
+    restart: draft.restart,
+    publish: checkPublish(faults, draft.publish),
+    ...(draft.users === "host" ? { user_namespace: draft.users } : {}),
+  };
   return { faults, input: { metadata: { name: draft.name }, spec } };
 }
 
@@ -88,4 +96,5 @@ export const podFields = [
   "spec.containers[0].image",
   "spec.containers[0].memory_mib",
   "spec.containers[0].cpu_limit_m",
+  "spec.user_namespace",
 ];

@@ -3,7 +3,7 @@
 import { FormSelect, FormSelectOption } from "../patternfly";
 import { useMemo, useState } from "react";
 import { api } from "../api/client";
-import type { RestartPolicy } from "../api/types";
+import type { RestartPolicy, UserNamespace } from "../api/types";
 import { CreateDialog } from "../components/CreateDialog";
 import { FieldFrame, TextField } from "../components/Field";
 import { ImageSelect, usableImages } from "../components/ImageSelect";
@@ -18,6 +18,11 @@ const policies: [RestartPolicy, string][] = [
   ["always", "Always"],
   ["on_failure", "After a failure"],
   ["never", "Never"],
+];
+
+const owners: [UserNamespace, string][] = [
+  ["pod", "Its own: root in it is nobody to the node"],
+  ["host", "The node’s: for images with users above 65535"],
 ];
 
 export function Pods() {
@@ -109,6 +114,17 @@ function PodForm({ onClose }: { onClose: () => void }) {
               onChange={(_event, restart) => change({ restart: restart as RestartPolicy })}
             >
               {policies.map(([value, label]) => (
+                <FormSelectOption key={value} value={value} label={label} />
+              ))}
+            </FormSelect>
+          </FieldFrame>
+          <FieldFrame id="create-users" label="Users" fault={faults["spec.user_namespace"]}>
+            <FormSelect
+              id="create-users"
+              value={draft.users}
+              onChange={(_event, users) => change({ users: users as UserNamespace })}
+            >
+              {owners.map(([value, label]) => (
                 <FormSelectOption key={value} value={value} label={label} />
               ))}
             </FormSelect>
