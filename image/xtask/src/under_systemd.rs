@@ -76,6 +76,9 @@ pub fn boot(paths: &Paths) -> Result<()> {
             command.arg(units.join(format!("systemd-udevd{masked}.{kind}")));
         }
         command.arg("--ro-bind").arg(folder.join("machine-id")).arg("/etc/machine-id");
+        // Containers with users of their own may mount `/proc` only where one is seen whole, and parts of the one here
+        // are covered.
+        command.args(["--dev-bind", "/proc", "/mnt"]);
     });
     systemd.arg(format!("--unit={UNIT}")).stdin(Stdio::null());
     let ended = beside(systemd);
