@@ -24,7 +24,7 @@ async fn a_container_is_made_ready_before_its_network_and_then_only_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn what_was_made_ready_goes_without_ever_having_run() {
     let stage = Stage::new().await;
     let desired = stage.shell("exit 1");

@@ -141,7 +141,7 @@ async fn finish(stage: Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_program_without_a_terminal_keeps_its_outputs_apart() {
     let stage = waiting().await;
     let script = "/bin/busybox cat; echo \"$SECRET $A $B\"; echo wrong >&2; exit 5";
@@ -167,7 +167,7 @@ async fn a_program_without_a_terminal_keeps_its_outputs_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_terminal_has_a_size_that_changes_and_takes_keys() {
     let stage = waiting().await;
     let size = Some(Size { cols: 77, rows: 33 });
@@ -202,7 +202,7 @@ async fn a_terminal_has_a_size_that_changes_and_takes_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_program_ends_when_nobody_listens_and_places_are_counted() {
     let stage = waiting().await;
     let lives = || async {
@@ -239,7 +239,7 @@ async fn a_program_ends_when_nobody_listens_and_places_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_caller_who_goes_away_during_the_start_leaves_no_program() {
     let folder = tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/tmp").unwrap();
     let places = below(&folder.path().join("data"), &folder.path().join("run"));
@@ -270,7 +270,7 @@ async fn a_caller_who_goes_away_during_the_start_leaves_no_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_container_that_does_not_run_is_refused() {
     let stage = Stage::new().await;
     let error = stage.containers.exec(request(&stage, &["/bin/sh"], None)).await.err().unwrap();

@@ -16,7 +16,7 @@ const TRY: &str = r#"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_privileged_container_may_do_everything_in_its_own_namespaces() {
     let stage = Stage::of_machine().await;
     let mut desired = stage.shell(TRY);
@@ -40,7 +40,7 @@ async fn a_privileged_container_may_do_everything_in_its_own_namespaces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn with_the_nodes_network_a_container_sees_its_links_and_has_its_name() {
     let mut stage = Stage::of_machine().await;
     let own = std::mem::replace(&mut stage.network, PodNetwork::of_node());

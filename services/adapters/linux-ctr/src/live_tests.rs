@@ -432,7 +432,7 @@ fn field<'t>(text: &'t str, name: &str) -> &'t str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_container_serves_from_its_image_in_its_namespace() {
     let stage = Stage::new().await;
     let desired = stage.desired(&[]);
@@ -464,7 +464,7 @@ async fn a_container_serves_from_its_image_in_its_namespace() {
 
 /// Every kind of probe, asked of a real container in a namespace of its own.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn probes_are_answered_from_within_the_pod() {
     let mut stage = Stage::new().await;
     stage.network.address = "127.0.0.1".parse().unwrap();
@@ -531,7 +531,7 @@ async fn probes_are_answered_from_within_the_pod() {
 
 /// Each sort of volume, seen by a real container; files change under it, and nothing is left behind.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn volumes_are_seen_change_and_go() {
     let stage = Stage::new().await;
     let files = |text: &str| {
@@ -612,7 +612,7 @@ async fn volumes_are_seen_change_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn place_user_powers_and_folders_are_those_of_the_pod() {
     let stage = Stage::new().await;
     let script = r#"
@@ -657,7 +657,7 @@ async fn place_user_powers_and_folders_are_those_of_the_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_container_is_held_and_sees_what_it_should() {
     for users in [Some(FIRST), None] {
         held(Stage::for_user("", users).await).await;
@@ -730,7 +730,7 @@ async fn held(stage: Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn ends_are_told_and_data_lives_as_long_as_the_definition() {
     let stage = Stage::new().await;
     let counter = "echo x >> /count; exit $(/bin/busybox wc -l < /count)";
@@ -755,7 +755,7 @@ async fn ends_are_told_and_data_lives_as_long_as_the_definition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_stop_signal_reaches_the_container_and_its_user_is_the_images() {
     let stage = Stage::for_user("web", Some(FIRST)).await;
     let script = "echo uid: $(/bin/busybox id -u):$(/bin/busybox id -g); \
@@ -777,7 +777,7 @@ async fn a_stop_signal_reaches_the_container_and_its_user_is_the_images() {
 
 /// Work that is cut short after any step, by a crash of noded or a power cut, is completed by the next plan.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn work_cut_short_is_completed() {
     for power_cut in [false, true] {
         for after in 0..5 {
@@ -825,7 +825,7 @@ async fn work_cut_short_is_completed() {
 
 /// Whoever attaches speaks to the container's own program, as often as they like.
 #[tokio::test]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_container_with_an_open_input_hears_whoever_comes() {
     let stage = Stage::new().await;
     let script = "read a; echo \"$a\" >/heard; read b; echo \"$b\" >>/heard; exit 7";

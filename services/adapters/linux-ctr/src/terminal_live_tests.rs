@@ -59,7 +59,7 @@ async fn start(stage: &Stage, desired: ContainerDesired) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn people_sit_down_at_a_containers_terminal_and_leave_it_as_it_was() {
     let stage = Stage::new().await;
     let shell = with_terminal(stage.desired(&["/bin/busybox", "sh"]));
@@ -105,7 +105,7 @@ async fn people_sit_down_at_a_containers_terminal_and_leave_it_as_it_was() {
 
 /// What noded has of a container may be made anew at any time.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn the_terminal_outlives_whoever_started_it() {
     let stage = Stage::new().await;
     let script =
@@ -130,7 +130,7 @@ async fn the_terminal_outlives_whoever_started_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs root, crun, a static busybox and ip"]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
 async fn a_container_without_a_terminal_has_none_and_a_failed_start_is_told() {
     let stage = Stage::new().await;
     start(&stage, stage.desired(&["/bin/busybox", "sleep", "1000"])).await;
