@@ -13,7 +13,7 @@
 //! outside, does that and gives both namespaces their names.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -34,11 +34,8 @@ pub fn program(arguments: impl Iterator<Item = String>) -> ExitCode {
     match run(&words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The service manager hands it to noded.
-            #[allow(clippy::print_stderr)]
-            {
-                eprintln!("{}: {error}", words.join(" "));
-            }
+            // The service manager hands it to noded; should it not listen, the code says enough.
+            let _ = writeln!(io::stderr(), "{}: {error}", words.join(" "));
             ExitCode::FAILURE
         }
     }
