@@ -84,7 +84,7 @@ async fn under_systemd_a_container_gets_its_huge_pages_and_no_more() {
     let blobs = BlobStore::new(places.blobs());
     let containers = LinuxContainers::start(places, blobs, Systemd::system(), LogRate::default());
     let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
-    let stage = Stage::over(other_folder, containers, "").await;
+    let stage = Stage::over(other_folder, containers, "", None).await;
 
     // Who has none gets none, whatever the machine has.
     let none = stage.shell(&mapper(2));
