@@ -237,10 +237,11 @@ fn take(
     }
 }
 
-/// Whether a file has the bytes that it had, by what tells of every write to it.
+/// Whether a file is there with the bytes that it had, by what tells of every write to it.
 fn is_same(before: &fs::Metadata, after: &fs::Metadata) -> bool {
     let told = |meta: &fs::Metadata| {
-        (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+        let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+        (meta.len(), meta.nlink(), times)
     };
     told(before) == told(after)
 }
