@@ -21,11 +21,14 @@ mod registry;
 #[path = "../../../services/apps/registry/tests/registry/signing.rs"]
 mod signing;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use skerry_system_tests::{NodeUnderTest, SOON, eventually};
@@ -58,8 +61,8 @@ fn file<'a>(image: &'a Value, role: &str) -> &'a str {
 
 /// Bytes of the layer of the image whose pull breaks.
 const BIG: usize = 12 << 20;
-/// What the wire lets through before it breaks.
-const PART: i64 = 2 << 20;
+/// Where the wire breaks, in bytes after the last break; all together less than the layer.
+const POINTS: Range<i64> = 256 << 10..1024 << 10;
 /// Pods at once.
 const MANY: usize = 50;
 
@@ -226,29 +229,45 @@ async fn wait_alarm(node: &NodeUnderTest, wanted: bool) -> anyhow::Result<()> {
     eventually(SOON, look).await
 }
 
-/// The wire breaks, the service that downloads is started anew, and what comes then is less than the whole.
+/// How often the wire breaks while one image is pulled.
+const BREAKS: u32 = 10;
+
+/// The wire breaks at random points, the service that downloads is started anew in between, and what comes at last is less
+/// than the whole.
 async fn broken_pull(node: &mut NodeUnderTest, registry: &Registry) -> anyhow::Result<()> {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    println!("the points are those of seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
     let wire = Proxy::start(registry.port).await;
     know(node, registry, wire.port).await?;
-    wire.cut_after(PART);
     let reference = format!("{HOST}:{}/lab/big:1", wire.port);
-    node.skerry(&["image", "pull", &reference, "--name", "big"])?;
-    // What is on the wire when it breaks is lost: what counts is what has come to the node.
-    let end = Instant::now() + SOON * 2;
-    let have = loop {
-        let text = node.shell("cat /var/lib/skerry/data/pulls/*/*.part 2>/dev/null | wc -c")?;
-        let have: usize = text.trim().parse()?;
-        if have >= 1 << 20 && wire.cuts.load(Ordering::SeqCst) > 0 {
-            break have;
+    let mut have = 0;
+    for number in 1..=BREAKS {
+        let point = random.random_range(POINTS);
+        let before = wire.cuts.load(Ordering::SeqCst);
+        wire.cut_after(point);
+        if number == 1 {
+            node.skerry(&["image", "pull", &reference, "--name", "big"])?;
         }
-        ensure!(Instant::now() < end, "{have} bytes came, {:?} cuts", wire.cuts);
-        wire.cut_after(PART);
-    };
-    let image = node.get("/api/v1/images/big").await?;
-    ensure!(image["status"]["state"] == "receiving", "{}", image["status"]);
-    node.shell("systemctl restart skerry-northd")?;
-    node.wait_api().await?;
+        eventually(SOON * 2, || async {
+            let cuts = wire.cuts.load(Ordering::SeqCst);
+            if cuts > before { Ok(()) } else { bail!("the wire does not break at {point}") }
+        })
+        .await?;
+        // What is on the wire when it breaks is lost: what counts is what has come to the node.
+        let text = node.shell("cat /var/lib/skerry/data/pulls/*/*.part 2>/dev/null | wc -c")?;
+        let now: usize = text.trim().parse()?;
+        ensure!(now >= have, "break {number}: of {have} bytes {now} are left");
+        have = now;
+        let image = node.get("/api/v1/images/big").await?;
+        ensure!(image["status"]["state"] == "receiving", "{}", image["status"]);
+        if number == BREAKS / 2 {
+            node.shell("systemctl restart skerry-northd")?;
+            node.wait_api().await?;
+        }
+    }
     println!("{have} of {BIG} bytes are there");
+    ensure!(have >= 1 << 20, "nothing of them is kept");
     // Not enough for the image from its beginning.
     wire.cut_after(i64::try_from(BIG - have / 2)?);
     node.wait_state("/api/v1/images/big", "available", SOON * 2).await.map(drop)
