@@ -37,6 +37,9 @@ const PACKAGES: &[(&str, &str)] = &[
     // Tests with real disk images, sound and hostile ones
     ("qemu-utils", "/usr/bin/qemu-img"),
     ("util-linux", "/usr/bin/setpriv"),
+    // And with real file systems
+    ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
+    ("xfsprogs", "/usr/sbin/mkfs.xfs"),
 ];
 
 /// Installs what is missing; does nothing when everything is there.

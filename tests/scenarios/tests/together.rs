@@ -15,6 +15,8 @@ async fn node() -> (tempfile::TempDir, SimHost, RunningNode) {
     let host = SimHost::new();
     let node = RunningNode::start(folder.path(), &host).await.unwrap();
     node.wait_network().await.unwrap();
+    // A volume is refused as long as nobody knows what its pool can hold.
+    node.wait_state(Kind::Pool, "default", "ready").await.unwrap();
     (folder, host, node)
 }
 

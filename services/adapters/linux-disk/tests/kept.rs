@@ -1,4 +1,5 @@
-//! Pools on real file systems that are kept: ext4 and XFS in a file behind a loop device, mounted by the test itself.
+//! Pools on real file systems that are kept: ext4 and XFS in a file behind a loop device, mounted by the test itself. That
+//! guests are held to the reserve on XFS needs a kernel that counts by project: that is seen on the booted node.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -165,15 +166,4 @@ async fn on_xfs_copies_share_blocks() {
     let make = ["mkfs.xfs", "-q", "-f"];
     let ground = Ground::new(&make, "xfs", "nosuid,nodev,noexec,noatime");
     a_pool_lives_beside_a_letter(&ground, true).await;
-}
-
-#[tokio::test]
-#[ignore = "needs root, loop devices, xfsprogs and a kernel with quotas of XFS"]
-async fn on_xfs_guests_are_held_to_the_reserve() {
-    let make = ["mkfs.xfs", "-q", "-f"];
-    let ground = Ground::new(&make, "xfs", "nosuid,nodev,noexec,noatime,prjquota");
-    ground.disk.apply_place(&ground.pool, PlaceStep::Settle).await.unwrap();
-    ground.disk.recover(&ground.pool).await.unwrap();
-    let room = ground.disk.keep_reserve(&ground.pool, 64 * MIB).await.unwrap();
-    assert!(room > Some(256 * MIB), "{room:?}");
 }
