@@ -36,6 +36,7 @@ async fn id_of(node: &RunningNode, name: &str) -> Id<Vm> {
 /// A machine with a TPM that runs for the first time, from an image that was made of a volume.
 async fn sealed(node: &RunningNode) -> Id<Vm> {
     node.wait_network().await.unwrap();
+    node.wait_state(Kind::Pool, "default", "ready").await.unwrap();
     let data = json!({"metadata": {"name": "data"}, "spec": {"size_mib": 64}});
     node.create(Kind::Volume, data).await.unwrap();
     node.wait_state(Kind::Volume, "data", "available").await.unwrap();
