@@ -113,7 +113,6 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
     revision: 1,
     history: [],
     risks: [],
-    huge_pages: [],
     next_try: null,
     conditions: [],
   } as unknown as PodStatus;
@@ -136,13 +135,9 @@ export function pod(name: string, status: Partial<PodStatus> | null = {}, part: 
     liveness: null,
     readiness: null,
     stdin: false,
-    devices: [],
     memory_reservation_mib: null,
     io: null,
-    huge_pages: [],
     log_rate: null,
-    privileged: false,
-    tty: false,
   };
   return {
     kind: "Pod",

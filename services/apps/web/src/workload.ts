@@ -308,7 +308,7 @@ export function podWorkload(pod: Pod): Workload {
 function pagesText(pod: Pod): string[] {
   const pageMib = { "2Mi": 2, "1Gi": 1024 };
   const asked = pod.spec.containers.flatMap(({ name, huge_pages }) =>
-    huge_pages.map(({ size, mib }) => `${name}: ${mib / pageMib[size]} of ${sizeText(pageMib[size])}`),
+    (huge_pages ?? []).map(({ size, mib }) => `${name}: ${mib / pageMib[size]} of ${sizeText(pageMib[size])}`),
   );
   const held = (pod.status?.huge_pages ?? []).map(
     ({ node, size, count }) => `Set aside: ${count} of ${sizeText(pageMib[size])} on NUMA node ${node}`,

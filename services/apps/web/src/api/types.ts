@@ -34,7 +34,9 @@ export type VmAction = Schemas["VmAction"];
 export type VmActionState = Schemas["VmActionState"];
 
 export type PodInput = Schemas["PodInput"];
-export type Container = Full<Schemas["Container"]>;
+/** What a container has none of, and need not say, is left out. */
+type Sparse = "devices" | "huge_pages" | "privileged" | "tty";
+export type Container = Omit<Full<Schemas["Container"]>, Sparse> & Pick<Schemas["Container"], Sparse>;
 export type PodSpec = Omit<Full<Schemas["PodSpec"]>, "publish" | "containers"> & {
   publish: Publish[];
   containers: Container[];
