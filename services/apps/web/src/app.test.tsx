@@ -5,7 +5,7 @@ import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { App } from "./app";
 import type { Role } from "./api/types";
-import { answer, image } from "./test-data";
+import { answer, image, pod } from "./test-data";
 import { ScriptedNode, Source } from "./test-node";
 
 let node: ScriptedNode;
@@ -181,6 +181,16 @@ describe("the page", () => {
     const texts = rows.map((row) => row.textContent);
     expect(texts.map((text) => /hot|warm|gone/.exec(text)?.[0])).toEqual(["hot", "warm", "gone"]);
     expect(texts[2]).toContain("cleared");
+  });
+
+  it("holds a fault of one screen to that screen", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const broken = { ...pod("web"), spec: {} };
+    node.replies.set("GET /pods", () => answer(200, { items: [broken], revision: 5 }));
+    show("#/pods");
+    await screen.findByText(/This screen cannot be shown/);
+    window.location.hash = "#/alarms";
+    await screen.findByRole("grid", { name: "Alarms" });
   });
 
   it("comes back to sign-in when the session has ended, and keeps the place", async () => {

@@ -1,5 +1,6 @@
 // Chooses the screen: before sign-in by the session's phase, after it by the address.
 
+import { Boundary } from "./components/Boundary";
 import { Shell } from "./components/Shell";
 import { NoticesProvider } from "./components/Notices";
 import { NodeProvider } from "./node";
@@ -30,9 +31,11 @@ const pages: Record<Place, () => React.ReactNode> = {
 
 export function App() {
   return (
-    <SessionProvider>
-      <Screen />
-    </SessionProvider>
+    <Boundary>
+      <SessionProvider>
+        <Screen />
+      </SessionProvider>
+    </Boundary>
   );
 }
 
@@ -57,7 +60,9 @@ function SignedIn() {
     <NodeProvider>
       <NoticesProvider>
         <Shell>
-          <Page key={place} />
+          <Boundary key={place}>
+            <Page />
+          </Boundary>
         </Shell>
       </NoticesProvider>
     </NodeProvider>
