@@ -2,7 +2,7 @@
 //! one that runs, images brought in, and others of them deleted. After each boot nothing that was acknowledged is lost, nothing that was deleted is back, no file lies about
 //! that belongs to nothing, and what is there holds what it held.
 //!
-//! Each cut takes a boot: twenty of them take twenty minutes under emulation, so a short run (`SKERRY_SHORT=1`) has five.
+//! Each cut takes a boot: twenty of them take a quarter of an hour under emulation, so a short run (`SKERRY_SHORT=1`) has five.
 //! `SKERRY_CUTS` asks for another number. The seed is printed; `SKERRY_SEED` gives one again.
 
 // A test ends where something is not as it should be.
