@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use skerry_system_tests::{NodeUnderTest, PASSWORD, SOON, USER, eventually, machine};
@@ -68,15 +68,15 @@ fn plug(node: &mut NodeUnderTest, file: &Path) -> anyhow::Result<()> {
 
 async fn an_image_comes_from_a_stick(node: &mut NodeUnderTest) -> anyhow::Result<()> {
     println!("== a stick is plugged in, its image files are listed, and one becomes an image");
-    ensure!(node.get("/api/v1/media").await?["items"] == json!([]));
+    ensure!(sticks(node).await?.is_empty(), "there is a stick before one was plugged in");
     let file = stick(&node.machine.folder)?;
     plug(node, &file)?;
     eventually(SOON, || async {
-        let listed = node.get("/api/v1/media").await?;
-        let stick = &listed["items"][0];
-        ensure!(stick["name"] == "STICK" && stick["file_system"] == "vfat", "{listed}");
-        ensure!(stick["reason"] == "", "{listed}");
-        ensure!(listed.to_string().contains("images/small.qcow2"), "{listed}");
+        let listed = sticks(node).await?;
+        let [stick] = listed.as_slice() else { bail!("{listed:?}") };
+        ensure!(stick["name"] == "STICK" && stick["file_system"] == "vfat", "{stick}");
+        ensure!(stick["reason"] == "", "{stick}");
+        ensure!(stick.to_string().contains("images/small.qcow2"), "{stick}");
         Ok(())
     })
     .await?;
@@ -105,8 +105,15 @@ async fn an_image_comes_from_a_stick(node: &mut NodeUnderTest) -> anyhow::Result
     let body = json!({"metadata": {"name": "more"}, "spec": spec});
     let (status, answer) = node.request(Method::POST, "/api/v1/images", Some(body)).await?;
     ensure!(status == StatusCode::UNPROCESSABLE_ENTITY, "{status} {answer}");
-    ensure!(node.get("/api/v1/media").await?["items"] == json!([]), "it is gone");
+    ensure!(sticks(node).await?.is_empty(), "it is gone");
     Ok(())
+}
+
+/// What is plugged in, of all that images can come from.
+async fn sticks(node: &NodeUnderTest) -> anyhow::Result<Vec<Value>> {
+    let listed = node.get("/api/v1/media").await?;
+    let items = listed["items"].as_array().context("a list")?;
+    Ok(items.iter().filter(|medium| medium["kind"] == "stick").cloned().collect())
 }
 
 const GUEST: &str = "/api/v1/vms/guest";
