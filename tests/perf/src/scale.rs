@@ -130,7 +130,7 @@ async fn pods(node: &mut NodeUnderTest, figures: &mut Figures) -> Result<()> {
     let before = (noded(node)?, used(node)?);
     for number in 0..PODS {
         let container =
-            json!({"name": "main", "image": "tiny", "memory_mib": 16, "memory_request_mib": 2});
+            json!({"name": "main", "image": "tiny", "memory_mib": 16, "memory_request_mib": 1});
         let body = json!({"metadata": {"name": format!("many-{number}")}, "spec": {"containers": [container]}});
         node.post("/api/v1/pods", body).await?;
     }

@@ -115,3 +115,26 @@ async fn probes_are_asked_and_their_answers_are_seen() {
     assert!(refused.contains("liveness.check.tcp.port"), "{refused}");
     node.stop().await.unwrap();
 }
+
+/// What a pod takes is told while it runs, and there is nothing to tell of one that does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pod_takes_is_told_while_it_runs() {
+    let (_folder, _host, node) = node().await;
+    let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "main", "image": "tiny"}]}});
+    node.create(Kind::Pod, pod).await.unwrap();
+    node.wait_state(Kind::Pod, "web", "running").await.unwrap();
+    let stats = async || {
+        document(node.ask(Request::PodStats { key: "web".to_owned() }).await.unwrap()).unwrap()
+    };
+    let told = stats().await;
+    assert_eq!(told["containers"][0]["name"], "main");
+    assert_eq!(told["containers"][0]["memory_bytes"], 1 << 20);
+    assert_eq!(told["containers"][0]["written_bytes"], Value::Null, "not counted is not nothing");
+    assert!(told["at"].is_string(), "{told}");
+    let stop = skerry_ipc::Action::Stop;
+    let stop = Request::Act { kind: Kind::Pod, key: "web".to_owned(), action: stop };
+    node.ask(stop).await.unwrap();
+    node.wait_state(Kind::Pod, "web", "stopped").await.unwrap();
+    assert_eq!(stats().await["containers"], json!([]));
+    assert!(node.ask(Request::PodStats { key: "none".to_owned() }).await.is_err());
+}

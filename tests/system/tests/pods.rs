@@ -36,6 +36,7 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
     println!("== limits bite");
     memory_bites(&node).await?;
     processes_bite(&node).await?;
+    takes(&node).await?;
     processor_bites(&mut node).await?;
 
     println!("== the node's own network, and a container that nearly nothing holds");
@@ -105,6 +106,28 @@ async fn memory_bites(node: &NodeUnderTest) -> anyhow::Result<()> {
     let main = wait_container(node, "glutton", |main| main["state"] == "exited").await?;
     ensure!(main["exit_reason"] == "oom", "{main}");
     delete(node, "glutton").await
+}
+
+/// What a container takes is told as the kernel counts it.
+async fn takes(node: &NodeUnderTest) -> anyhow::Result<()> {
+    let script =
+        "busybox dd if=/dev/zero of=/file bs=1M count=4 conv=fsync; echo written; sleep 1000";
+    node.post("/api/v1/pods", alone("taker", script, &json!({"memory_mib": 32}))).await?;
+    wait_log(node, "taker", "main", "written").await?;
+    wait_container(node, "taker", |main| main["pid"].is_u64()).await?;
+    let told = node.get("/api/v1/pods/taker/stats").await?;
+    let main = &told["containers"][0];
+    ensure!(
+        main["name"] == "main" && main["memory_limit_bytes"].as_u64() > Some(32 << 20),
+        "{told}"
+    );
+    ensure!(main["written_bytes"].as_u64() >= Some(4 << 20), "{told}");
+    for (field, least) in [("cpu_us", 1000), ("memory_bytes", 1), ("memory_peak_bytes", 4 << 20)] {
+        ensure!(main[field].as_u64() >= Some(least), "{field}: {told}");
+    }
+    let table = node.skerry(&["pod", "stats", "taker"])?;
+    ensure!(table.contains("CPU TIME") && table.contains("main"), "{table}");
+    delete(node, "taker").await
 }
 
 async fn processes_bite(node: &NodeUnderTest) -> anyhow::Result<()> {

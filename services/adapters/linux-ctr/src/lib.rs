@@ -35,6 +35,7 @@ mod runtime;
 mod service;
 mod shelf;
 mod source;
+mod stats;
 mod supervisor;
 mod terminal;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use crate::service::ContainerUnit;
 
 /// Where control groups are.
-const GROUPS: &str = "/sys/fs/cgroup";
+pub const GROUPS: &str = "/sys/fs/cgroup";
 
 /// One at a time adds up and sets, so that the last to set has seen all that have started.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -36,7 +36,7 @@ pub async fn reserve(systemd: &Systemd, unit: &ContainerUnit) -> Result<(), Syst
 
 /// A slice and those that it lies in by its name, `a-b.slice` within `a.slice`, outermost first, with the paths of their
 /// control groups.
-fn slices_above(slice: &str) -> Vec<(String, PathBuf)> {
+pub fn slices_above(slice: &str) -> Vec<(String, PathBuf)> {
     let stem = slice.strip_suffix(".slice").unwrap_or(slice);
     let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
     let mut path = PathBuf::new();

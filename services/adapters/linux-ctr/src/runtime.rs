@@ -14,7 +14,7 @@ use skerry_containers::{
     RuntimeError, RuntimeEvent, RuntimeFault, TerminalLook, VolumeContent, VolumeDesired,
 };
 use skerry_linux_host::systemd::Systemd;
-use skerry_model::{Id, LogRate, Name, Pod};
+use skerry_model::{ContainerStats, Id, LogRate, Name, Pod};
 use tokio::sync::{Mutex, broadcast, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
@@ -31,7 +31,7 @@ use crate::root::Root;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
-use crate::{console, folders, ids, input, logs, probe, user, volumes};
+use crate::{console, folders, ids, input, logs, probe, stats, user, volumes};
 
 /// Containers of this machine.
 pub struct LinuxContainers {
@@ -138,6 +138,19 @@ impl ContainerRuntime for LinuxContainers {
 
     async fn logs(&self, request: LogRequest) -> Result<LogLines, RuntimeError> {
         logs::lines(&self.inner.places, &request)
+    }
+
+    async fn stats(&self, pod: Id<Pod>) -> Result<Vec<ContainerStats>, RuntimeError> {
+        let observed = self.inner.observe(pod).await?;
+        let mut found = Vec::new();
+        for (name, container) in &observed.containers {
+            let Run::Running { pid: Some(_), .. } = container.run else { continue };
+            let (slice, _) = Allotment::hold(&self.inner.places.bundle(pod, name), Vec::new())?;
+            let group = stats::group(&slice, &unit_name(pod, name));
+            let read = stats::read(name, &group);
+            found.extend(read.map_err(io_failed("cannot read what a container takes"))?);
+        }
+        Ok(found)
     }
 
     async fn ask(&self, question: &Question) -> Answer {

@@ -136,6 +136,7 @@ impl ContainerUnit {
         // `m`: crun makes them in the container's own folder of devices.
         let own = desired.devices.iter().map(|path| (path.as_str(), "rwm"));
         self.with_io_limits(properties)
+            .flag("IOAccounting", true)
             .text("DevicePolicy", "closed")
             .pairs("DeviceAllow", usual.into_iter().chain(own))
             .text("StandardOutput", "journal")

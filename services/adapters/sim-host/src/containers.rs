@@ -8,7 +8,7 @@ use skerry_containers::{
     Answer, ContainerDesired, ContainerObserved, ContainerRuntime, Exit, LogLines, LogRequest,
     Part, PodObserved, PodStep, Question, Run, RuntimeError, RuntimeEvent, RuntimeFault,
 };
-use skerry_model::{Id, Name, Pod, Timestamp};
+use skerry_model::{ContainerStats, Id, Name, Pod, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::logs::SimLogs;
@@ -109,6 +109,19 @@ impl ContainerRuntime for SimHost {
         Ok(self.world().containers.logs.read(request))
     }
 
+    async fn stats(&self, pod: Id<Pod>) -> Result<Vec<ContainerStats>, RuntimeError> {
+        let world = self.world();
+        let containers = world.containers.pods.get(&pod).map(|pod| &pod.containers);
+        let mut running: Vec<&Name> = containers
+            .into_iter()
+            .flatten()
+            .filter(|(_, found)| matches!(found.run, Run::Running { pid: Some(_), .. }))
+            .map(|(name, _)| name)
+            .collect();
+        running.sort();
+        Ok(running.into_iter().map(simulated_stats).collect())
+    }
+
     async fn ask(&self, question: &Question) -> Answer {
         let world = self.world();
         let key = (question.pod, question.container.clone());
@@ -117,6 +130,22 @@ impl ContainerRuntime for SimHost {
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.container_events()
+    }
+}
+
+/// What every simulated container takes.
+fn simulated_stats(name: &Name) -> ContainerStats {
+    ContainerStats {
+        name: name.clone(),
+        cpu_us: 1000,
+        throttled_us: None,
+        memory_bytes: 1 << 20,
+        memory_peak_bytes: 2 << 20,
+        memory_limit_bytes: None,
+        oom_kills: 0,
+        tasks: 1,
+        read_bytes: Some(0),
+        written_bytes: None,
     }
 }
 

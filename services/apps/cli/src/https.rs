@@ -325,6 +325,7 @@ fn call(request: Request) -> Result<Call, CallError> {
             Call::post(&[kind.plural(), &key, "actions", action_name(action)], json!({}), document)
         }
         Request::GuestReport { key } => Call::get(&["vms", &key, "guest"], document),
+        Request::PodStats { key } => Call::get(&["pods", &key, "stats"], document),
         Request::VmMetadata { key } => Call::get(&["vms", &key, "metadata"], document),
         Request::SetGuestPassword { key, user, password } => {
             let body = json!({ "user": user, "password": password.reveal() });

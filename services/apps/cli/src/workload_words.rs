@@ -189,6 +189,11 @@ pub enum PodVerb {
         #[command(flatten)]
         copy: Copying,
     },
+    /// What its running containers take of the machine
+    Stats {
+        /// Name or id
+        name: String,
+    },
     /// What its containers print
     Logs {
         /// Name or id

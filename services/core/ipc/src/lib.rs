@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod protocol;
 mod pull;
+mod refusal;
 mod server;
 mod session;
 mod task;
@@ -22,9 +23,10 @@ pub use codec::{FrameError, MAX_FRAME_BYTES, decode, encode};
 pub use error::{BindError, CallError, ConnectError};
 pub use protocol::{
     Action, Answer, Auth, ClientFrame, FetchOrder, FetchReport, Hello, HelloReply, Json, ListQuery,
-    LogQuery, PeerRole, PowerAction, Refusal, RefusalClass, Request, ServerFrame, StreamItem,
+    LogQuery, PeerRole, PowerAction, Request, ServerFrame, StreamItem,
 };
 pub use pull::{PullEndpoint, PullOrder, PullReport, PullSignatures, PulledSignature};
+pub use refusal::{Refusal, RefusalClass};
 pub use server::{Handler, Reply, Roles, Server};
 pub use two_way::{Channel, ExecQuery, Input, MAX_INPUT_BYTES, TerminalSize};
 pub use two_way_client::TwoWayInput;

@@ -6,11 +6,11 @@
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
-use skerry_model::{Hidden, ImageArchiveForm, Kind, Role, Since, Violation};
+use skerry_model::{Hidden, ImageArchiveForm, Kind, Role, Since};
 use uuid::Uuid;
 
 use crate::pull::{PullOrder, PullReport};
-use crate::{Channel, ExecQuery, Input};
+use crate::{Channel, ExecQuery, Input, Refusal};
 
 /// Items of a stream for which there is room when it opens.
 pub(crate) const STREAM_WINDOW: usize = 32;
@@ -246,7 +246,7 @@ pub enum Request {
         /// Kinds of interest; all if empty.
         kinds: Vec<Kind>,
         /// After this revision; from now on if absent. A revision too far back is refused with
-        /// [`RefusalClass::Gone`].
+        /// [`crate::RefusalClass::Gone`].
         after: Option<u64>,
     },
     /// Log of a workload or a service: a stream of [`StreamItem::Line`].
@@ -278,8 +278,13 @@ pub enum Request {
         /// Id or name.
         key: String,
     },
+    /// What the running containers of a pod take of the machine: [`Answer::Document`] of `model::PodStats`.
+    PodStats {
+        /// Id or name.
+        key: String,
+    },
     /// What the guest with this address is told when it asks for its data: [`Answer::Document`] of
-    /// `model::GuestMetadata`; [`RefusalClass::NotFound`] if nothing. It holds secrets, so it is for the service that
+    /// `model::GuestMetadata`; [`crate::RefusalClass::NotFound`] if nothing. It holds secrets, so it is for the service that
     /// answers guests, and for root, only.
     GuestMetadata {
         /// The address that it asks from.
@@ -323,7 +328,8 @@ pub enum Request {
     },
     /// Images to pull: a stream of [`StreamItem::Pulls`]. North and root only, since it carries passwords.
     Pulls,
-    /// How a pull stands: [`Answer::Done`]; [`RefusalClass::NotFound`] if it is no longer wanted. North and root only.
+    /// How a pull stands: [`Answer::Done`]; [`crate::RefusalClass::NotFound`] if it is no longer wanted. North
+    /// and root only.
     Pulled {
         /// The job of the order.
         job: Uuid,
@@ -543,55 +549,4 @@ pub enum StreamItem {
     },
     /// The program has ended: its code, or 128 and the number of the signal that ended it. The last item.
     Exit(i32),
-}
-
-/// Why a request was not done. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{detail}")]
-pub struct Refusal {
-    /// What sort of refusal, for programs.
-    pub class: RefusalClass,
-    /// What happened, to what, and what to do.
-    pub detail: String,
-    /// Every fault of a document, for [`RefusalClass::Invalid`].
-    pub violations: Vec<Violation>,
-}
-
-impl Refusal {
-    /// A refusal without violations.
-    pub fn new(class: RefusalClass, detail: impl Into<String>) -> Self {
-        Self { class, detail: detail.into(), violations: Vec::new() }
-    }
-}
-
-/// Sorts of refusal, each with its HTTP status (RFC 9110) in brackets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RefusalClass {
-    /// No or a wrong token (401).
-    Unauthenticated,
-    /// Known, but not allowed (403).
-    Forbidden,
-    /// No such resource (404).
-    NotFound,
-    /// The document is wrong (400 if it cannot be read, 422 with violations).
-    Invalid,
-    /// Stands against the present state, such as a name in use (409).
-    Conflict,
-    /// The resource changed since the caller read it (412).
-    Stale,
-    /// The machine cannot hold it; the detail gives the numbers (409).
-    Capacity,
-    /// Too many tries; seconds to wait (429).
-    TooMany {
-        /// Seconds.
-        retry_after_s: u32,
-    },
-    /// Larger than allowed (413).
-    TooLarge,
-    /// A watch from a revision that is no longer kept (410).
-    Gone,
-    /// Cannot be done now; trying later may work (503).
-    Unavailable,
-    /// A fault of the node (500).
-    Internal,
 }

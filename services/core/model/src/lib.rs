@@ -28,6 +28,7 @@ mod network;
 mod node;
 mod pod;
 mod pod_life;
+mod pod_stats;
 mod pod_volume;
 mod pool;
 mod port;
@@ -80,6 +81,7 @@ pub use pod::{
     UserNamespace,
 };
 pub use pod_life::{DependencyCondition, PodDependency, PodRequest, PodRequestKind};
+pub use pod_stats::{ContainerStats, PodStats};
 pub use pod_volume::{FilesOf, Medium, PodVolume, PodVolumeSource, VolumeMount, VolumeOf};
 pub use pool::{
     Pool, PoolDisk, PoolFileSystem, PoolSource, PoolSpec, PoolState, PoolStatus, UnmanagedFile,

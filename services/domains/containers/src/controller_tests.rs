@@ -2,8 +2,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use skerry_model::{
-    Binding, ConditionState, ContainerState, Image, ImageState, ImageStatus, Network, NewResource,
-    PodRequestKind, PodSpec, PodState, PodStatus, Port, PortStatus, Power, RestartPolicy,
+    Binding, ConditionState, ContainerState, ContainerStats, Image, ImageState, ImageStatus,
+    Network, NewResource, PodRequestKind, PodSpec, PodState, PodStatus, Port, PortStatus, Power,
+    RestartPolicy,
 };
 use tokio::sync::broadcast;
 
@@ -33,6 +34,10 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn present(&self) -> Result<Vec<Id<Pod>>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    async fn stats(&self, _pod: Id<Pod>) -> Result<Vec<ContainerStats>, RuntimeError> {
         Ok(Vec::new())
     }
 

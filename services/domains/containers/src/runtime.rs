@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skerry_model::{Id, Name, Pod, ProbeCheck, Timestamp};
+use skerry_model::{ContainerStats, Id, Name, Pod, ProbeCheck, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::{PodNetwork, PodObserved, PodStep};
@@ -134,6 +134,9 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// What the containers wrote.
     async fn logs(&self, request: LogRequest) -> Result<LogLines, RuntimeError>;
+
+    /// What the pod's running containers take of the machine.
+    async fn stats(&self, pod: Id<Pod>) -> Result<Vec<ContainerStats>, RuntimeError>;
 
     /// Asks a probe once. Ends soon after the question's timeout at the latest.
     async fn ask(&self, question: &Question) -> Answer;

@@ -14,6 +14,7 @@ mod registry;
 mod revision;
 mod screen;
 mod session;
+mod stats;
 mod storage;
 mod values;
 mod wait;
@@ -80,6 +81,7 @@ async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
             exec::attach(shell, name, container, tty).await
         }
         PodVerb::Cp { copy } => copy::copy(shell, copy).await,
+        PodVerb::Stats { name } => stats::of_pod(shell, name).await,
         PodVerb::Logs { name, container, tail, since, timestamps } => {
             let query = log_query(Kind::Pod, name, tail, since.since);
             logs(shell, LogQuery { container, timestamps, ..query }).await

@@ -103,6 +103,7 @@ impl Api {
             Request::WhoAmI => accounts::who_am_i(caller),
             Request::List { kind, query } => read::list(node, caller, *kind, query),
             Request::Get { kind, key } => read::get(node, caller, *kind, key),
+            Request::PodStats { key } => read::pod_stats(node, caller, key).await,
             Request::VmMetadata { key } => metadata::of_vm(node, caller, key),
             Request::GuestMetadata { address } => metadata::of_guest(node, caller, *address),
             Request::Explain { kind, key } => read::explain(node, caller, *kind, key),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use skerry_ipc::{Answer, Json, ListQuery, Refusal};
-use skerry_model::{Document, Id, Kind, LocalRef, Name};
+use skerry_model::{Document, Id, Kind, LocalRef, Name, Pod, PodStats};
 use skerry_trust::Permission;
 
 use super::caller::Caller;
 use super::json as text;
 use super::refuse::{internal, not_found, wrong_field};
+use crate::clock::now;
 use crate::node::Node;
 
 const MOST_ITEMS: u32 = 1000;
@@ -136,6 +137,15 @@ pub fn explain(node: &Node, caller: &Caller, kind: Kind, key: &str) -> Result<An
     let passes = node.engine.explain(subject);
     let shown: Value = serde_json::from_str(&shown(&document)?.0).unwrap_or_default();
     text(&json!({ "resource": shown, "passes": passes })).map(Answer::Document)
+}
+
+/// What a pod's running containers take of the machine.
+pub async fn pod_stats(node: &Node, caller: &Caller, key: &str) -> Result<Answer, Refusal> {
+    caller.permit(permission(Kind::Pod))?;
+    let pod: Id<Pod> = Id::new(find(node, Kind::Pod, key)?.metadata.id);
+    let at = now();
+    let containers = node.machine.containers.stats(pod).await.map_err(internal)?;
+    text(&PodStats { at, containers }).map(Answer::Document)
 }
 
 /// Import media. Whoever may bring images in may have the sticks of the machine mounted and read.

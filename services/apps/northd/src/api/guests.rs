@@ -1,4 +1,4 @@
-//! What is asked of the agent in a guest, and what a guest is told when it asks for its data.
+//! What is asked of the agent in a guest, what a guest is told when it asks for its data, and what a pod takes.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -33,6 +33,17 @@ pub(super) async fn report(
 ) -> Result<Response, Problem> {
     params.only(&[])?;
     let request = Request::GuestReport { key: segments.get("key").to_owned() };
+    Ok(json(StatusCode::OK, app.document(caller.auth(), request).await?))
+}
+
+pub(super) async fn pod_stats(
+    State(app): State<App>,
+    caller: Caller,
+    segments: Segments,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let request = Request::PodStats { key: segments.get("key").to_owned() };
     Ok(json(StatusCode::OK, app.document(caller.auth(), request).await?))
 }
 

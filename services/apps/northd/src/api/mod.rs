@@ -73,6 +73,7 @@ pub fn router(app: App) -> Router {
         )
         .route("/api/v1/openapi.json", get(description))
         .route("/api/v1/vms/{key}/serial", get(streams::vm_serial))
+        .route("/api/v1/pods/{key}/stats", get(guests::pod_stats))
         .route("/api/v1/pods/{key}/logs", get(streams::pod_logs))
         .route("/api/v1/pods/{key}/exec", get(access::exec))
         .route("/api/v1/pods/{key}/attach", get(access::attach))

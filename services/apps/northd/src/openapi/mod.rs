@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use skerry_model::{
     AlarmSpec, AlarmStatus, ConfigSpec, ConfigStatus, GuestReport, ImageSpec, ImageStatus, JobSpec,
     JobStatus, Kind, Meta, MetadataReport, NetworkSpec, NetworkStatus, NodeSpec, NodeStatus,
-    PodSpec, PodStatus, PoolSpec, PoolStatus, PortSpec, PortStatus, RegistrySpec, RegistryStatus,
-    SecretSpec, SecretStatus, SessionSpec, SessionStatus, SnapshotSpec, SnapshotStatus, UserSpec,
-    UserStatus, VmSpec, VmStatus, VolumeSpec, VolumeStatus,
+    PodSpec, PodStats, PodStatus, PoolSpec, PoolStatus, PortSpec, PortStatus, RegistrySpec,
+    RegistryStatus, SecretSpec, SecretStatus, SessionSpec, SessionStatus, SnapshotSpec,
+    SnapshotStatus, UserSpec, UserStatus, VmSpec, VmStatus, VolumeSpec, VolumeStatus,
 };
 use skerry_upkeep::{Inventory, MediaList, Summary};
 use utoipa::OpenApi;
@@ -79,6 +79,7 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     MetadataReport,
     PodSpec,
     PodStatus,
+    PodStats,
     JobSpec,
     JobStatus,
     AlarmSpec,

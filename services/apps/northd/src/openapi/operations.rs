@@ -270,6 +270,13 @@ fn fixed() -> Vec<Operation> {
         )
         .query(LOG)
         .gives(200, Content::Text),
+        Operation::new(
+            "get",
+            "pods/{key}/stats",
+            "statsOfPod",
+            "What the running containers of a pod take of the machine now.",
+        )
+        .gives(200, Content::json("PodStats")),
         Operation::new("get", "pods/{key}/logs", "podLogs", "Output of a pod's containers.")
             .query(pod_logs)
             .gives(200, Content::Text),

@@ -147,6 +147,7 @@ fn others() -> impl Strategy<Value = Request> {
         text().prop_map(|key| Request::Screen { key }),
         text().prop_map(|key| Request::GuestReport { key }),
         text().prop_map(|key| Request::VmMetadata { key }),
+        text().prop_map(|key| Request::PodStats { key }),
         any::<u32>().prop_map(|bits| Request::GuestMetadata { address: bits.into() }),
         (text(), text(), text()).prop_map(|(key, user, password)| {
             Request::SetGuestPassword { key, user, password: Hidden::new(password) }
