@@ -222,15 +222,17 @@ impl ImageLibrary {
             return Ok(known);
         }
         let highest = highest_below(&layer).map_err(|e| failed("look at", &layer, e))?;
-        let folder = self.root.join("owners");
-        folders::make_all(&folder).map_err(|e| failed("make", &folder, e))?;
         // One that is cut short has no number in it, or is not there.
         let write = || {
+            folders::make_all(&self.root.join("owners"))?;
             let mut file = tempfile::NamedTempFile::new_in(self.temporary())?;
             writeln!(file, "{highest}")?;
             file.persist(&path).map_err(|error| error.error)
         };
-        write().map_err(|e| failed("write", &path, e))?;
+        if let Err(error) = write() {
+            // It saves time, and a full disk must not keep a container from its start.
+            tracing::warn!(path = %path.display(), %error, "owners of a layer will be looked at again");
+        }
         Ok(highest)
     }
 
