@@ -1,8 +1,9 @@
-//! What is asked of the agent in a guest, what a guest is told when it asks for its data, and what a pod takes.
+//! What is asked about one workload: what its guest says or is told, what it takes; and a password for a guest.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use skerry_ipc::{Answer, Request};
 use skerry_model::Hidden;
@@ -25,37 +26,15 @@ pub struct GuestPasswordBody {
     pub password: Hidden,
 }
 
-pub(super) async fn report(
-    State(app): State<App>,
-    caller: Caller,
-    segments: Segments,
-    params: Params,
-) -> Result<Response, Problem> {
-    params.only(&[])?;
-    let request = Request::GuestReport { key: segments.get("key").to_owned() };
-    Ok(json(StatusCode::OK, app.document(caller.auth(), request).await?))
-}
-
-pub(super) async fn pod_stats(
-    State(app): State<App>,
-    caller: Caller,
-    segments: Segments,
-    params: Params,
-) -> Result<Response, Problem> {
-    params.only(&[])?;
-    let request = Request::PodStats { key: segments.get("key").to_owned() };
-    Ok(json(StatusCode::OK, app.document(caller.auth(), request).await?))
-}
-
-pub(super) async fn metadata(
-    State(app): State<App>,
-    caller: Caller,
-    segments: Segments,
-    params: Params,
-) -> Result<Response, Problem> {
-    params.only(&[])?;
-    let request = Request::VmMetadata { key: segments.get("key").to_owned() };
-    Ok(json(StatusCode::OK, app.document(caller.auth(), request).await?))
+/// Answers with what the node daemon says to one question about one resource.
+pub(super) fn told(question: fn(String) -> Request) -> MethodRouter<App> {
+    get(
+        move |State(app): State<App>, caller: Caller, segments: Segments, params: Params| async move {
+            params.only(&[])?;
+            let request = question(segments.get("key").to_owned());
+            Ok::<_, Problem>(json(StatusCode::OK, app.document(caller.auth(), request).await?))
+        },
+    )
 }
 
 pub(super) async fn set_password(

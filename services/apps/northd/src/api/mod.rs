@@ -16,6 +16,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use skerry_ipc::Request as Asked;
 use skerry_model::Kind;
 
 pub use access::{Ticket, TicketBody};
@@ -73,14 +74,14 @@ pub fn router(app: App) -> Router {
         )
         .route("/api/v1/openapi.json", get(description))
         .route("/api/v1/vms/{key}/serial", get(streams::vm_serial))
-        .route("/api/v1/pods/{key}/stats", get(guests::pod_stats))
+        .route("/api/v1/pods/{key}/stats", guests::told(|key| Asked::PodStats { key }))
         .route("/api/v1/pods/{key}/logs", get(streams::pod_logs))
         .route("/api/v1/pods/{key}/exec", get(access::exec))
         .route("/api/v1/pods/{key}/attach", get(access::attach))
         .route("/api/v1/vms/{key}/console", get(access::console))
         .route("/api/v1/vms/{key}/vnc", get(access::screen))
-        .route("/api/v1/vms/{key}/guest", get(guests::report))
-        .route("/api/v1/vms/{key}/metadata", get(guests::metadata))
+        .route("/api/v1/vms/{key}/guest", guests::told(|key| Asked::GuestReport { key }))
+        .route("/api/v1/vms/{key}/metadata", guests::told(|key| Asked::VmMetadata { key }))
         .route("/api/v1/vms/{key}/guest/password", post(guests::set_password))
         .route("/api/v1/images/{key}/export", get(archives::export))
         .route("/api/v1/tickets", post(access::ticket));
