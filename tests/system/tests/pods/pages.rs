@@ -168,12 +168,13 @@ async fn gone(node: &mut NodeUnderTest, name: &str, pod: &Value) -> anyhow::Resu
 
 /// Waits until the kernel has so many in nobody's use.
 async fn wait_free(node: &mut NodeUnderTest, wanted: u64) -> anyhow::Result<()> {
-    let mut last = String::new();
-    for _ in 0..100 {
-        last = node.shell("cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")?;
-        if last.trim() == wanted.to_string() {
-            return Ok(());
-        }
-    }
-    bail!("{last} huge pages are free instead of {wanted}")
+    let node = tokio::sync::Mutex::new(node);
+    eventually(SOON, || async {
+        let file = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+        let free = node.lock().await.shell(&format!("cat {file}"))?;
+        let free = free.trim();
+        if free == wanted.to_string() { Ok(()) } else { bail!("{free} are free, not {wanted}") }
+    })
+    .await
+    .context("huge pages are to be free")
 }
