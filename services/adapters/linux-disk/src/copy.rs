@@ -29,9 +29,12 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether there is room for copies of these files below a folder, beyond the reserve. Where blocks are shared, none is
-/// needed.
-pub fn room_for(files: &[&Path], folder: &Path) -> io::Result<()> {
+/// What of a file system of some size, in bytes, is to stay free.
+pub type KeptFree = fn(u64) -> u64;
+
+/// Whether there is room for copies of these files below a folder, beyond what is to stay free. Where blocks are shared,
+/// none is needed.
+pub fn room_for(files: &[&Path], folder: &Path, kept_free: KeptFree) -> io::Result<()> {
     make_folder(folder)?;
     let device = fs::metadata(folder)?.dev();
     let (mut needed, mut shares) = (0_u64, None);
@@ -44,7 +47,7 @@ pub fn room_for(files: &[&Path], folder: &Path) -> io::Result<()> {
     }
     let space = statvfs(folder)?;
     let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size());
-    let reserve = skerry_storage::reserve(bytes(space.blocks()));
+    let reserve = kept_free(bytes(space.blocks()));
     if needed > 0 && needed > bytes(space.blocks_available()).saturating_sub(reserve) {
         return Err(io::ErrorKind::StorageFull.into());
     }
@@ -115,10 +118,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a");
         std::fs::write(&file, "data").unwrap();
-        room_for(&[&file, &file], folder.path()).unwrap();
+        room_for(&[&file, &file], folder.path(), |_| 0).unwrap();
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
-        assert!(room_for(&[&folder.path().join("none")], folder.path()).is_err());
+        assert!(room_for(&[&folder.path().join("none")], folder.path(), |_| 0).is_err());
+        let all = room_for(&[&file], folder.path(), |size| size);
+        assert_eq!(all.is_ok(), can_share(folder.path()), "{all:?}");
     }
 
     #[test]

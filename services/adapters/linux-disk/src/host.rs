@@ -13,7 +13,7 @@ use skerry_storage::{
     VolumeHost, VolumeNote,
 };
 
-use crate::copy::{copy, room_for};
+use crate::copy::{KeptFree, copy, room_for};
 use crate::disks::PoolDisks;
 use crate::erase::overwrite;
 use crate::files::{
@@ -35,6 +35,7 @@ pub struct LinuxDisk {
     owner: Owner,
     qemu_img: QemuImg,
     reserve: Reserve,
+    kept_free: KeptFree,
     disks: Option<PoolDisks>,
 }
 
@@ -42,7 +43,8 @@ impl LinuxDisk {
     /// Pools below `data`; volumes belong to `owner`, as whom guests run.
     pub fn new(data: impl Into<PathBuf>, owner: Owner) -> Self {
         let (qemu_img, reserve) = (QemuImg::default(), Reserve::default());
-        Self { data: data.into(), owner, qemu_img, reserve, disks: None }
+        let kept_free = skerry_storage::reserve;
+        Self { data: data.into(), owner, qemu_img, reserve, kept_free, disks: None }
     }
 
     /// The same, with pools on these disks.
@@ -219,10 +221,10 @@ impl LinuxDisk {
         let base = places.base(&image.sha256, image.format);
         let temporary = places.making("base", &image.sha256);
         let (from, to) = (image.path.clone(), base.clone());
-        let (format, tmp) = (image.format, places.tmp());
+        let (format, tmp, kept_free) = (image.format, places.tmp(), self.kept_free);
         let own_size = on_disk(what, move || {
             if !to.exists() {
-                room_for(&[&from], &tmp)?;
+                room_for(&[&from], &tmp, kept_free)?;
                 copy(&from, &temporary)?;
                 fs::set_permissions(&temporary, Permissions::from_mode(0o444))?;
                 place(&temporary, &to)?;
@@ -245,9 +247,9 @@ impl LinuxDisk {
         making: &Path,
         size: Option<u64>,
     ) -> Result<Option<String>, StorageError> {
-        let (to, tmp) = (making.to_owned(), places.tmp());
+        let (to, tmp, kept_free) = (making.to_owned(), places.tmp(), self.kept_free);
         let (own_size, base) = on_disk("copying a volume", move || {
-            room_for(&[&from], &tmp)?;
+            room_for(&[&from], &tmp, kept_free)?;
             copy(&from, &to)?;
             let note: Option<VolumeNote> = read_note(&note);
             Ok((header::read(&to)?.size, note.and_then(|note| note.base)))
@@ -302,7 +304,7 @@ impl LinuxDisk {
         remove_all(&making)?;
         let files: Vec<_> = note.volumes.iter().map(|(volume, _)| places.volume(*volume)).collect();
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-        room_for(&files, &places.tmp())?;
+        room_for(&files, &places.tmp(), self.kept_free)?;
         make_folder(&making)?;
         // First all copies, since guests are held for as long as they take; then the rest.
         for (volume, _) in &note.volumes {
@@ -330,9 +332,9 @@ impl LinuxDisk {
         let what = "setting a volume back";
         let making = places.making("revert", volume);
         let (from, to) = (Places::kept(&places.snapshot(snapshot), volume), making.clone());
-        let tmp = places.tmp();
+        let (tmp, kept_free) = (places.tmp(), self.kept_free);
         on_disk(what, move || {
-            room_for(&[&from], &tmp)?;
+            room_for(&[&from], &tmp, kept_free)?;
             copy(&from, &to)
         })
         .await?;
