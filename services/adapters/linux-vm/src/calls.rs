@@ -13,7 +13,7 @@ use virt::sys;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::label::{self, Label, NAMESPACE};
-use crate::{agent, devices, disks, memory};
+use crate::{agent, devices, disks, memory, nics};
 
 /// All domains that carry our label.
 pub fn observe(connection: &Connect, places: &Places) -> Result<Vec<DomainObserved>, CallError> {
@@ -244,6 +244,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
         disks: paths(false),
         hot_disks: paths(true),
         usb: devices::of(&live_xml),
+        nics: nics::of(&live_xml),
         power,
         agent: agent::link(&live_xml),
         saved,

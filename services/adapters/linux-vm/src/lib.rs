@@ -22,6 +22,7 @@ mod kvm;
 mod label;
 mod libvirt;
 mod memory;
+mod nics;
 mod seed;
 mod tpm;
 mod worker;

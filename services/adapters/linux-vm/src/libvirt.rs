@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use skerry_compute::{
-    Acceleration, AgentCommand, AgentLink, DiskDefinition, DomainDefinition, DomainObserved,
-    DomainPower, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
-    LogPosition, OffReason, Seed, VmStep,
+    Acceleration, AgentCommand, DiskDefinition, DomainDefinition, DomainObserved, Hypervisor,
+    HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, Seed, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::{OnceCell, broadcast};
@@ -23,7 +22,7 @@ use crate::failure::CallError;
 use crate::files::Places;
 use crate::kvm::Probe;
 use crate::worker::{CloseWhenIdle, Idle, Link, Worker};
-use crate::{calls, devices, disks, host, memory, seed, xml};
+use crate::{calls, devices, disks, host, memory, nics, seed, xml};
 
 /// A look may take this long.
 const LOOK: Duration = Duration::from_secs(20);
@@ -304,6 +303,16 @@ impl Hypervisor for Libvirt {
                 let detach = move |connection: &_| disks::detach(connection, vm, &path);
                 return self.change.call("detach", Some(vm), STEP, detach).await;
             }
+            VmStep::AddNic { nic, .. } => {
+                let nic = nic.clone();
+                let add = move |connection: &_| nics::add(connection, vm, &nic);
+                return self.change.call(step.name(), Some(vm), STEP, add).await;
+            }
+            VmStep::RemoveNic { mac, .. } => {
+                let mac = mac.clone();
+                let remove = move |connection: &_| nics::remove(connection, vm, &mac);
+                return self.change.call(step.name(), Some(vm), STEP, remove).await;
+            }
             VmStep::Plug { place, .. } => {
                 let place = *place;
                 let guests = self.config.guests;
@@ -356,21 +365,8 @@ impl Hypervisor for Libvirt {
 
 /// A machine of which there is nothing but a folder.
 fn only_files(vm: Id<Vm>, places: &Places) -> DomainObserved {
-    DomainObserved {
-        vm,
-        power: DomainPower::Off(OffReason::Unknown),
-        defined: None,
-        live: None,
-        pid: None,
-        agent: AgentLink::Absent,
-        saved: places.saved(vm).unwrap_or(false),
-        vcpus: None,
-        memory: None,
-        disks: Vec::new(),
-        hot_disks: Vec::new(),
-        usb: Vec::new(),
-        files: true,
-    }
+    let saved = places.saved(vm).unwrap_or(false);
+    DomainObserved { saved, files: true, ..DomainObserved::nothing(vm) }
 }
 
 /// Compares one look with the next and tells what differs.

@@ -1,7 +1,7 @@
 //! Against libvirt's own test driver, which keeps domains in memory and needs no QEMU.
 
 use super::*;
-use skerry_compute::{HardwareDefinition, Hold, NicDefinition};
+use skerry_compute::{DomainPower, HardwareDefinition, Hold, NicDefinition, OffReason};
 use skerry_model::UsbPlace;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -62,6 +62,7 @@ impl Bench {
                 bridge: "skb0".into(),
                 mac: "02:00:00:00:00:01".into(),
             },
+            nics: Vec::new(),
             disks: Vec::new(),
             seed: None,
             off_on_reboot: false,

@@ -12,7 +12,7 @@ use skerry_compute::{
 use skerry_model::{Accelerator, DiskBus, VmFirmware};
 
 use crate::files::{NVRAM, SEED, TPM};
-use crate::{agent, devices, firmware, hardware, hostdev, label, memory};
+use crate::{agent, devices, firmware, hardware, hostdev, label, memory, nics};
 
 /// Ports for devices beside disks, some of them for disks that come later.
 const PORTS: usize = 8;
@@ -204,7 +204,11 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         // Places for what comes later; there are four otherwise.
         usb = usb.attribute("ports", 15);
     }
-    let devices = Element::new("devices").child(usb).child(interface(definition)).child(serial);
+    let mut devices = Element::new("devices").child(usb);
+    for nic in [&definition.nic].into_iter().chain(&definition.nics) {
+        devices = devices.child(nics::element(nic, definition.hardware.nic_queues));
+    }
+    let devices = devices.child(serial);
     let mut devices = devices::lines(definition)
         .fold(devices, Element::child)
         .child(rng)
@@ -240,6 +244,7 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
         devices = devices.child(root.attribute("model", "pcie-root"));
         let more = usize::from(has_usb) + usize::from(definition.guest_agent);
         let more = more.saturating_add(usize::from(memory::spare_mib(definition) > 0));
+        let more = more.saturating_add(definition.nics.len());
         let ports = PORTS.saturating_add(more).saturating_add(definition.hardware.pci.len());
         for index in 1..=definition.disks.len().saturating_add(ports) {
             let port = Element::new("controller").attribute("type", "pci");
@@ -358,20 +363,6 @@ pub fn disk_element(disk: &DiskDefinition) -> Element {
     }
 }
 
-fn interface(definition: &DomainDefinition) -> Element {
-    let nic = &definition.nic;
-    let interface = Element::new("interface")
-        .attribute("type", "bridge")
-        .child(Element::new("mac").attribute("address", &nic.mac))
-        .child(Element::new("source").attribute("bridge", &nic.bridge))
-        .child(Element::new("target").attribute("dev", &nic.device))
-        .child(Element::new("model").attribute("type", "virtio"));
-    match definition.hardware.nic_queues {
-        Some(queues) => interface.child(Element::new("driver").attribute("queues", queues)),
-        None => interface,
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -397,6 +388,7 @@ pub(crate) mod tests {
                 bridge: "skb11223344".into(),
                 mac: "02:00:00:00:00:01".into(),
             },
+            nics: Vec::new(),
             disks: Vec::new(),
             seed: None,
             off_on_reboot: false,

@@ -45,6 +45,11 @@ impl SimHost {
         files.iter().find(|(file, _)| file == name).map(|(_, text)| text.reveal().to_owned())
     }
 
+    /// Ethernet addresses of the interfaces that a guest has while it runs.
+    pub fn nics_of(&self, vm: Id<Vm>) -> Vec<String> {
+        self.world().domains.get(&vm).map(|domain| domain.nics.clone()).unwrap_or_default()
+    }
+
     fn end_guest(&self, vm: Id<Vm>, reason: OffReason) {
         if let Some(domain) = self.world().domains.get_mut(&vm) {
             switch_off(domain, reason);
@@ -108,19 +113,8 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
         VmStep::Define(definition) => {
             let saved = world.memory.contains(&definition.vm);
             let entry = world.domains.entry(definition.vm).or_insert_with(|| DomainObserved {
-                vm: definition.vm,
-                power: DomainPower::Off(OffReason::Unknown),
-                defined: None,
-                live: None,
-                pid: None,
-                agent: AgentLink::Absent,
-                saved: false,
-                vcpus: None,
-                memory: None,
-                disks: Vec::new(),
-                hot_disks: Vec::new(),
-                usb: Vec::new(),
                 files: true,
+                ..DomainObserved::nothing(definition.vm)
             });
             entry.defined = Some(definition.fingerprint());
             world.defined_disks.insert(definition.vm, definition.disks.clone());
@@ -130,6 +124,8 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 world.defined_memory.insert(definition.vm, definition.memory_mib);
             }
             world.defined_usb.insert(definition.vm, definition.usb_devices.clone());
+            let nics = [&definition.nic].into_iter().chain(&definition.nics);
+            world.defined_nics.insert(definition.vm, nics.map(|nic| nic.mac.clone()).collect());
             match &definition.seed {
                 Some(seed) => drop(world.seeds.insert(definition.vm, seed.clone())),
                 None => drop(world.seeds.remove(&definition.vm)),
@@ -173,6 +169,10 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             let found = running(world, *vm)?;
             found.disks.retain(|other| other != path);
             found.hot_disks.retain(|other| other != path);
+        }
+        VmStep::AddNic { vm, nic } => running(world, *vm)?.nics.push(nic.mac.clone()),
+        VmStep::RemoveNic { vm, mac } => {
+            running(world, *vm)?.nics.retain(|other| other != mac);
         }
         VmStep::Plug { vm, place } => {
             if world.domains.values().any(|other| other.usb.contains(place)) {
@@ -229,6 +229,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     let vcpus = world.defined_vcpus.get(&vm).copied();
     let memory = world.defined_memory.get(&vm).copied().map(all_taken);
     let usb = world.defined_usb.get(&vm).cloned().unwrap_or_default();
+    let nics = world.defined_nics.get(&vm).cloned().unwrap_or_default();
     let has_agent = world.defined_agents.contains(&vm);
     let found = domain(world, vm)?;
     if found.defined.is_none() {
@@ -242,6 +243,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         found.vcpus = vcpus;
         found.memory = memory;
         found.usb = usb;
+        found.nics = nics;
         found.saved = false;
         if has_agent {
             found.agent = AgentLink::Connected;
@@ -287,5 +289,6 @@ fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
         domain.disks.clear();
         domain.hot_disks.clear();
         domain.usb.clear();
+        domain.nics.clear();
     }
 }

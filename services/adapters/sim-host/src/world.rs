@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub defined_memory: BTreeMap<Id<Vm>, u64>,
     /// What they have by USB from their start on.
     pub defined_usb: BTreeMap<Id<Vm>, Vec<UsbPlace>>,
+    /// Ethernet addresses of the interfaces that they have from their start on.
+    pub defined_nics: BTreeMap<Id<Vm>, Vec<String>>,
     /// What cloud-init in each guest reads at its next start.
     pub seeds: BTreeMap<Id<Vm>, Seed>,
     /// Guests whose next start has a display, and those that have one now.
@@ -112,6 +114,7 @@ impl SimHost {
             defined_vcpus: BTreeMap::new(),
             defined_memory: BTreeMap::new(),
             defined_usb: BTreeMap::new(),
+            defined_nics: BTreeMap::new(),
             seeds: BTreeMap::new(),
             defined_displays: BTreeSet::new(),
             displays: BTreeSet::new(),

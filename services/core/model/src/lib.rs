@@ -50,6 +50,7 @@ mod vm_init;
 mod vm_life;
 mod vm_memory;
 mod vm_metadata;
+mod vm_nic;
 mod vm_pci;
 mod vm_placement;
 mod volume;
@@ -108,6 +109,7 @@ pub use vm_life::{
 };
 pub use vm_memory::MEMORY_STEP_MIB;
 pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
+pub use vm_nic::{VmNic, VmNicStatus};
 pub use vm_pci::{PciAddress, PciAddressError, PciGiven, VmPci};
 pub use vm_placement::{
     CpuTopology, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize, HugePagesTaken, NumaPolicy, VmCpu,

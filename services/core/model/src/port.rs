@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Conditions, Id, Invalid, Kind, LocalRef, Network, Pod, ResourceKind, Validate};
+use crate::{Conditions, Id, Invalid, Kind, LocalRef, Name, Network, Pod, ResourceKind, Validate};
 
 /// Marks [`crate::Resource`]s that are ports.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,10 @@ pub struct PortSpec {
     pub network: Id<Network>,
     /// The virtual machine or pod.
     pub workload: LocalRef,
+    /// The network's name, if this is a further interface of the workload and not its first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub further: Option<Name>,
     /// Name under which the workload answers on its network.
     pub hostname: String,
     /// Ethernet address, `02:…` (locally administered, IEEE 802 clause 8.4).

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, GuestReport, HugePageSize, Id,
     Invalid, Kind, Name, NumaPolicy, Port, Publish, ResourceKind, Timestamp, Validate,
-    VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmPci, VmPlacement, VmPower, VmRequest,
+    VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmNic, VmNicStatus, VmPci, VmPlacement,
+    VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -78,7 +79,7 @@ pub struct VmSpec {
     /// From how many NUMA nodes it may have its dedicated processors and huge pages; from one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numa: Option<NumaPolicy>,
-    /// Queues of its network interface, and of each virtio disk that is there when it starts, 1 to 64. If absent the
+    /// Queues of each network interface, and of each virtio disk that is there when it starts, 1 to 64. If absent an
     /// interface has as many as there are virtual processors, up to 8, and disks as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u32>,
@@ -96,7 +97,10 @@ pub struct VmSpec {
     #[serde(default = "default_network")]
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub network: Name,
-    /// What is reachable at the node's addresses.
+    /// Further network interfaces. They come and go while it runs; the guest has to let go of one that goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nics: Vec<VmNic>,
+    /// What is reachable at the node's addresses: ports of its first interface.
     #[serde(default)]
     pub publish: Vec<Publish>,
     /// Size of the volume that is made from a disk image, in MiB, 1 to 67108864; the image's own if absent.
@@ -251,14 +255,17 @@ pub struct VmStatus {
     pub state: VmState,
     /// A sentence on why it is in this state, if there is something to say.
     pub reason: String,
-    /// Its port, once made.
+    /// The port of its first interface, once made.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = Uuid))]
     pub port: Option<Id<Port>>,
     /// Process id of its QEMU while it runs.
     pub pid: Option<u32>,
-    /// Its addresses.
+    /// Its addresses, that of its first interface first.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub addresses: Vec<IpAddr>,
+    /// Its further interfaces, once they have a port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nics: Vec<VmNicStatus>,
     /// What the agent in its guest said last; absent if there is none, or it has not answered. It comes from inside
     /// the guest and proves nothing.
     pub guest: Option<GuestReport>,
@@ -316,6 +323,7 @@ impl Validate for VmSpec {
             "cannot be stop while on_guest_off is restart: a reboot would look like a power-off",
         );
         Publish::validate_all(&self.publish, found);
+        self.validate_nics(found);
         crate::vm_boot::validate_disk_size(self.disk_size_mib, found);
         crate::vm_boot::validate_tpm(self.tpm, self.firmware, found);
         if let Some(init) = &self.init {

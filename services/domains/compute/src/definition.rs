@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use skerry_model::{Accelerator, Id, UsbPlace, Vm, VmFirmware};
 
-use crate::{DiskDefinition, HardwareDefinition, Seed};
+use crate::{DiskDefinition, HardwareDefinition, NicDefinition, Seed};
 
 /// A digest of a [`DomainDefinition`]: 32 hex digits, and after a `-` 16 more for what can come and
 /// go while the guest runs, if there is anything.
@@ -28,23 +28,12 @@ impl Fingerprint {
     }
 
     /// Whether another definition differs in nothing but what can be changed while the guest runs: disks that can be
-    /// attached and detached, what is plugged in by USB, and the number of processors and the amount of memory if there is
+    /// attached and detached, further network interfaces, what is plugged in by USB, and the number of processors and the amount of memory if there is
     /// room for more.
     pub fn same_but_hot(&self, other: &Self) -> bool {
         let fixed = |print: &Self| print.0.split('-').next().map(ToOwned::to_owned);
         fixed(self) == fixed(other)
     }
-}
-
-/// The network interface of a virtual machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NicDefinition {
-    /// Name of the tap device that the hypervisor makes, at most 15 characters.
-    pub device: String,
-    /// Bridge that the tap device is put on.
-    pub bridge: String,
-    /// Ethernet address that the guest sees.
-    pub mac: String,
 }
 
 /// A virtual machine as the hypervisor is to know it.
@@ -74,8 +63,11 @@ pub struct DomainDefinition {
     pub initrd: PathBuf,
     /// Its command line.
     pub arguments: String,
-    /// Its network interface.
+    /// Its first network interface.
     pub nic: NicDefinition,
+    /// Its further ones. They come and go, so not part of this serialization: see [`Self::fingerprint`].
+    #[serde(skip)]
+    pub nics: Vec<NicDefinition>,
     /// Its disks. Not part of this serialization: see [`Self::fingerprint`].
     #[serde(skip)]
     pub disks: Vec<DiskDefinition>,
@@ -139,13 +131,15 @@ impl DomainDefinition {
             cold => serde_json::to_string(&(Self::FORM, whole, cold)),
         };
         let fixed = digest(fixed.unwrap_or_default(), 32);
-        let usb = self.usb_devices.as_slice();
-        let hot = match (hot.as_slice(), vcpus, memory, usb) {
-            ([], None, None, []) => return Fingerprint(fixed),
-            (disks, None, None, []) => serde_json::to_string(disks),
-            (disks, Some(vcpus), None, []) => serde_json::to_string(&(disks, vcpus)),
-            (disks, vcpus, Some(memory), []) => serde_json::to_string(&(disks, vcpus, memory)),
-            (disks, vcpus, memory, usb) => serde_json::to_string(&(disks, vcpus, memory, usb)),
+        // What a machine does not have is left out, as it was before there could be any.
+        let (usb, nics) = (self.usb_devices.as_slice(), self.nics.as_slice());
+        let hot = match (hot.as_slice(), vcpus, memory, usb, nics) {
+            ([], None, None, [], []) => return Fingerprint(fixed),
+            (disks, None, None, [], []) => serde_json::to_string(disks),
+            (disks, Some(vcpus), None, [], []) => serde_json::to_string(&(disks, vcpus)),
+            (disks, vcpus, Some(memory), [], []) => serde_json::to_string(&(disks, vcpus, memory)),
+            (disks, vcpus, memory, usb, []) => serde_json::to_string(&(disks, vcpus, memory, usb)),
+            all => serde_json::to_string(&all),
         };
         Fingerprint(format!("{fixed}-{}", digest(hot.unwrap_or_default(), 16)))
     }

@@ -242,7 +242,7 @@ pub fn plan_disks(wanted: &DomainDefinition, observed: &DomainObserved) -> Vec<V
 mod tests {
     use super::*;
     use crate::testing::definition;
-    use crate::{AgentLink, DomainPower, OffReason};
+    use crate::{DomainPower, OffReason};
     use proptest::prelude::*;
 
     fn disk(n: u8, bus: DiskBus) -> DiskDefinition {
@@ -265,19 +265,11 @@ mod tests {
     fn observed(power: DomainPower, disks: &[u8], hot: &[u8]) -> DomainObserved {
         let paths = |list: &[u8]| list.iter().map(|n| format!("/pool/{n}").into()).collect();
         DomainObserved {
-            vcpus: None,
-            memory: None,
-            vm: definition(1).vm,
             power,
-            defined: None,
-            live: None,
-            pid: None,
-            agent: AgentLink::Absent,
-            saved: false,
             disks: paths(disks),
             hot_disks: paths(hot),
-            usb: Vec::new(),
             files: true,
+            ..DomainObserved::nothing(definition(1).vm)
         }
     }
 

@@ -11,7 +11,9 @@ use skerry_engine::ErrorClass;
 use skerry_model::{Accelerator, Id, UsbPlace, Vm};
 use tokio::sync::broadcast;
 
-use crate::{AgentCommand, AgentLink, DiskDefinition, DomainDefinition, Fingerprint};
+use crate::{
+    AgentCommand, AgentLink, DiskDefinition, DomainDefinition, Fingerprint, NicDefinition,
+};
 
 /// Why a domain is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,12 +92,36 @@ pub struct DomainObserved {
     pub hot_disks: Vec<PathBuf>,
     /// What of the node's USB it has while it runs.
     pub usb: Vec<UsbPlace>,
+    /// Ethernet addresses of the network interfaces that it has while it runs.
+    pub nics: Vec<String>,
     /// Its line to the agent in its guest.
     pub agent: AgentLink,
     /// Whether its memory is on disk, for the next start to go on with.
     pub saved: bool,
     /// Whether files, such as its serial log, lie on the node.
     pub files: bool,
+}
+
+impl DomainObserved {
+    /// A machine that is off and of which nothing is there.
+    pub const fn nothing(vm: Id<Vm>) -> Self {
+        Self {
+            vm,
+            power: DomainPower::Off(OffReason::Unknown),
+            defined: None,
+            live: None,
+            pid: None,
+            vcpus: None,
+            memory: None,
+            disks: Vec::new(),
+            hot_disks: Vec::new(),
+            usb: Vec::new(),
+            nics: Vec::new(),
+            agent: AgentLink::Absent,
+            saved: false,
+            files: false,
+        }
+    }
 }
 
 /// One thing to do to one virtual machine.
@@ -132,6 +158,20 @@ pub enum VmStep {
         vm: Id<Vm>,
         /// The disk's file.
         path: PathBuf,
+    },
+    /// Give a running guest another network interface.
+    AddNic {
+        /// The machine.
+        vm: Id<Vm>,
+        /// The interface.
+        nic: NicDefinition,
+    },
+    /// Take an interface from a running guest. The guest has to let go of it, which may take a while.
+    RemoveNic {
+        /// The machine.
+        vm: Id<Vm>,
+        /// The interface's Ethernet address.
+        mac: String,
     },
     /// Give a running guest what is plugged into the node.
     Plug {
@@ -192,6 +232,8 @@ impl VmStep {
             | Self::Erase(vm)
             | Self::Attach { vm, .. }
             | Self::Detach { vm, .. }
+            | Self::AddNic { vm, .. }
+            | Self::RemoveNic { vm, .. }
             | Self::Plug { vm, .. }
             | Self::Unplug { vm, .. }
             | Self::SetVcpus { vm, .. }
@@ -212,6 +254,8 @@ impl VmStep {
             Self::Resume(_) => "resume",
             Self::Attach { .. } => "attach disk",
             Self::Detach { .. } => "detach disk",
+            Self::AddNic { .. } => "attach interface",
+            Self::RemoveNic { .. } => "detach interface",
             Self::Plug { .. } => "plug in device",
             Self::Unplug { .. } => "unplug device",
             Self::SetVcpus { .. } => "add processors",

@@ -31,6 +31,7 @@ mod memory_scenarios;
 mod metadata;
 #[cfg(test)]
 mod model_hypervisor;
+mod nics;
 mod pass;
 mod pci;
 #[cfg(test)]
@@ -70,7 +71,7 @@ pub use cloud_init::{Seed, check_yaml};
 pub use consoles::{GuestConnection, GuestConsoles};
 pub use controller::{AdmissionError, FINALIZER, VmController};
 pub use decide::{Situation, decide};
-pub use definition::{DomainDefinition, Fingerprint, NicDefinition};
+pub use definition::{DomainDefinition, Fingerprint};
 pub use devices::plan_devices;
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
 pub use functions::FunctionSettings;
@@ -81,6 +82,7 @@ pub use hypervisor::{
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use metadata::metadata;
+pub use nics::{NicDefinition, plan_nics};
 pub use pci::{PciAsk, PciFunction, PciGroups, PciHeld, PciMatch, PciMatchError, explain};
 pub use placement::{Taken, Wish, keep, place};
 pub use plan::{Target, plan, plan_size};

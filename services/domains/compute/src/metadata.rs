@@ -10,11 +10,13 @@ use skerry_model::{GuestMetadata, Hidden, MetadataEntry, Port, Resource, Vm, VmI
 
 use crate::cloud_init::{hostname, instance_id};
 
-/// What the guest of a machine is told, if it is to be told anything. `mtu` is that of its network.
-pub fn metadata(vm: &Resource<Vm>, port: &Resource<Port>, mtu: u32) -> Option<GuestMetadata> {
+/// What the guest of a machine is told, if it is to be told anything. `ports` are those of its interfaces, in any order,
+/// and `mtu` is that of its networks.
+pub fn metadata(vm: &Resource<Vm>, ports: &[Resource<Port>], mtu: u32) -> Option<GuestMetadata> {
     let init = vm.spec.init.as_ref().filter(|init| init.metadata)?;
-    let mut entries = ec2(vm, init, port);
-    entries.extend(openstack(vm, init, port, mtu));
+    let ports = in_order(vm, ports);
+    let mut entries = ec2(vm, init, ports.first()?);
+    entries.extend(openstack(vm, init, &ports, mtu));
     let user_data = init.user_data.as_ref().filter(|text| !text.reveal().is_empty());
     for path in ["latest/user-data", "openstack/latest/user_data"] {
         entries.extend(user_data.map(|text| (path.to_owned(), text.reveal().to_owned())));
@@ -22,6 +24,13 @@ pub fn metadata(vm: &Resource<Vm>, port: &Resource<Port>, mtu: u32) -> Option<Gu
     entries.sort();
     let entry = |(path, text)| MetadataEntry { path, text: Hidden::new(text) };
     Some(GuestMetadata { vm: vm.meta.id, entries: entries.into_iter().map(entry).collect() })
+}
+
+/// The ports of a machine in the order of its interfaces.
+fn in_order<'p>(vm: &Resource<Vm>, ports: &'p [Resource<Port>]) -> Vec<&'p Resource<Port>> {
+    let named = |name| ports.iter().find(|port| port.spec.further.as_ref() == name);
+    let further = vm.spec.nics.iter().map(|nic| Some(&nic.network));
+    [None].into_iter().chain(further).filter_map(named).collect()
 }
 
 /// The form of EC2: one text for each path.
@@ -48,7 +57,7 @@ fn ec2(vm: &Resource<Vm>, init: &VmInit, port: &Resource<Port>) -> Vec<(String, 
 fn openstack(
     vm: &Resource<Vm>,
     init: &VmInit,
-    port: &Resource<Port>,
+    ports: &[&Resource<Port>],
     mtu: u32,
 ) -> Vec<(String, String)> {
     let named =
@@ -68,12 +77,22 @@ fn openstack(
         meta.insert("keys".to_owned(), listed.collect());
         meta.insert("public_keys".to_owned(), Value::Object(by_name));
     }
-    let mac = port.spec.mac.to_ascii_lowercase();
+    let numbered = || ports.iter().enumerate();
+    let link = |(number, port): (usize, &&Resource<Port>)| {
+        json!({
+            "id": format!("port{number}"), "type": "phy", "mtu": mtu, "vif_id": port.meta.id,
+            "ethernet_mac_address": port.spec.mac.to_ascii_lowercase(),
+        })
+    };
+    let network = |(number, port): (usize, &&Resource<Port>)| {
+        json!({
+            "id": format!("network{number}"), "type": "ipv4_dhcp", "link": format!("port{number}"),
+            "network_id": port.spec.network,
+        })
+    };
     let network = json!({
-        "links": [{"id": "port0", "type": "phy", "ethernet_mac_address": mac, "mtu": mtu,
-            "vif_id": port.meta.id}],
-        "networks": [{"id": "network0", "type": "ipv4_dhcp", "link": "port0",
-            "network_id": port.spec.network}],
+        "links": numbered().map(link).collect::<Vec<_>>(),
+        "networks": numbered().map(network).collect::<Vec<_>>(),
         "services": [],
     });
     [
@@ -109,9 +128,18 @@ mod tests {
         }
     }
 
+    fn further() -> Resource<Port> {
+        let mut port = port();
+        port.spec.further = Some("lab".parse().unwrap());
+        port.spec.mac = "02:00:00:00:00:BB".to_owned();
+        port.spec.address = "10.89.0.2".parse().unwrap();
+        port
+    }
+
     fn told(init: Value) -> Option<BTreeMap<String, String>> {
-        let vm = vm_resource(json!({"image": "debian", "init": init}));
-        let told = metadata(&vm, &port(), 1500)?;
+        let nics = json!([{"network": "lab"}]);
+        let vm = vm_resource(json!({"image": "debian", "init": init, "nics": nics}));
+        let told = metadata(&vm, &[further(), port()], 1500)?;
         assert_eq!(told.vm, vm.meta.id);
         let paths: Vec<_> = told.entries.iter().map(|entry| entry.path.clone()).collect();
         assert!(paths.is_sorted());
@@ -120,7 +148,7 @@ mod tests {
 
     #[test]
     fn who_did_not_ask_for_it_is_told_nothing() {
-        assert_eq!(metadata(&vm_resource(json!({"image": "debian"})), &port(), 1500), None);
+        assert_eq!(metadata(&vm_resource(json!({"image": "debian"})), &[port()], 1500), None);
         assert_eq!(told(json!({"user_data": "#!/bin/sh\n"})), None);
         assert_eq!(told(json!({"metadata": false})), None);
     }
@@ -170,6 +198,8 @@ mod tests {
         let network: Value = serde_json::from_str(network).unwrap();
         assert_eq!(network["links"][0]["ethernet_mac_address"], "02:00:00:00:00:aa");
         assert_eq!(network["networks"][0]["type"], "ipv4_dhcp");
+        assert_eq!(network["links"][1]["ethernet_mac_address"], "02:00:00:00:00:bb");
+        assert_eq!(network["networks"][1]["link"], "port1");
         assert!(!told.values().any(|text| text.contains("swordfish")));
     }
 
@@ -179,7 +209,7 @@ mod tests {
         let (off, on) =
             (of(json!({"hostname": "a"})), of(json!({"hostname": "a", "metadata": true})));
         assert_eq!(Seed::of(&off), Seed::of(&on), "no machine is defined anew for this");
-        let told = metadata(&on, &port(), 1500).unwrap();
+        let told = metadata(&on, &[port()], 1500).unwrap();
         let instance = told.entries.iter().find(|e| e.path == "latest/meta-data/instance-id");
         let seed = Seed::of(&on).unwrap();
         let meta = &seed.files.iter().find(|(name, _)| name == "meta-data").unwrap().1;

@@ -17,6 +17,8 @@ pub struct ModelHypervisor {
     pub takes_no_memory: bool,
     /// What its USB is to have from the start.
     usb: Vec<UsbPlace>,
+    /// Ethernet addresses of the interfaces that it is to have from the start.
+    nics: Vec<String>,
     /// Steps that an orderly caller never takes.
     pub wrong: Vec<String>,
     /// Successful starts.
@@ -47,6 +49,7 @@ impl ModelHypervisor {
             domain.vcpus = None;
             domain.memory = None;
             domain.usb.clear();
+            domain.nics.clear();
             domain.agent = AgentLink::Absent;
         }
     }
@@ -80,21 +83,7 @@ impl ModelHypervisor {
     /// Does a step, and notes what is wrong about it.
     pub fn apply(&mut self, step: &VmStep) {
         let vm = step.vm();
-        let domain = self.domain.get_or_insert(DomainObserved {
-            vm,
-            power: DomainPower::Off(OffReason::Unknown),
-            defined: None,
-            live: None,
-            pid: None,
-            agent: AgentLink::Absent,
-            saved: false,
-            vcpus: None,
-            memory: None,
-            disks: Vec::new(),
-            hot_disks: Vec::new(),
-            usb: Vec::new(),
-            files: false,
-        });
+        let domain = self.domain.get_or_insert(DomainObserved::nothing(vm));
         match step {
             VmStep::Define(wanted) => {
                 domain.defined = Some(wanted.fingerprint());
@@ -105,6 +94,8 @@ impl ModelHypervisor {
                 let memory = GuestMemory { given_mib: mib, taken_mib: mib };
                 self.memory = wanted.hardware.max_memory_mib.map(|_| memory);
                 self.usb.clone_from(&wanted.usb_devices);
+                let nics = [&wanted.nic].into_iter().chain(&wanted.nics);
+                self.nics = nics.map(|nic| nic.mac.clone()).collect();
             }
             VmStep::Start(_) if domain.power.is_up() => self.wrong.push("started twice".into()),
             VmStep::Start(_) if domain.defined.is_none() => {
@@ -121,6 +112,7 @@ impl ModelHypervisor {
                 domain.vcpus = Some(self.vcpus);
                 domain.memory = self.memory;
                 domain.usb.clone_from(&self.usb);
+                domain.nics.clone_from(&self.nics);
                 domain.agent =
                     if self.has_agent { AgentLink::Connected } else { AgentLink::Absent };
             }
@@ -152,6 +144,11 @@ impl ModelHypervisor {
                 }
                 None => self.wrong.push("memory for what has no room for it".into()),
             },
+            VmStep::AddNic { nic, .. } if domain.nics.contains(&nic.mac) => {
+                self.wrong.push("an interface attached twice".into());
+            }
+            VmStep::AddNic { nic, .. } => domain.nics.push(nic.mac.clone()),
+            VmStep::RemoveNic { mac, .. } => domain.nics.retain(|other| other != mac),
             VmStep::Plug { place, .. } if domain.usb.contains(place) => {
                 self.wrong.push("plugged in twice".into());
             }

@@ -8,6 +8,7 @@ mod deeds;
 mod devices;
 mod disks;
 mod functions;
+mod nics;
 mod place;
 mod size;
 mod start;
@@ -25,6 +26,7 @@ pub use self::devices::LOOK_FOR_DEVICES;
 pub use self::place::NoPlace;
 use crate::controller::{FINALIZER, VmController, store_failure};
 use crate::memory::{ASK_EVERY, Memory, SETTLE};
+use crate::nics::Ports;
 use crate::report::{Note, outcome, ready};
 use crate::sources::{Missing, Sources, gather};
 use crate::{
@@ -52,6 +54,7 @@ pub struct Pass<'a> {
     definition: Result<DomainDefinition, Missing>,
     define_error: Option<HypervisorError>,
     missing_device: Option<Missing>,
+    ports: Option<Ports>,
     note: Option<Note>,
     /// Why it has no place on the machine, if that was just found out.
     no_place: Option<NoPlace>,
@@ -78,6 +81,7 @@ impl<'a> Pass<'a> {
             definition: Err(unknown),
             define_error: None,
             missing_device: None,
+            ports: None,
             note: None,
             no_place: None,
             boot,
@@ -123,16 +127,21 @@ impl<'a> Pass<'a> {
             [] => Vec::new(),
             _ => self.controller.topology.devices(),
         };
-        let Sources { port, definition, missing_device } =
+        let Sources { ports, definition, missing_device } =
             gather(&self.controller.store, &self.vm, facts, &seen).map_err(store_failure)?;
         self.missing_device = missing_device;
-        if let Some(port) = port {
+        if let Some(port) = &ports.first {
             self.status.port = Some(port.id());
-            self.status.addresses = vec![port.spec.address.into()];
+            let further = ports.further.iter().flatten();
+            let all = [port].into_iter().chain(further);
+            self.status.addresses = all.map(|port| port.spec.address.into()).collect();
         }
+        self.ports = Some(ports);
+        self.show_nics();
         self.definition = definition;
         self.take_up_waits();
         self.keep_disks().await;
+        self.keep_nics().await;
         self.keep_devices().await;
         self.keep_size().await?;
         for _ in 0..MOST_EVENTS {
@@ -170,6 +179,7 @@ impl<'a> Pass<'a> {
             size.memory_mib = memory.given_mib;
         }
         self.observed = seen;
+        self.show_nics();
         let now = Instant::now();
         if self.power() == DomainPower::Paused(Hold::DiskFault) {
             self.memory.held_since.get_or_insert(now);

@@ -147,19 +147,14 @@ mod tests {
             let up = power.is_up();
             // A domain that runs without a definition is one that was undefined under it.
             there.then(|| DomainObserved {
-                vm: definition(1).vm,
                 power,
                 defined,
                 live: up.then(|| definition(1).fingerprint()),
                 pid: up.then_some(7),
                 agent: if agent && up { AgentLink::Connected } else { AgentLink::Silent },
                 saved: saved && !up,
-                vcpus: None,
-                memory: None,
-                disks: Vec::new(),
-                hot_disks: Vec::new(),
-                usb: Vec::new(),
                 files,
+                ..DomainObserved::nothing(definition(1).vm)
             })
         })
     }
@@ -189,19 +184,12 @@ mod tests {
     #[test]
     fn a_change_while_it_runs_only_redefines() {
         let mut domain = DomainObserved {
-            vm: definition(1).vm,
             power: DomainPower::Running,
             defined: Some(definition(1).fingerprint()),
             live: Some(definition(1).fingerprint()),
             pid: Some(7),
-            agent: AgentLink::Absent,
-            saved: false,
-            vcpus: None,
-            memory: None,
-            disks: Vec::new(),
-            hot_disks: Vec::new(),
-            usb: Vec::new(),
             files: true,
+            ..DomainObserved::nothing(definition(1).vm)
         };
         let mut wanted = definition(1);
         wanted.generation = 9;
@@ -215,19 +203,11 @@ mod tests {
     #[test]
     fn a_held_guest_is_let_go_before_it_is_asked() {
         let domain = DomainObserved {
-            vm: definition(1).vm,
             power: DomainPower::Paused(Hold::Other),
             defined: Some(definition(1).fingerprint()),
-            live: None,
             pid: Some(7),
-            agent: AgentLink::Absent,
-            saved: false,
-            vcpus: None,
-            memory: None,
-            disks: Vec::new(),
-            hot_disks: Vec::new(),
-            usb: Vec::new(),
             files: true,
+            ..DomainObserved::nothing(definition(1).vm)
         };
         assert_eq!(names(&plan(Target::Asked, None, Some(&domain))), ["resume", "shutdown"]);
         let domain = DomainObserved { agent: AgentLink::Connected, ..domain };

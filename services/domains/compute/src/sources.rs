@@ -1,20 +1,20 @@
-//! Gathers what a machine is made of: its record, its image and its port become one definition.
+//! Gathers what a machine is made of: its record, its image and its ports become one definition.
 //!
 //! Reads the store only. What is missing is named, with the resource to wait for if there is one.
 
 use std::path::PathBuf;
 
 use skerry_model::{
-    Binding, Graphics, GuestReboot, HostDevice, Id, Image, ImageFormat, ImageState, Kind, LocalRef,
-    Port, Resource, Vm, serial_line,
+    Graphics, GuestReboot, HostDevice, Image, ImageFormat, ImageState, LocalRef, Resource, Vm,
+    serial_line,
 };
 use skerry_store::{Store, StoreError};
 
 use crate::devices::{Devices, resolve};
 use crate::disks::disks_of;
+use crate::nics::Ports;
 use crate::{
-    DiskDefinition, DomainDefinition, HardwareDefinition, HypervisorFacts, NicDefinition, Seed,
-    unfit_cpu,
+    DiskDefinition, DomainDefinition, HardwareDefinition, HypervisorFacts, Seed, unfit_cpu,
 };
 
 /// Something without which a machine cannot be defined.
@@ -31,8 +31,8 @@ pub struct Missing {
 /// What was found for a machine.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// Its port, if it has been made.
-    pub port: Option<Resource<Port>>,
+    /// Its ports, as far as they have been made.
+    pub ports: Ports,
     /// The definition, or what is missing for it.
     pub definition: Result<DomainDefinition, Missing>,
     /// A device of the node that it is to have and cannot have now. What runs goes on without it.
@@ -48,21 +48,15 @@ pub fn gather(
 ) -> Result<Sources, StoreError> {
     let mut devices = resolve(&vm.spec.host_devices, seen);
     let missing_device = devices.missing.take();
-    let port = port_of(store, vm.id())?;
+    let ports = Ports::of(store, vm)?;
     let definition = match disks_of(store, vm)? {
         Err(missing) => Err(missing),
         Ok(disks) => match boot_of(store, vm, &disks)? {
             Err(missing) => Err(missing),
-            Ok(boot) => define(vm, boot, port.as_ref(), facts, disks, devices),
+            Ok(boot) => define(vm, boot, &ports, facts, disks, devices),
         },
     };
-    Ok(Sources { port, definition, missing_device })
-}
-
-/// The port that was made with a machine.
-fn port_of(store: &Store, vm: Id<Vm>) -> Result<Option<Resource<Port>>, StoreError> {
-    let workload = LocalRef { kind: Kind::Vm, id: vm.uuid() };
-    Ok(store.list::<Port>()?.into_iter().find(|port| port.spec.workload == workload))
+    Ok(Sources { ports, definition, missing_device })
 }
 
 /// What is booted directly; all empty if its firmware boots from its disks.
@@ -132,7 +126,7 @@ fn image_of(
 fn define(
     vm: &Resource<Vm>,
     boot: Direct,
-    port: Option<&Resource<Port>>,
+    ports: &Ports,
     facts: &HypervisorFacts,
     disks: Vec<DiskDefinition>,
     devices: Devices,
@@ -140,15 +134,7 @@ fn define(
     if let Some(message) = unfit_cpu(&vm.spec, facts.accelerator) {
         return Err(Missing { reason: "CpuModelUnfit", message, on: None });
     }
-    let waiting =
-        |message: &str, on| Missing { reason: "WaitingForPort", message: message.to_owned(), on };
-    let port = port.ok_or_else(|| waiting("has no port yet", None))?;
-    if !port.status.conditions.holds("Ready") {
-        return Err(waiting("waits for its port to be ready", Some(port.local_ref())));
-    }
-    let Some(Binding::Tap { device, bridge }) = &port.status.binding else {
-        return Err(waiting("its port has no tap device", Some(port.local_ref())));
-    };
+    let (nic, nics) = ports.defined()?;
     Ok(DomainDefinition {
         vm: vm.id(),
         title: vm.meta.name.to_string(),
@@ -160,11 +146,8 @@ fn define(
         kernel: boot.kernel,
         initrd: boot.initrd,
         arguments: boot.arguments,
-        nic: NicDefinition {
-            device: device.clone(),
-            bridge: bridge.clone(),
-            mac: port.spec.mac.clone(),
-        },
+        nic,
+        nics,
         disks,
         seed: Seed::of(vm),
         off_on_reboot: vm.spec.on_guest_reboot == GuestReboot::Stop,

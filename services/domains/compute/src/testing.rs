@@ -43,6 +43,7 @@ pub fn definition(number: u128) -> DomainDefinition {
             bridge: "skb00000001".into(),
             mac: "02:00:00:00:00:01".into(),
         },
+        nics: Vec::new(),
         disks: Vec::new(),
         seed: None,
         off_on_reboot: false,
@@ -427,6 +428,7 @@ impl Node {
         let port = PortSpec {
             network: Id::new(Uuid::from_u128(1)),
             workload: LocalRef { kind: Kind::Vm, id: vm.uuid() },
+            further: None,
             hostname: name.to_string(),
             mac: "02:00:00:00:00:01".into(),
             address: "10.88.0.2".parse().unwrap(),

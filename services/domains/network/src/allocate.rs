@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use skerry_model::{
-    Id, LocalRef, Network, NetworkMode, Port, PortSpec, Protocol, Publish, Resource, Subnet,
+    Id, LocalRef, Name, Network, NetworkMode, Port, PortSpec, Protocol, Publish, Resource, Subnet,
 };
 
 /// Ports of the node's own listeners, which cannot be published: page and API, DNS, DHCP.
@@ -24,6 +24,8 @@ const RESERVED: [(Protocol, u16, &str); 5] = [
 pub struct PortRequest<'a> {
     /// The virtual machine or pod.
     pub workload: LocalRef,
+    /// The network's name, if this is a further interface.
+    pub further: Option<&'a Name>,
     /// Name under which it wants to answer.
     pub hostname: &'a str,
     /// What is to be reachable at the node's addresses.
@@ -130,6 +132,7 @@ pub fn allocate_port(
     Ok(PortSpec {
         network: network.id(),
         workload: request.workload,
+        further: request.further.cloned(),
         hostname: free_hostname(network, &here, request)?,
         mac: free_mac(existing, random),
         address: free_address(network, &here)?,

@@ -31,7 +31,7 @@ fn network(mode: NetworkMode, prefix: u8) -> Resource<Network> {
 
 fn ask<'a>(hostname: &'a str, publish: &'a [Publish]) -> PortRequest<'a> {
     let workload = LocalRef { kind: Kind::Pod, id: Uuid::from_u128(99) };
-    PortRequest { workload, hostname, publish }
+    PortRequest { workload, further: None, hostname, publish }
 }
 
 fn publish(host_port: u16) -> Publish {

@@ -53,6 +53,7 @@ impl World {
         let kind = if pod { Kind::Pod } else { Kind::Vm };
         let request = PortRequest {
             workload: LocalRef { kind, id },
+            further: None,
             hostname: name,
             publish: &[] as &[Publish],
         };

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use skerry_model::{Id, Kind, Name, Network, NetworkMode, Phase, Port, Protocol, Resource, Subnet};
+use skerry_model::{
+    Id, Kind, LocalRef, Name, Network, NetworkMode, Phase, Port, Protocol, Resource, Subnet,
+};
 use uuid::Uuid;
 
 use crate::dnsmasq::{DnsmasqInput, FOLDER, UPSTREAM, dnsmasq_files, domain};
@@ -223,7 +225,7 @@ fn port_problem(
             || other.spec.mac.eq_ignore_ascii_case(&port.spec.mac);
         (same_network && same_host)
             || other.id().short() == port.id().short()
-            || other.spec.workload == port.spec.workload
+            || interface(other) == interface(port)
             || other.spec.publish.iter().any(|p| {
                 port.spec
                     .publish
@@ -240,6 +242,12 @@ fn port_problem(
             ),
         )
     })
+}
+
+/// What a port is for: no two can be for the same. Only virtual machines have further interfaces.
+fn interface(port: &Resource<Port>) -> (LocalRef, Option<&Name>) {
+    let workload = port.spec.workload;
+    (workload, port.spec.further.as_ref().filter(|_| workload.kind == Kind::Vm))
 }
 
 fn is_mac(text: &str) -> bool {

@@ -49,6 +49,7 @@ fn port(seed: u8, net: u8, third: u8, host: u8, published: u16, pod: bool) -> Re
         spec: PortSpec {
             network: skerry_model::Id::new(Uuid::from_u128(id(net, 1))),
             workload: LocalRef { kind, id: Uuid::from_u128(id(seed, 3)) },
+            further: None,
             hostname: format!("w{}", seed % 24),
             mac: format!("02:00:00:00:00:{:02x}", seed % 30),
             address: Ipv4Addr::new(10, 88, third, host),

@@ -46,11 +46,13 @@ fn told(
     node: &Node,
     of: impl Fn(&Resource<Port>) -> bool,
 ) -> Result<Option<GuestMetadata>, Refusal> {
-    let ports = node.store.list::<Port>().map_err(refuse::store)?;
-    let guest = |port: &&Resource<Port>| {
+    let mut ports = node.store.list::<Port>().map_err(refuse::store)?;
+    ports.retain(|port| {
         port.spec.workload.kind == Kind::Vm && port.status.conditions.holds("Ready")
-    };
-    let Some(port) = ports.iter().filter(guest).find(|port| of(port)) else { return Ok(None) };
-    let vm = node.store.get(Id::<Vm>::new(port.spec.workload.id)).map_err(internal)?;
-    Ok(vm.and_then(|vm| metadata(&vm, port, MTU)))
+    });
+    let Some(port) = ports.iter().find(|port| of(port)) else { return Ok(None) };
+    let workload = port.spec.workload;
+    let vm = node.store.get(Id::<Vm>::new(workload.id)).map_err(internal)?;
+    ports.retain(|port| port.spec.workload == workload);
+    Ok(vm.and_then(|vm| metadata(&vm, &ports, MTU)))
 }

@@ -24,6 +24,7 @@ mod pci;
 mod pod_order;
 mod pod_volumes;
 mod pools;
+mod ports;
 mod pulls;
 mod read;
 mod refuse;

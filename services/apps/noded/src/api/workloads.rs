@@ -1,16 +1,15 @@
-//! Virtual machines and pods: made together with their port, admitted by what the machine can hold.
+//! Virtual machines and pods: made together with their ports, admitted by what the machine can hold.
 
-use rand::RngCore;
 use serde_json::Value;
 use skerry_compute::{AdmissionError, possible, spec_after};
 use skerry_engine::Controller;
 use skerry_ipc::{Action, Json, Refusal, RefusalClass};
 use skerry_model::{
-    Document, Id, Image, ImageFormat, Invalid, Kind, LocalRef, Name, Network, NewResource, Owner,
-    Phase, Pod, PodRequest, PodRequestKind, PodSpec, Port, Power, Publish, Resource, ResourceKind,
-    Validate, Vm, VmAction, VmFirmware, VmPower, VmSpec,
+    Document, Id, Image, ImageFormat, Invalid, Kind, Name, NewResource, Phase, Pod, PodRequest,
+    PodRequestKind, PodSpec, Power, Resource, ResourceKind, Validate, Vm, VmAction, VmFirmware,
+    VmPower, VmSpec,
 };
-use skerry_network::{PortRequest, allocate_port, collides};
+use skerry_network::collides;
 use skerry_store::Transaction;
 use skerry_trust::Permission;
 use uuid::Uuid;
@@ -22,6 +21,7 @@ use super::guest_data;
 use super::pci::{check_pci, check_suspend};
 use super::pod_order::check_dependencies;
 use super::pod_volumes::check_pod_volumes;
+use super::ports;
 use super::read::{find, shown};
 use super::refuse::{found, internal, not_found, store, wrong_field};
 use super::roots::boot_from_image;
@@ -41,7 +41,7 @@ pub fn draw_id<K: ResourceKind>(node: &Node) -> Id<K> {
     }
 }
 
-/// A virtual machine from a draft, with its port.
+/// A virtual machine from a draft, with its ports.
 pub async fn create_vm(
     node: &Node,
     caller: &Caller,
@@ -65,13 +65,7 @@ pub async fn create_vm(
     check_tpm(&spec)?;
     check_pci(caller, &spec, None)?;
     check_devices(node, caller, &spec, &[])?;
-    let workload = Workload {
-        reference: LocalRef { kind: Kind::Vm, id: id.uuid() },
-        name: &draft.metadata.name,
-        network: &spec.network,
-        publish: &spec.publish,
-    };
-    create_port(node, &mut tx, workload)?;
+    ports::create_for_vm(node, &mut tx, id, &draft.metadata.name, &spec)?;
     // Last: whoever frees memory for it must not learn afterwards that it could never be made.
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, None).map_err(admission)?;
@@ -101,14 +95,8 @@ pub async fn create_pod(
     }
     let id = draw_id::<Pod>(node);
     let mut tx = Transaction::new();
-    let workload = Workload {
-        reference: LocalRef { kind: Kind::Pod, id: id.uuid() },
-        name: &draft.metadata.name,
-        network: &spec.network,
-        publish: &spec.publish,
-    };
     if !spec.host_network {
-        create_port(node, &mut tx, workload)?;
+        ports::create_for_pod(node, &mut tx, id, &draft.metadata.name, &spec)?;
     }
     let mut new = NewResource::new(id, draft.metadata.name, spec);
     new.labels = draft.metadata.labels;
@@ -117,7 +105,7 @@ pub async fn create_pod(
     Ok((tx, id.uuid()))
 }
 
-/// Changes a virtual machine. Image and network stay; sizes count from the next start.
+/// Changes a virtual machine. Its first network stays; sizes count from the next start.
 pub async fn change_vm(
     node: &Node,
     caller: &Caller,
@@ -155,7 +143,7 @@ pub async fn change_vm(
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;
     }
-    republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
+    ports::change_of_vm(node, tx, &before, &spec)?;
     tx.put_spec(before.id(), if_revision, spec);
     Ok(())
 }
@@ -185,7 +173,7 @@ pub async fn change_pod(
     if spec.power == Power::Running {
         node.vms.admit_pod(&spec, Some(before.id())).map_err(admission)?;
     }
-    republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
+    ports::republish(node, tx, before.local_ref(), &before.spec.publish, &spec.publish)?;
     tx.put_spec(before.id(), if_revision, spec);
     Ok(())
 }
@@ -405,68 +393,4 @@ fn check_image(node: &Node, field: &str, name: &Name, format: ImageFormat) -> Re
         _ => "a disk image",
     };
     Err(wrong_field(field, format!("`{name}` is {use_for}")))
-}
-
-struct Workload<'a> {
-    reference: LocalRef,
-    name: &'a Name,
-    network: &'a Name,
-    publish: &'a [Publish],
-}
-
-fn create_port(node: &Node, tx: &mut Transaction, workload: Workload<'_>) -> Result<(), Refusal> {
-    let Some(network) = node.store.find::<Network>(workload.network).map_err(store)? else {
-        let message = format!("there is no network `{}`", workload.network);
-        return Err(wrong_field("spec.network", message));
-    };
-    let ports = node.store.list::<Port>().map_err(store)?;
-    let request = PortRequest {
-        workload: workload.reference,
-        hostname: workload.name.as_str(),
-        publish: workload.publish,
-    };
-    let spec = allocate_port(&network, &ports, request, rand::rng().next_u64())
-        .map_err(|error| wrong_field(error.field(), error.to_string()))?;
-    let id = draw_id::<Port>(node);
-    let mut new = NewResource::new(id, port_name(workload.name, workload.reference)?, spec);
-    new.owner = Owner::System;
-    tx.create(new);
-    Ok(())
-}
-
-/// The workload's name with its kind; the id's first digits make it unique where the name had to be cut.
-fn port_name(workload: &Name, reference: LocalRef) -> Result<Name, Refusal> {
-    let cut: String = workload.as_str().chars().take(45).collect();
-    let short = Id::<()>::new(reference.id).short();
-    let kind = reference.kind.name().to_lowercase();
-    Name::new(format!("{}-{kind}-{short}", cut.trim_end_matches('-'))).map_err(internal)
-}
-
-fn republish(
-    node: &Node,
-    tx: &mut Transaction,
-    workload: LocalRef,
-    before: &[Publish],
-    after: &[Publish],
-) -> Result<(), Refusal> {
-    if before == after {
-        return Ok(());
-    }
-    let (own, others): (Vec<_>, Vec<_>) = node
-        .store
-        .list::<Port>()
-        .map_err(store)?
-        .into_iter()
-        .partition(|port| port.spec.workload == workload);
-    let Some(port) = own.into_iter().next() else {
-        return Err(not_found(Kind::Port, "of this workload"));
-    };
-    let network = node.store.get(port.spec.network).map_err(store)?;
-    let network = network.ok_or_else(|| internal("a port without its network"))?;
-    let request = PortRequest { workload, hostname: &port.spec.hostname, publish: after };
-    allocate_port(&network, &others, request, 0)
-        .map_err(|error| wrong_field(error.field(), error.to_string()))?;
-    let spec = skerry_model::PortSpec { publish: after.to_vec(), ..port.spec.clone() };
-    tx.put_spec(port.id(), None, spec);
-    Ok(())
 }
