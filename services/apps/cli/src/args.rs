@@ -298,6 +298,20 @@ pub enum NetworkVerb {
         #[arg(long)]
         isolated: bool,
     },
+    /// Give a virtual machine a further interface on this network, also while it runs
+    Attach {
+        /// The network
+        network: Name,
+        /// The virtual machine
+        vm: Name,
+    },
+    /// Take a virtual machine's further interface on this network, also while it runs
+    Detach {
+        /// The network
+        network: Name,
+        /// The virtual machine
+        vm: Name,
+    },
     /// Take a network down; no workload may be on it
     #[command(visible_alias = "rm")]
     Delete {
@@ -418,6 +432,9 @@ mod tests {
             "skerry vm delete m --delete-volumes",
             "skerry volume attach d m --read-only",
             "skerry volume detach d",
+            "skerry vm create m --image tiny-vm --nic lab --nic core",
+            "skerry network attach lab m",
+            "skerry network detach lab m",
             "skerry exec web -it -c main -- /bin/sh -l",
             "skerry explain vm m",
             "skerry watch vms pod",

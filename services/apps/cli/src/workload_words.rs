@@ -322,6 +322,9 @@ pub struct Boot {
     /// Give it a line to the QEMU guest agent, which its guest has to bring along
     #[arg(long)]
     pub guest_agent: bool,
+    /// Give it a further network interface, on this network; may be repeated
+    #[arg(long, value_name = "NETWORK")]
+    pub nic: Vec<Name>,
     /// Give it a device of the node, as `skerry node devices` calls it; may be repeated, for admins alone
     #[arg(long, value_name = "NAME")]
     pub host_device: Vec<String>,

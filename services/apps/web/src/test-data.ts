@@ -79,6 +79,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       power: "running",
       request: null,
       network: "default",
+      nics: [],
       publish: [{ protocol: "tcp", host_port: 8081, workload_port: 8080 }],
       stop_timeout_s: 90,
       disks: [],

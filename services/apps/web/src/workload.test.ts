@@ -148,8 +148,13 @@ describe("what only one kind has", () => {
 
   it("are a machine's disks, firmware, and what its guest is told and says", () => {
     const spec = { firmware: "uefi" as const, tpm: true, guest_agent: true, init, disks: [disk("root")] };
-    const { extras, asks } = vmWorkload(vm("a", { conditions: [agent], guest }, spec));
+    const nics = [
+      { network: "lab", port: "1", mac: "02:00:00:00:00:02", address: "10.90.0.2", plugged: true },
+      { network: "core", port: "2", mac: "02:00:00:00:00:03", address: "10.91.0.2", plugged: false },
+    ];
+    const { extras, asks } = vmWorkload(vm("a", { conditions: [agent], guest, nics }, spec));
     expect(Object.fromEntries(extras.map(({ term, lines }) => [term, lines.join("; ")]))).toEqual({
+      Interfaces: "lab: 10.90.0.2, 02:00:00:00:00:02; core: 10.91.0.2, 02:00:00:00:00:03, not in the guest yet",
       Disks: "root",
       Firmware: "UEFI, TPM 2.0",
       "cloud-init": "2 SSH keys, network configuration",

@@ -174,6 +174,14 @@ const extra = (term: string, lines: string[]): Extra[] => (lines.length > 0 ? [{
 
 const firmwareWords: Record<string, string> = { bios: "BIOS", uefi: "UEFI", uefi_secure: "UEFI with Secure Boot" };
 
+/** Its further network interfaces; guests know them by their Ethernet addresses. */
+function nicLines(status: Vm["status"]): string[] {
+  return (status?.nics ?? []).map(({ network, address, mac, plugged }) => {
+    const later = !plugged && status?.state === "running" ? ", not in the guest yet" : "";
+    return `${network}: ${address}, ${mac}${later}`;
+  });
+}
+
 function vmExtras({ spec, status }: Vm): Extra[] {
   const { firmware, init } = spec;
   const guest = (status?.guest?.interfaces ?? []).map(
@@ -186,6 +194,7 @@ function vmExtras({ spec, status }: Vm): Extra[] {
     ? [`${countText(keys, "SSH key", "SSH keys")}${init.network_data ? ", network configuration" : ""}`]
     : [];
   return [
+    ...extra("Interfaces", nicLines(status)),
     ...extra(
       "Disks",
       spec.disks.map((disk) => `${disk.volume}${disk.read_only ? ", read only" : ""}`),

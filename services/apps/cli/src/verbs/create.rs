@@ -112,6 +112,10 @@ pub(super) fn vm(
         spec.insert("host_devices".to_owned(), json!(boot.host_device));
     }
     insert_some(&mut spec, "init", init(boot)?);
+    if !boot.nic.is_empty() {
+        let nics = boot.nic.iter().map(|network| json!({ "network": network }));
+        spec.insert("nics".to_owned(), nics.collect());
+    }
     if !disks.is_empty() {
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
         spec.insert("disks".to_owned(), Value::Array(disks));

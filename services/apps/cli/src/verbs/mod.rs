@@ -9,6 +9,7 @@ mod image;
 mod image_export;
 mod job;
 mod machine;
+mod nic;
 mod read;
 mod registry;
 mod revision;
@@ -119,6 +120,8 @@ async fn network(shell: &mut Shell<'_, '_>, verb: NetworkVerb) -> Done {
         NetworkVerb::Create { name, subnet, isolated } => {
             create::network(shell, &name, subnet, isolated).await
         }
+        NetworkVerb::Attach { network, vm } => nic::attach(shell, &network, &vm).await,
+        NetworkVerb::Detach { network, vm } => nic::detach(shell, &network, &vm).await,
         NetworkVerb::Delete { target } => workload::delete(shell, Kind::Network, target).await,
     }
 }

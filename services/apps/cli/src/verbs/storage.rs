@@ -1,7 +1,7 @@
 //! Volumes and snapshots.
 
 use serde_json::{Map, Value, json};
-use skerry_ipc::{Action, Json, RefusalClass, Request};
+use skerry_ipc::{Action, Json, Request};
 use skerry_model::{Kind, Name};
 
 use crate::args::Wait;
@@ -29,7 +29,7 @@ pub(super) async fn volume(shell: &mut Shell<'_, '_>, verb: VolumeVerb) -> Done 
         VolumeVerb::Attach { volume, vm, read_only } => {
             let disk = json!({ "volume": volume, "read_only": read_only });
             let change = |disks: &mut Vec<Value>| disks.push(disk.clone());
-            change_disks(shell, vm.as_str(), change).await?;
+            workload::change_list(shell, vm.as_str(), "disks", change).await?;
             shell.say(&format!("{volume} is to be attached to {vm}."))
         }
         VolumeVerb::Detach { volume } => detach(shell, &volume).await,
@@ -94,33 +94,8 @@ async fn detach(shell: &mut Shell<'_, '_>, volume: &Name) -> Done {
     let change = |disks: &mut Vec<Value>| {
         disks.retain(|disk| disk.get("volume").and_then(Value::as_str) != Some(volume.as_str()));
     };
-    change_disks(shell, vm, change).await?;
+    workload::change_list(shell, vm, "disks", change).await?;
     shell.say(&format!("{volume} is to be detached from {vm}."))
-}
-
-/// Changes the list of a virtual machine's disks as it is now.
-async fn change_disks(
-    shell: &Shell<'_, '_>,
-    vm: &str,
-    change_list: impl Fn(&mut Vec<Value>),
-) -> Result<(), Failure> {
-    for last in [false, false, true] {
-        let request = Request::Get { kind: Kind::Vm, key: vm.to_owned() };
-        let document = shell.document(request).await?;
-        let disks = document.pointer("/spec/disks").and_then(Value::as_array);
-        let mut disks = disks.cloned().unwrap_or_default();
-        change_list(&mut disks);
-        let revision = document.pointer("/metadata/revision").and_then(Value::as_u64);
-        let patch = json!({ "spec": { "disks": disks } });
-        match change(shell, Kind::Vm, vm.to_owned(), &patch, revision).await {
-            // Something else about it changed meanwhile: once more from there.
-            Err(failure)
-                if !last && failure.refusal().is_some_and(|r| r.class == RefusalClass::Stale) => {}
-            Err(failure) => return Err(failure),
-            Ok(_) => return Ok(()),
-        }
-    }
-    Ok(())
 }
 
 async fn create(shell: &mut Shell<'_, '_>, new: &NewVolume) -> Done {

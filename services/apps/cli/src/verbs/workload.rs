@@ -1,14 +1,15 @@
 //! Life of pods and virtual machines.
 
-use skerry_ipc::{Action, Request};
+use serde_json::{Value, json};
+use skerry_ipc::{Action, RefusalClass, Request};
 use skerry_model::Kind;
 
 use crate::args::{Target, WorkloadVerb};
-use crate::shell::{Done, Shell};
+use crate::shell::{Done, Failure, Shell};
 use crate::text;
 use crate::verbs::create::report;
 use crate::verbs::wait::{Goal, wait_for};
-use crate::verbs::{act, read};
+use crate::verbs::{act, read, storage};
 
 pub(super) async fn run(shell: &mut Shell<'_, '_>, kind: Kind, verb: WorkloadVerb) -> Done {
     match verb {
@@ -80,4 +81,30 @@ pub(super) async fn delete_with(
     }
     let last = wait_for(shell, kind, &document, Goal::Gone).await?;
     report(shell, &last, &format!("{name} is deleted."))
+}
+
+/// Changes a list in the spec of a virtual machine as it is now.
+pub(super) async fn change_list(
+    shell: &Shell<'_, '_>,
+    vm: &str,
+    field: &str,
+    change: impl Fn(&mut Vec<Value>),
+) -> Result<(), Failure> {
+    for last in [false, false, true] {
+        let request = Request::Get { kind: Kind::Vm, key: vm.to_owned() };
+        let document = shell.document(request).await?;
+        let list = document.pointer(&format!("/spec/{field}")).and_then(Value::as_array);
+        let mut list = list.cloned().unwrap_or_default();
+        change(&mut list);
+        let revision = document.pointer("/metadata/revision").and_then(Value::as_u64);
+        let patch = json!({ "spec": { field: list } });
+        match storage::change(shell, Kind::Vm, vm.to_owned(), &patch, revision).await {
+            // Something else about it changed meanwhile: once more from there.
+            Err(failure)
+                if !last && failure.refusal().is_some_and(|r| r.class == RefusalClass::Stale) => {}
+            Err(failure) => return Err(failure),
+            Ok(_) => return Ok(()),
+        }
+    }
+    Ok(())
 }
