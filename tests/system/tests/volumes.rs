@@ -1,9 +1,11 @@
 //! Volumes in a real virtual machine: written, set back to a snapshot, grown under a running guest, attached and
-//! detached, and kept when the machine is deleted.
+//! detached, and kept when the machine is deleted. Its network interfaces come and go as well.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "volumes/nics.rs"]
+mod nics;
 #[path = "volumes/room.rs"]
 mod room;
 
@@ -62,6 +64,8 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
     node.wait_state("/api/v1/volumes/extra", "available", SOON).await?;
 
+    nics::come_and_go(&node, port).await?;
+
     println!("== set back, it holds what it held");
     patch(&node, VM, json!({"spec": {"disks": []}})).await?;
     node.wait_state("/api/v1/volumes/data", "available", SOON).await?;
@@ -80,6 +84,7 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     node.post("/api/v1/vms/guest/actions/start", json!({})).await?;
     node.wait_state(VM, "running", SOON).await?;
     set_back(&node, 2).await?;
+    nics::there_from_the_start(&node, port).await?;
 
     println!("== a machine is deleted, its volume stays");
     let (status, answer) = node.request(Method::DELETE, VM, None).await?;
