@@ -9,7 +9,7 @@ const VM: &str = "/api/v1/vms/guest";
 const LAB: &str = "/api/v1/networks/lab";
 
 /// Gives the guest an interface and takes it away again, twice; the second time it stays.
-pub async fn come_and_go(node: &NodeUnderTest, port: u16) -> anyhow::Result<()> {
+pub async fn come_and_go(node: &mut NodeUnderTest, port: u16) -> anyhow::Result<()> {
     println!("== a second interface comes to the running guest, which is reached through it");
     let spec = json!({"mode": "nat", "subnet": {"network": "10.90.1.0", "prefix": 24}});
     node.post("/api/v1/networks", json!({"metadata": {"name": "lab"}, "spec": spec})).await?;
