@@ -4,6 +4,8 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "pods/disk.rs"]
+mod disk;
 #[path = "pods/early.rs"]
 mod early;
 #[path = "pods/order.rs"]
@@ -38,6 +40,7 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
     processes_bite(&node).await?;
     takes(&node).await?;
     processor_bites(&mut node).await?;
+    disk::ends_before_the_node_does(&mut node).await?;
 
     println!("== the node's own network, and a container that nearly nothing holds");
     near_the_node(&mut node).await?;

@@ -17,8 +17,10 @@
 //!
 //! `made` is written last and removed first: a folder without it is half made.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::folders;
 use skerry_containers::USERS;
 use skerry_model::{Binding, Id, Name, Pod};
 
@@ -104,6 +106,14 @@ impl Places {
     /// The folder of all pods' bundles.
     pub fn all_bundles(&self) -> PathBuf {
         self.run.join("pods")
+    }
+
+    /// The folders on disk that programs in containers write to, made if they are not there: limits are set on folders.
+    pub fn written_by_containers(&self) -> io::Result<Vec<PathBuf>> {
+        let [volumes, _] = self.all_volumes();
+        let folders = vec![self.all_layers(), volumes];
+        folders.iter().try_for_each(|folder| folders::make_all(folder))?;
+        Ok(folders)
     }
 
     /// A pod's writable layers.

@@ -53,6 +53,12 @@ impl LinuxDisk {
         Self { disks: Some(disks), ..self }
     }
 
+    /// The same, where containers write to these folders of the data partition.
+    #[must_use]
+    pub fn with_containers(self, folders: Vec<PathBuf>) -> Self {
+        Self { reserve: self.reserve.with_containers(folders), ..self }
+    }
+
     /// Where a pool's files lie. What is below must not be touched while its file system is not mounted there.
     fn named(&self, pool: &PoolRef) -> Places {
         Places::new(match (&pool.source, &self.disks) {

@@ -7,6 +7,7 @@
 //!
 //! Beside it the library of image files, whose tool reads what strangers made and is caged for it.
 
+mod containers_room;
 mod copy;
 mod disks;
 mod erase;

@@ -1,6 +1,6 @@
 //! The reserve that guests leave free. Their disks are files of one project, whose limit is what they take now and
 //! what is free beyond the reserve. A write over it finds no space, and the guest is held; the node and containers
-//! write on.
+//! write on, containers not without end either ([`containers_room`]).
 //!
 //! The limit follows what is free, so it has to be renewed ([`Reserve::keep`]). Between two looks it holds new data
 //! exactly; data that a guest writes over blocks shared with a snapshot takes space which the project does not count,
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use nix::sys::statvfs::statvfs;
 use tokio::sync::Mutex;
 
+use crate::containers_room::{self, kept_from_containers};
 use crate::files::make_folder;
 use crate::folder::mount_of;
 use crate::places::Places;
@@ -35,6 +36,8 @@ const LEAST_CHANGE: u64 = 4 * 1024 * 1024;
 pub struct Reserve {
     /// By the folder of the pool.
     told: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
+    /// Folders that containers write to.
+    containers: Arc<[PathBuf]>,
 }
 
 /// What can be seen of the space of a pool.
@@ -48,11 +51,18 @@ struct Seen {
 }
 
 impl Reserve {
+    /// The same, which also holds what containers write to these folders.
+    pub fn with_containers(self, folders: impl Into<Arc<[PathBuf]>>) -> Self {
+        Self { containers: folders.into(), ..self }
+    }
+
     /// Sees to it that guests leave so much free, and tells what they may write yet; `None` where the file system
     /// cannot be told.
     pub async fn keep(&self, places: &Places, reserve: u64) -> io::Result<Option<u64>> {
         let mut told = self.told.lock().await;
         told.insert(places.root().to_owned(), reserve);
+        let kept = kept_from_containers(reserve);
+        containers_room::hold(&self.containers, places.root(), kept).await;
         renew(places, reserve).await
     }
 
@@ -117,7 +127,7 @@ async fn set(places: &Places, seen: &Seen, room: u64) -> Result<(), String> {
 }
 
 /// Whether what the limit leaves is near enough to what it should.
-const fn is_close(left: u64, room: u64) -> bool {
+pub const fn is_close(left: u64, room: u64) -> bool {
     if left > room { left - room <= room / 16 } else { room - left <= room / 16 + LEAST_CHANGE }
 }
 

@@ -69,13 +69,16 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let media = Media::new(systemd.clone(), Roots::default(), places.media()).with_folders(folders);
     let images = LinuxLibrary::new(places, tool).with_media(media);
     let places = Places::below(&dirs.data, &dirs.run);
+    let written = places.written_by_containers()?;
     let blobs = BlobStore::new(places.blobs());
     let north = User::from_name(NORTH).ok().flatten();
     let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
     let stored = LinuxBlobs::new(places.clone(), blobs.clone(), owner);
     let containers = Arc::new(LinuxContainers::start(places, blobs, systemd, config.log_rate));
     let host = Arc::new(LinuxHost::default());
-    let volumes = LinuxDisk::new(dirs.data.join("pools"), guest_account()).with_disks(disks);
+    let volumes = LinuxDisk::new(dirs.data.join("pools"), guest_account())
+        .with_disks(disks)
+        .with_containers(written);
     let machine = Machine {
         topology: Arc::clone(&host) as _,
         host,
