@@ -6,6 +6,7 @@
 mod claimed;
 mod screen;
 mod socket;
+mod stream;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,6 +19,7 @@ pub use screen::Screen;
 use serde_json::{Value, json};
 pub use skerry_scenarios_tests::eventually;
 pub use socket::Socket;
+pub use stream::Stream;
 use xtask::paths::Paths;
 use xtask::qemu::{Machine, Vm};
 

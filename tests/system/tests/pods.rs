@@ -8,6 +8,8 @@
 mod disk;
 #[path = "pods/early.rs"]
 mod early;
+#[path = "pods/follow.rs"]
+mod follow;
 #[path = "pods/order.rs"]
 mod order;
 #[path = "pods/pages.rs"]
@@ -41,6 +43,10 @@ async fn pods_are_held_watched_and_brought_back() -> anyhow::Result<()> {
     takes(&node).await?;
     processor_bites(&mut node).await?;
     disk::ends_before_the_node_does(&mut node).await?;
+
+    println!("== a log is followed, and a flood of lines is cut");
+    follow::as_it_is_written(&mut node).await?;
+    follow::is_cut_when_it_floods(&node).await?;
 
     println!("== the node's own network, and a container that nearly nothing holds");
     near_the_node(&mut node).await?;
