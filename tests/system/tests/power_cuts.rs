@@ -8,6 +8,9 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "power_cuts/contents.rs"]
+mod contents;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -44,6 +47,7 @@ async fn power_cuts_lose_nothing() -> anyhow::Result<()> {
     let (mut node, _) = NodeUnderTest::claimed("power-cuts", &[]).await?;
     let mut book = Book::of(&node).await?;
     prepare(&node, &book, &mut random).await?;
+    contents::mark(&mut node).await?;
 
     // Two rounds without a cut: all of it succeeds, and the second, which also deletes, says how long the work takes.
     round(&node, &book, 0, &mut random).await?;
@@ -318,7 +322,7 @@ impl Book {
         self.fates = Mutex::new(left);
         uploads_can_be_given_up(node).await?;
         files_belong_to_something(node).await?;
-        contents_are_what_they_were(node).await
+        contents::are_what_they_were(node).await
     }
 }
 
@@ -366,29 +370,4 @@ async fn files_belong_to_something(node: &mut NodeUnderTest) -> anyhow::Result<(
 /// The digest of an image with one file.
 fn digest(image: &Value) -> String {
     image["spec"]["files"][0]["sha256"].as_str().unwrap_or_default().to_owned()
-}
-
-async fn contents_are_what_they_were(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    let base = digest(&node.get("/api/v1/images/base").await?);
-    let files = "find volumes snapshots -name '*.qcow2'";
-    node.shell(&format!(
-        "cd {POOL} && for f in $({files}); do qemu-img check -U -q -f qcow2 $f && \
-         qemu-img compare -U -q -f qcow2 -F raw $f bases/{base}.raw || exit 1; done"
-    ))
-    .or_else(|error| bail!("a disk does not hold what it held: {error:#}"))?;
-    let mut expected = BTreeSet::new();
-    for image in list(node, "images").await? {
-        if image["status"]["state"] == "available" && image["metadata"]["owner"] != "system" {
-            expected.insert(digest(&image));
-        }
-    }
-    let sums = "find /var/lib/skerry/data/images -type f -exec sha256sum {} +";
-    let sums = node.shell(sums)?;
-    let found: BTreeSet<String> = sums
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .map(ToOwned::to_owned)
-        .collect();
-    ensure!(found == expected, "the library holds {found:?}, should hold {expected:?}");
-    Ok(())
 }

@@ -10,6 +10,7 @@ import type {
   List,
   Pod,
   PodInput,
+  PodStats,
   Principal,
   RegistryInput,
   SnapshotInput,
@@ -127,6 +128,7 @@ export const api = {
       method: "POST",
       body: { metadata: { name }, spec: { clone_of, ...(start ? {} : { power: "stopped" }) } },
     }),
+  podStats: (name: string) => read<PodStats>(`${at("pods", name)}/stats`),
   createPod: (pod: PodInput) => read<Pod>("/pods", { method: "POST", body: pod }),
   act: (kind: WorkloadKind, name: string, action: Action) =>
     send(`${at(kind, name)}/actions/${action}`, { method: "POST" }),

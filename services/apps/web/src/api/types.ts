@@ -43,6 +43,8 @@ export type PodSpec = Omit<Full<Schemas["PodSpec"]>, "publish" | "containers"> &
 };
 export type PodState = Schemas["PodState"];
 export type PodStatus = Schemas["PodStatus"];
+export type PodStats = Schemas["PodStats"];
+export type ContainerStats = Schemas["ContainerStats"];
 export type PodRevision = Schemas["PodRevision"];
 
 /** What an image's registry has no rule for is left out. */

@@ -25,6 +25,7 @@ import { type Workload, publishText } from "../workload";
 import { CopyText } from "./CopyText";
 import { OutputView } from "./OutputView";
 import { PodRevisions } from "./PodRevisions";
+import { PodUse } from "./PodUse";
 import { ScreenView } from "./ScreenView";
 import { StateLabel } from "./StateLabel";
 import { TerminalView } from "./TerminalView";
@@ -82,6 +83,7 @@ export function WorkloadDetails({ workload, tab, actions, mayEnter }: Props) {
         >
           <Tab eventKey="details" title={<TabTitleText>Details</TabTitleText>}>
             <Facts workload={workload} />
+            {kind === "pods" && workload.isUp ? <PodUse name={name} /> : null}
           </Tab>
           {kind === "vms" ? (
             <Tab eventKey="disks" title={<TabTitleText>Disks</TabTitleText>}>

@@ -38,6 +38,28 @@ async function choose(action: string | RegExp, name: string) {
   await user.click(await screen.findByRole("menuitem", { name: action }));
 }
 
+describe("what a pod takes", () => {
+  it("stands under its facts while it runs, and nowhere if nobody can tell", async () => {
+    const taken = {
+      name: "main",
+      cpu_us: 5,
+      memory_bytes: 2 ** 20,
+      memory_peak_bytes: 2 ** 21,
+      tasks: 3,
+      oom_kills: 1,
+    };
+    node.replies.set("GET /pods/web/stats", () => answer(200, { at: "2026-01-01T00:00:00Z", containers: [taken] }));
+    node.replies.set("GET /pods/other/stats", () => answer(404, { title: "Not found" }));
+    holds({ pods: [pod("web"), pod("other")] });
+    show("#/pods/web/details");
+    const table = await screen.findByRole("grid", { name: "What the containers of web take" });
+    expect(table.textContent).toContain("1.0 MiB, at most 2.0 MiB; 1 killed for want of it");
+    window.location.hash = "#/pods/other/details";
+    await waitFor(() => expect(node.count("GET /pods/other/stats")).toBe(1));
+    expect(screen.queryByRole("grid", { name: /take/ })).toBeNull();
+  });
+});
+
 describe("volumes", () => {
   it("are listed with their pool, and say why they cannot be deleted", async () => {
     holds({
