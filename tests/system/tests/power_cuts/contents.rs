@@ -1,62 +1,46 @@
-//! What disks hold: each of the first three has something of its own written over the image that it began with, and what was
-//! made from it has the same.
+//! What disks hold: what the image held that they, or what they were made from, began with. There are two such images, so
+//! that one disk is not taken for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail, ensure};
 use skerry_system_tests::NodeUnderTest;
 
-use super::{POOL, RUNNING, digest, id, list, name};
+use super::{OTHER, POOL, digest, id, list, name};
 
-/// The byte that is written over the first 64 KiB of a volume, by what the names of the volume and its copies begin with.
-/// The disk of the machine that runs is its own to write to.
-const MARKS: [(&str, u8); 4] = [("guest", 0x47), ("clone-", 0x47), ("kept", 0x4b), ("copy-", 0x4b)];
-
-fn mark_of(volume: &str) -> Option<u8> {
-    MARKS.into_iter().find(|(begin, _)| volume.starts_with(begin)).map(|(_, mark)| mark)
-}
-
-/// Writes the marks, while nobody has the volumes.
-pub async fn mark(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    for volume in list(node, "volumes").await? {
-        if let Some(mark) = mark_of(&name(&volume)) {
-            let file = format!("{POOL}/volumes/{}.qcow2", id(&volume));
-            node.shell(&format!("qemu-io -f qcow2 -c 'write -P {mark} 0 64k' -c flush {file}"))?;
-        }
-    }
-    Ok(())
+/// The image that a volume comes from.
+fn image_of(volume: &str) -> &'static str {
+    let other = ["guest-", "clone-"].iter().any(|begin| volume.starts_with(begin));
+    if other { OTHER } else { "base" }
 }
 
 /// Compares all of them, and the files of images.
 pub async fn are_what_they_were(node: &mut NodeUnderTest) -> anyhow::Result<()> {
-    let base = digest(&node.get("/api/v1/images/base").await?);
-    let mut marks = BTreeMap::new();
+    let mut names = BTreeMap::new();
     for volume in list(node, "volumes").await? {
-        marks.insert(id(&volume).to_owned(), (name(&volume), mark_of(&name(&volume))));
+        names.insert(id(&volume).to_owned(), name(&volume));
     }
-    for mark in [0x47_u8, 0x4b] {
-        node.shell(&format!(
-            "cp {POOL}/bases/{base}.raw /run/{mark}.raw && \
-             qemu-io -f raw -c 'write -P {mark} 0 64k' /run/{mark}.raw"
-        ))?;
+    let mut bases = BTreeMap::new();
+    for image in ["base", OTHER] {
+        bases.insert(image, digest(&node.get(&format!("/api/v1/images/{image}")).await?));
     }
     let found = node.shell(&format!("cd {POOL} && find volumes snapshots -name '*.qcow2'"))?;
+    let mut seen = BTreeSet::new();
     for file in found.lines() {
         // A copy in a snapshot is called as the volume is.
         let volume = file.rsplit('/').next().and_then(|name| name.strip_suffix(".qcow2"));
-        let known = volume.and_then(|volume| marks.get(volume));
-        let (name, mark) = known.with_context(|| format!("{file} is of no volume: {marks:?}"))?;
-        let like = match mark {
-            Some(mark) => format!("/run/{mark}.raw"),
-            None => format!("bases/{base}.raw"),
-        };
+        let name = volume.and_then(|volume| names.get(volume));
+        let name = name.with_context(|| format!("{file} is of no volume: {names:?}"))?;
+        let image = image_of(name);
+        let base = &bases[image];
         node.shell(&format!(
             "cd {POOL} && qemu-img check -U -q -f qcow2 {file} && \
-             qemu-img compare -U -q -f qcow2 -F raw {file} {like}"
+             qemu-img compare -U -q -f qcow2 -F raw {file} bases/{base}.raw"
         ))
         .or_else(|error| bail!("{file} of {name} does not hold what it held: {error:#}"))?;
+        seen.insert(image);
     }
-    ensure!(marks.values().any(|(name, _)| name.starts_with(RUNNING)), "{marks:?}");
+    ensure!(seen.len() == 2, "only volumes of {seen:?} are there");
     images(node).await
 }
 
