@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hidden, Invalid, Kind, ResourceKind, Validate};
+use crate::{Hidden, Invalid, Kind, ResourceKind, Validate, json_bytes};
 
-/// Most bytes of all keys and values together.
-const MOST_BYTES: usize = 1 << 20;
+/// Most bytes of all keys and values together as JSON: a record of the store has little more room.
+const MOST_BYTES: usize = 192 * 1024;
 /// Most keys.
 const MOST_KEYS: usize = 256;
 
@@ -28,7 +28,7 @@ impl ResourceKind for Config {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigSpec {
-    /// Values by keys, at most 256 and 1 MiB together. A key is the file's name where it becomes a file: letters,
+    /// Values by keys, at most 256 and 192 KiB together, written as JSON. A key is the file's name where it becomes a file: letters,
     /// digits, `-`, `_` and `.`, not starting with `..`.
     pub data: BTreeMap<String, String>,
 }
@@ -54,7 +54,7 @@ impl ResourceKind for Secret {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SecretSpec {
-    /// Values by keys, at most 256 and 1 MiB together. A key is the file's name where it becomes a file: letters,
+    /// Values by keys, at most 256 and 192 KiB together, written as JSON. A key is the file's name where it becomes a file: letters,
     /// digits, `-`, `_` and `.`, not starting with `..`.
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub data: BTreeMap<String, Hidden>,
@@ -78,7 +78,8 @@ fn check<'a>(data: impl Iterator<Item = (&'a String, &'a str)>, found: &mut Inva
     let (mut keys, mut bytes) = (0_usize, 0_usize);
     for (key, value) in data {
         keys += 1;
-        bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
+        // As JSON some characters take several bytes.
+        bytes = bytes.saturating_add(json_bytes(key)).saturating_add(json_bytes(&value));
         if !is_key(key) {
             let shown: String = key.chars().take(64).flat_map(char::escape_default).collect();
             let message =
@@ -87,7 +88,10 @@ fn check<'a>(data: impl Iterator<Item = (&'a String, &'a str)>, found: &mut Inva
         }
     }
     found.require(keys <= MOST_KEYS, "spec.data", "must be at most 256 keys");
-    found.require(bytes <= MOST_BYTES, "spec.data", "must be at most 1 MiB in all");
+    if bytes > MOST_BYTES {
+        let message = format!("takes {bytes} bytes as JSON, more than {MOST_BYTES}");
+        found.add("spec.data", message);
+    }
 }
 
 impl Validate for ConfigSpec {
@@ -119,9 +123,15 @@ mod tests {
 
     #[test]
     fn too_much_is_refused() {
-        let data = BTreeMap::from([("a".to_owned(), "x".repeat(MOST_BYTES))]);
-        let mut found = Invalid::default();
-        ConfigSpec { data }.validate(&mut found);
-        assert_eq!(found.violations().len(), 1);
+        let faults = |value: &str, length: usize| {
+            let data = BTreeMap::from([("a".to_owned(), value.repeat(length))]);
+            let mut found = Invalid::default();
+            ConfigSpec { data }.validate(&mut found);
+            found.to_string()
+        };
+        assert_eq!(faults("x", MOST_BYTES - 5), "");
+        assert!(faults("x", MOST_BYTES).contains("takes 196613 bytes as JSON, more than 196608"));
+        // What grows when it is written as JSON is counted as it is written.
+        assert!(faults("\u{1}", MOST_BYTES / 4).contains("more than 196608"));
     }
 }

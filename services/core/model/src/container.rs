@@ -339,5 +339,10 @@ impl Container {
             let shown: String = word.chars().take(40).collect();
             found.add("capabilities.drop", format!("there is no capability `{shown}`"));
         }
+        for (list, words) in [("add", &self.capabilities.add), ("drop", &self.capabilities.drop)] {
+            let field = format!("capabilities.{list}");
+            let twice = (1..words.len()).any(|end| words[..end].contains(&words[end]));
+            found.require(!twice, &field, "each capability may be given once");
+        }
     }
 }

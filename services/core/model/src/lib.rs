@@ -97,7 +97,7 @@ pub use signature::{ImageSignature, SignatureRule, SignatureState};
 pub use snapshot::{Snapshot, SnapshotSpec, SnapshotState, SnapshotStatus, SnapshotVolume};
 pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
-pub use validate::{Invalid, Name, NameError, Validate, Violation};
+pub use validate::{Invalid, Name, NameError, Validate, Violation, json_bytes};
 pub use vm::{Accelerator, Graphics, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
 pub use vm_agent::{GuestInterface, GuestReport};
 pub use vm_boot::VmFirmware;

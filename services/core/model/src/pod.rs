@@ -9,7 +9,7 @@ use crate::vm::default_network;
 use crate::{
     Autostart, Conditions, Container, HugePagesTaken, Id, Invalid, Kind, Name, PodDependency,
     PodRequest, PodRevision, PodTemplate, PodVolume, Port, Power, Publish, ResourceKind, Timestamp,
-    UpdatePolicy, Validate,
+    UpdatePolicy, Validate, json_bytes,
 };
 
 /// Marks [`crate::Resource`]s that are pods.
@@ -111,6 +111,10 @@ pub struct PodSpec {
 }
 
 impl PodSpec {
+    /// Most bytes that it takes as JSON. A pod's record holds it three times: as it is wanted, as the newest revision
+    /// and as the last good one; and what is known of the pod besides. All that must fit into one record of the store.
+    pub const MOST_BYTES: usize = 48 * 1024;
+
     const fn middle_order() -> u32 {
         500
     }
@@ -303,6 +307,7 @@ impl Validate for PodSpec {
         PodDependency::validate_all(&self.depends_on, found);
         Publish::validate_all(&self.publish, found);
         self.validate_users(found);
+        self.validate_size(found);
         found.require(
             !self.host_network || self.publish.is_empty(),
             "spec.publish",
@@ -320,6 +325,14 @@ impl PodSpec {
             "must be host, or left out, together with `host_network`, `privileged`, `devices` or `capabilities.add`: these \
              are of use to the node's users alone",
         );
+    }
+
+    fn validate_size(&self, found: &mut Invalid) {
+        let (bytes, most) = (json_bytes(self), Self::MOST_BYTES);
+        if bytes > most {
+            let advice = "put long scripts and texts into a config, or into the image";
+            found.add("spec", format!("takes {bytes} bytes as JSON, more than {most}: {advice}"));
+        }
     }
 
     fn validate_volumes(&self, found: &mut Invalid) {
@@ -391,6 +404,25 @@ mod tests {
             ["spec.containers[0].memory_mib", "spec.containers[1].env", "spec.containers[1].name"]
         );
         assert_eq!(violations(r#"{"containers":[]}"#), ["spec.containers"]);
+    }
+
+    #[test]
+    fn what_its_record_cannot_hold_is_refused_with_numbers() {
+        let with = |words: usize| {
+            let command = vec!["x".repeat(1000); words];
+            let spec = serde_json::json!({"containers":
+                [{"name": "a", "image": "tiny", "command": command}]});
+            let spec: PodSpec = serde_json::from_value(spec).unwrap();
+            let mut found = Invalid::default();
+            spec.validate(&mut found);
+            found
+        };
+        assert_eq!(with(45).violations(), []);
+        let found = with(140);
+        let [violation] = found.violations() else { panic!("{found}") };
+        assert_eq!(violation.field, "spec");
+        let message = &violation.message;
+        assert!(message.contains(" 49152") && message.contains("takes 14"), "{message}");
     }
 
     #[test]

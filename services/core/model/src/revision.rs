@@ -17,8 +17,13 @@ pub struct UpdatePolicy {
     pub rollback: bool,
     /// Changes of the containers are kept for later: what runs stays.
     pub paused: bool,
-    /// Revisions that are kept, 1 to 50.
+    /// Revisions that are kept, 1 to 50; fewer if they take more than 112 KiB as JSON.
     pub history: u32,
+}
+
+impl UpdatePolicy {
+    /// Most bytes that a pod's revisions take as JSON; the one that runs and the last good one are kept in any case.
+    pub const MOST_HISTORY_BYTES: usize = 112 * 1024;
 }
 
 impl Default for UpdatePolicy {

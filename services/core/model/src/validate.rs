@@ -59,6 +59,23 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
+/// How many bytes something takes as JSON, which is how the store keeps it.
+pub fn json_bytes(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What has no form in JSON fits nowhere.
+    serde_json::to_writer(&mut count, value).map_or(usize::MAX, |()| count.0)
+}
+
 /// A document that can check itself.
 pub trait Validate {
     /// Collects everything wrong with `self`, naming fields below `spec`.

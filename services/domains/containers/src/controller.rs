@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_model::{
-    Id, Kind, LocalRef, Name, Phase, Pod, PodRevision, Resource, RevisionState, Timestamp,
+    Id, Kind, LocalRef, Name, Phase, Pod, PodRevision, Power, Resource, RevisionState, Timestamp,
 };
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::broadcast;
@@ -27,7 +27,7 @@ use crate::status::{Report, status};
 use crate::turn::{self, Held};
 use crate::{
     ContainerRuntime, FINALIZER, PodEvent, PodObserved, PodStep, RuntimeError, RuntimeEvent,
-    RuntimeFault, plan, rollout, users,
+    RuntimeFault, fitting, plan, rollout, users,
 };
 
 /// Looks at a pod within one pass; more would only come of a runtime that never does what it says.
@@ -161,8 +161,9 @@ impl PodController {
             // What was learnt of a revision is written in any case.
             memory.broken &= !judged;
             self.settle(&facts, &gathered, &decision, &history, memory).await?;
-            if judged {
-                // Another revision may be to run now.
+            let runs = rollout::chosen(&pod.spec, &history).and_then(|index| history.get(index));
+            if judged && runs.is_some_and(|runs| runs.number != revision) {
+                // Another revision is to run now.
                 continue;
             }
             let steps = plan(&decision.wanted, &observed);
@@ -312,13 +313,40 @@ impl PodController {
         pod: &Resource<Pod>,
         status: skerry_model::PodStatus,
     ) -> Result<(), Failure> {
-        if status == pod.status {
+        if self.takes(pod, &status).await? {
             return Ok(());
         }
+        for smaller in fitting::smaller(&pod.spec, &status, (self.clock)()) {
+            if self.takes(pod, &smaller).await? {
+                return Ok(());
+            }
+        }
+        let message = "what is known of the pod does not fit into its record beside what is wanted of it: \
+                       make its specification smaller";
+        if pod.spec.power == Power::Stopped || pod.meta.phase == Phase::Removing {
+            // What cannot be told keeps nothing from being stopped and taken away.
+            warn!(kind = "Pod", id = %pod.meta.id, name = %pod.meta.name, "{message}");
+            return Ok(());
+        }
+        Err(Failure::needs_operator(message))
+    }
+
+    /// Writes a status, unless it stands there already; whether the pod's record can hold it.
+    async fn takes(
+        &self,
+        pod: &Resource<Pod>,
+        status: &skerry_model::PodStatus,
+    ) -> Result<bool, Failure> {
+        if *status == pod.status {
+            return Ok(true);
+        }
         let mut tx = Transaction::new();
-        tx.put_status::<Pod>(pod.id(), status);
-        self.store.commit(tx).await.map_err(store_failure)?;
-        Ok(())
+        tx.put_status::<Pod>(pod.id(), status.clone());
+        match self.store.commit(tx).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::TooLarge { .. }) => Ok(false),
+            Err(error) => Err(store_failure(error)),
+        }
     }
 
     async fn apply(

@@ -730,6 +730,99 @@ async fn a_paused_pod_keeps_what_runs() {
     assert!(world.steps().contains(&"make_layer a".to_owned()));
 }
 
+/// Lets a pod that is to stop and go do so; nothing of it is left.
+async fn stops_and_goes(world: &World) {
+    world.power(Power::Stopped).await;
+    world.pass().await.unwrap();
+    world.finish_stops();
+    world.pass().await.unwrap();
+    let running = lock(&world.runtime.machine).observed.any_live();
+    assert!(!running, "{:?}", world.steps());
+    world.remove().await;
+    world.pass().await.unwrap();
+    assert!(world.store.get(world.pod).unwrap().is_none(), "{:?}", world.steps());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_outgrows_the_pods_record_loses_its_oldest() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.later(10).await;
+    for round in 0..12 {
+        let script = round.to_string().repeat(26 * 1024).split_off(round.to_string().len());
+        world.change(|spec| spec.containers[0].args = vec![script.clone()]).await;
+        world.pass().await.unwrap();
+        world.finish_stops();
+        world.pass().await.unwrap();
+        world.later(10).await;
+        assert_eq!(world.state(), PodState::Running, "change {round}");
+    }
+    let status = world.status();
+    assert_eq!(status.revision, 13);
+    assert!((2..10).contains(&status.history.len()), "{:?}", world.revisions());
+    assert_eq!(world.revisions().last(), Some(&(13, RevisionState::Good)));
+    let condition = status.conditions.get("HistoryCut").unwrap();
+    let oldest = status.history[0].number - 1;
+    assert!(condition.message.contains(&format!("up to {oldest} ")), "{}", condition.message);
+    // With room again, the history grows back to what is wanted.
+    for memory in 100..110 {
+        world.change(|spec| spec.containers[0].args.clear()).await;
+        world.redefine(memory).await;
+        world.later(10).await;
+    }
+    assert_eq!(world.status().history.len(), 10);
+    assert!(world.status().conditions.get("HistoryCut").is_none());
+    stops_and_goes(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_does_not_fit_never_keeps_a_pod() {
+    // From before there was a limit: with 140 KiB a second copy does not fit, near 256 KiB nothing does.
+    for bytes in [100 * 1024, 140 * 1024, 254 * 1024, 256 * 1024] {
+        let world = World::ready(&["a"], "always").await;
+        let mut bytes = bytes;
+        let mut spec = world.store.get(world.pod).unwrap().unwrap().spec;
+        loop {
+            spec.containers[0].args = vec!["x".repeat(bytes)];
+            let mut tx = Transaction::new();
+            tx.put_spec::<Pod>(world.pod, None, spec.clone());
+            // The last one is as large as the store takes it at all, so that no word of status fits.
+            match world.store.commit(tx).await {
+                Ok(_) => break,
+                Err(_) => bytes -= 32,
+            }
+        }
+        // Whether it starts or says that it cannot: it comes to rest, and it can be stopped.
+        let first = world.pass().await;
+        let fits = bytes <= 254 * 1024;
+        assert_eq!(first.is_ok(), fits, "{bytes}: {first:?}");
+        if fits {
+            assert_eq!(world.state(), PodState::Running);
+            world.later(10).await;
+            world.end("a", Exit::Code(1), 1);
+            world.later(10).await;
+            world.later(60).await;
+            assert_eq!(world.state(), PodState::Running, "{bytes}: {:?}", world.steps());
+        }
+        stops_and_goes(&world).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_is_stopped_though_nothing_can_be_written_any_more() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    let status = serde_json::to_string(&world.status()).unwrap().len();
+    world
+        .change(|spec| {
+            spec.power = Power::Stopped;
+            spec.containers[0].args = vec!["x".repeat(262_144 - 1900 - status)];
+        })
+        .await;
+    world.pass().await.unwrap();
+    stops_and_goes(&world).await;
+}
+
 impl World {
     async fn put_config(&self, value: &str) {
         let spec = skerry_model::ConfigSpec {

@@ -11,6 +11,7 @@ mod backoff;
 mod controller;
 mod decide;
 mod desired;
+mod fitting;
 mod gather;
 mod health;
 mod lifecycle;

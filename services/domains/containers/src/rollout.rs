@@ -12,13 +12,15 @@
 //! wanted: the specification stays as it was given, and the status says that another revision runs, and why.
 
 use skerry_model::{
-    Pod, PodRevision, PodSpec, PodStatus, Power, Resource, RevisionState, Timestamp,
+    Pod, PodRevision, PodSpec, PodStatus, Power, Resource, RevisionState, Timestamp, UpdatePolicy,
+    json_bytes,
 };
 use tokio::time::Instant;
 
 use std::time::Duration;
 
 use crate::decide::{Decision, Facts};
+use crate::fitting::cut;
 use crate::memory::PodMemory;
 use crate::{Health, PodEvent, Run};
 
@@ -73,20 +75,22 @@ pub(crate) fn record(spec: &PodSpec, status: &PodStatus, now: Timestamp) -> Vec<
         let state = RevisionState::Rolling;
         history.push(PodRevision { number, at: now, state, reason: String::new(), template });
     }
-    prune(spec, &mut history);
+    prune(spec, &mut history, UpdatePolicy::MOST_HISTORY_BYTES);
     history
 }
 
-/// Lets the oldest go, but neither the one that runs nor the last good one.
-fn prune(spec: &PodSpec, history: &mut Vec<PodRevision>) {
+/// Lets the oldest go while there are more than are wanted, or than take so many bytes; but neither the one that runs
+/// nor the last good one.
+pub(crate) fn prune(spec: &PodSpec, history: &mut Vec<PodRevision>, most_bytes: usize) {
     let most = usize::try_from(spec.update.history).unwrap_or(usize::MAX).max(1);
-    while history.len() > most {
+    let mut bytes: usize = history.iter().map(json_bytes).sum();
+    while history.len() > most || bytes > most_bytes {
         let good = history.iter().rposition(|revision| revision.state == RevisionState::Good);
         let runs = chosen(spec, history);
         let last = history.len().saturating_sub(1);
         let free = (0..last).find(|index| Some(*index) != good && Some(*index) != runs);
         match free {
-            Some(index) => drop(history.remove(index)),
+            Some(index) => bytes -= json_bytes(&history.remove(index)),
             None => return,
         }
     }
@@ -148,8 +152,9 @@ pub(crate) fn judge(
     memory.rollout = Some(rollout);
     let Some((event, reason)) = learnt else { return false };
     let Some(state) = revision_after(newest.state, event) else { return false };
+    memory.rollout = None;
     newest.state = state;
-    newest.reason = reason;
+    newest.reason = cut(&reason);
     true
 }
 
@@ -252,6 +257,28 @@ mod tests {
             ..now
         };
         assert_eq!(chosen(&stubborn, &status.history), Some(2));
+    }
+
+    #[test]
+    fn history_is_kept_small_but_never_loses_what_is_needed() {
+        let with = |round: u32| {
+            let mut spec = spec(64, 50, false);
+            spec.containers[0].args = vec![format!("{round:05}").repeat(6000)];
+            spec
+        };
+        let mut status = PodStatus::default();
+        for round in 1..=20 {
+            status.history = record(&with(round), &status, Timestamp::UNIX_EPOCH);
+            let newest = status.history.last_mut().unwrap();
+            newest.state = if round == 3 { RevisionState::Good } else { RevisionState::Failed };
+        }
+        let numbers: Vec<u32> = status.history.iter().map(|revision| revision.number).collect();
+        assert_eq!(numbers, [3, 19, 20], "the last good one stays");
+        let bytes: usize = status.history.iter().map(json_bytes).sum();
+        assert!(bytes <= UpdatePolicy::MOST_HISTORY_BYTES, "{bytes}");
+        prune(&with(20), &mut status.history, 0);
+        let numbers: Vec<u32> = status.history.iter().map(|revision| revision.number).collect();
+        assert_eq!(numbers, [3, 20], "what is needed stays, however large");
     }
 
     #[test]

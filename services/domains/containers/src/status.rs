@@ -7,6 +7,7 @@ use skerry_model::{
     PodStatus, Port, Resource, Timestamp, UserNamespace,
 };
 
+use crate::fitting::cut;
 use crate::memory::{Clocks, PodMemory, all};
 use crate::prober;
 use crate::{Exit, Health, PodObserved, Run};
@@ -20,6 +21,9 @@ pub(crate) const OUT_OF_MEMORY: &str = "OutOfMemory";
 
 /// True while another revision runs than the one that is wanted, because that one failed.
 pub(crate) const ROLLED_BACK: &str = "RolledBack";
+
+/// True from when revisions were dropped because they were too large, until as many are kept as are wanted.
+pub(crate) const HISTORY_CUT: &str = "HistoryCut";
 
 /// What a status is made from, besides the pod's record.
 pub(crate) struct Report<'a> {
@@ -51,7 +55,7 @@ pub(crate) fn status(
     let mut status = PodStatus {
         observed_generation: pod.meta.generation,
         state: report.state,
-        reason: report.reason.to_owned(),
+        reason: cut(report.reason),
         port: report.port.map(|port| Id::new(port.meta.id)),
         addresses: report.port.map(|port| port.spec.address.into()).into_iter().collect(),
         containers: Vec::new(),
@@ -80,6 +84,7 @@ pub(crate) fn status(
     crash_loop(&mut status, memory.in_crash_loop(), now);
     out_of_memory(&mut status, memory.out_of_memory(), now);
     rolled_back(&mut status, now);
+    history_cut(&mut status, &pod.status.history, pod.spec.update.history, now);
     status
 }
 
@@ -131,7 +136,7 @@ fn one(
 
 fn set_exit(status: &mut ContainerStatus, exit: &Exit) {
     status.exit_code = exit.code();
-    status.exit_reason = exit.reason();
+    status.exit_reason = cut(&exit.reason());
 }
 
 fn ready(status: &mut PodStatus, report: &Report<'_>, now: Timestamp) {
@@ -178,6 +183,25 @@ fn out_of_memory(status: &mut PodStatus, container: Option<&Name>, now: Timestam
         status.conditions.set(OUT_OF_MEMORY, ConditionState::True, "Killed", message, now);
     } else {
         status.conditions.clear(OUT_OF_MEMORY);
+    }
+}
+
+/// Says which revisions went that were there `before`, if fewer are left than are wanted.
+pub(crate) fn history_cut(
+    status: &mut PodStatus,
+    before: &[PodRevision],
+    most: u32,
+    now: Timestamp,
+) {
+    let kept = |number| status.history.iter().any(|revision| revision.number == number);
+    let lost = before.iter().map(|revision| revision.number).rfind(|number| !kept(*number));
+    if usize::try_from(most).is_ok_and(|most| status.history.len() >= most) {
+        status.conditions.clear(HISTORY_CUT);
+    } else if let Some(number) = lost {
+        let message = format!(
+            "revisions up to {number} were dropped that were not needed: all together were too large for the pod's record"
+        );
+        status.conditions.set(HISTORY_CUT, ConditionState::True, "TooLarge", message, now);
     }
 }
 

@@ -39,8 +39,31 @@ pub fn store(error: StoreError) -> Refusal {
         StoreError::NameTaken { .. } => RefusalClass::Conflict,
         StoreError::NotFound { .. } => RefusalClass::NotFound,
         StoreError::Stale { .. } => RefusalClass::Stale,
-        StoreError::Journal(_) => RefusalClass::Unavailable,
+        StoreError::Removing { .. } => RefusalClass::Conflict,
+        StoreError::TooLarge { .. } => RefusalClass::TooLarge,
+        StoreError::Full { .. } => RefusalClass::Capacity,
+        StoreError::Journal(_) | StoreError::ReadOnly { .. } | StoreError::Closed => {
+            RefusalClass::Unavailable
+        }
         _ => return internal(error),
     };
     Refusal::new(class, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_model::LocalRef;
+
+    use super::*;
+
+    #[test]
+    fn what_a_record_or_the_store_cannot_hold_is_told_with_numbers() {
+        let subject = LocalRef { kind: Kind::Vm, id: uuid::Uuid::nil() };
+        let refusal = store(StoreError::TooLarge { subject, bytes: 300_000, limit: 262_144 });
+        assert_eq!(refusal.class, RefusalClass::TooLarge);
+        assert!(refusal.detail.contains("300000 bytes, more than 262144"), "{}", refusal.detail);
+        let refusal = store(StoreError::Full { bytes: 9, limit: 8 });
+        assert_eq!(refusal.class, RefusalClass::Capacity);
+        assert_eq!(store(StoreError::Removing { subject }).class, RefusalClass::Conflict);
+    }
 }
