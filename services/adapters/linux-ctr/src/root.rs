@@ -4,24 +4,21 @@
 use std::path::{Path, PathBuf};
 
 use skerry_containers::{RuntimeError, RuntimeFault};
-use skerry_model::Name;
 
 use crate::supervisor::HostMount;
 
-/// Options of a mount that still fit into the one page that the kernel takes.
-const MAX_OPTIONS: usize = 4000;
+/// Longest value of one option that the kernel takes when `mount` of util-linux 2.39 or later hands it over.
+const MAX_VALUE: usize = 255;
 
 /// What a container's root file system is made of.
-pub struct Root<'a> {
+pub struct Root {
     /// Layers of the image, topmost first.
     pub layers: Vec<PathBuf>,
     /// The writable layer.
     pub layer: PathBuf,
-    /// The image's name, for people.
-    pub image: &'a Name,
 }
 
-impl Root<'_> {
+impl Root {
     /// The mount of it, over folders as they are seen at other places.
     pub fn mount(
         &self,
@@ -35,17 +32,19 @@ impl Root<'_> {
                 RuntimeError::new(RuntimeFault::Broken, what)
             })
         };
-        let lower = self.layers.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
         // `userxattr`: the library's deletion marks are made without privileges. `nodev`: there are none.
-        let options = format!(
-            "nodev,userxattr,lowerdir={},upperdir={},workdir={}",
-            lower.join(":"),
-            text(&self.layer.join("upper"))?,
-            text(&self.layer.join("work"))?
-        );
-        if options.len() > MAX_OPTIONS {
-            let what = format!("image `{}` has more layers than one mount takes", self.image);
-            return Err(RuntimeError::new(RuntimeFault::Refused, what));
+        let mut options = "nodev,userxattr".to_owned();
+        // Each layer by itself (Linux 6.8): all in one value would be too long with the fifth.
+        let lower = self.layers.iter().map(|path| ("lowerdir+", path.clone()));
+        let upper = [("upperdir", self.layer.join("upper")), ("workdir", self.layer.join("work"))];
+        for (key, path) in lower.chain(upper) {
+            let value = text(&path)?;
+            if value.len() > MAX_VALUE {
+                let what =
+                    format!("{value} is longer than the {MAX_VALUE} bytes of a mount's option");
+                return Err(RuntimeError::new(RuntimeFault::Broken, what));
+            }
+            options.push_str(&format!(",{key}={value}"));
         }
         let (kind, what) = ("overlay", PathBuf::from("overlay"));
         Ok(HostMount { kind, what, target: target.to_owned(), options })
@@ -56,26 +55,35 @@ impl Root<'_> {
 mod tests {
     use super::*;
 
-    fn root(name: &Name, layers: usize) -> Root<'_> {
+    fn root(layers: usize) -> Root {
         let layers = (0..layers).map(|number| PathBuf::from(format!("/data/layers/{number:0>64}")));
-        Root { layers: layers.collect(), layer: PathBuf::from("/data/pods/x/web"), image: name }
+        Root { layers: layers.collect(), layer: PathBuf::from("/data/pods/x/web") }
     }
 
     #[test]
     fn each_part_is_where_it_is_seen() {
-        let name: Name = "tiny".parse().unwrap();
         let seen = |path: &Path| Some(Path::new("/seen").join(path.strip_prefix("/data").ok()?));
-        let mount = root(&name, 1).mount(Path::new("/target"), seen).unwrap();
+        let mount = root(2).mount(Path::new("/target"), seen).unwrap();
         let parts: Vec<&str> = mount.options.split(',').collect();
         assert_eq!(parts[..2], ["nodev", "userxattr"]);
-        assert!(parts[2].starts_with("lowerdir=/seen/layers/000"), "{parts:?}");
+        assert!(parts[2].starts_with("lowerdir+=/seen/layers/000"), "{parts:?}");
+        assert!(parts[3].ends_with("01"), "the topmost comes first: {parts:?}");
         assert_eq!(
-            parts[3..],
+            parts[4..],
             ["upperdir=/seen/pods/x/web/upper", "workdir=/seen/pods/x/web/work"]
         );
         let elsewhere = |path: &Path| path.strip_prefix("/other").ok().map(Path::to_owned);
-        assert!(root(&name, 1).mount(Path::new("/target"), elsewhere).is_err());
-        let many = root(&name, 60).mount(Path::new("/target"), seen).unwrap_err();
-        assert!(many.fault == RuntimeFault::Refused && many.message.contains("`tiny`"), "{many}");
+        assert!(root(1).mount(Path::new("/target"), elsewhere).is_err());
+    }
+
+    #[test]
+    fn as_many_layers_as_an_image_may_have_are_mounted() {
+        let most = skerry_containers::oci::MAX_LAYERS;
+        let mount = root(most).mount(Path::new("/target"), |path| Some(path.to_owned())).unwrap();
+        assert_eq!(mount.options.matches("lowerdir+=").count(), most);
+        let value = |part: &str| part.split_once('=').map_or(0, |(_, value)| value.len());
+        assert!(mount.options.split(',').all(|part| value(part) <= MAX_VALUE));
+        let long = |path: &Path| Some(Path::new("/").join("x".repeat(250)).join(path.file_name()?));
+        assert!(root(1).mount(Path::new("/target"), long).is_err());
     }
 }

@@ -466,7 +466,7 @@ impl Inner {
         let layers = self.layers(&image)?;
         let layer = self.places.layer(pod, &desired.name);
         let target = self.places.root(pod, &desired.name);
-        let root = Root { layers, layer, image: &desired.image.name };
+        let root = Root { layers, layer };
         let Some(first) = desired.users else {
             let mount = root.mount(&target, |path| Some(path.to_owned()))?;
             return self.supervisor.mount(&mount).await;

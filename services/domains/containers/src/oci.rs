@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 /// Most bytes of an index, a manifest or a configuration.
 pub const MAX_JSON: u64 = 4 << 20;
-/// Most layers of an image: more would not fit into the options of one mount.
-pub const MAX_LAYERS: usize = 60;
+/// Most layers of an image, as many as Docker makes. Told when an image is pulled or imported.
+pub const MAX_LAYERS: usize = 127;
 /// Most bytes of one layer as it is stored, which is also what a registry may send for one.
 pub const MAX_LAYER: u64 = 8 << 30;
 

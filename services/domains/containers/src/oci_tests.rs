@@ -76,7 +76,7 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
             "bytes",
         ),
         (oci_image(&[]), "0 layers"),
-        (oci_image(&vec![descriptor(GZIP, "a", 1); 61]), "61 layers"),
+        (oci_image(&vec![descriptor(GZIP, "a", 1); 128]), "128 layers"),
         (oci_image(&[descriptor(GZIP, "a", 9 << 30)]), "bytes"),
         (
             oci_image(&[descriptor(
