@@ -43,6 +43,12 @@ pub enum BlobError {
         /// The digest.
         digest: String,
     },
+    /// It is larger than a document of an image.
+    #[error("part sha256:{digest} of the image is larger than the {MAX_JSON} bytes of a document")]
+    Large {
+        /// The digest.
+        digest: String,
+    },
     /// What was to be taken over is not what was announced.
     #[error("the file for sha256:{digest} has other bytes than that")]
     Wrong {
@@ -134,28 +140,35 @@ impl BlobStore {
         })
     }
 
-    /// The bytes of a small blob, compared with its digest.
+    /// The bytes of a small blob, compared with its digest. A damaged one is set aside, as by [`Self::check`].
     pub fn document(&self, digest: &str) -> Result<Vec<u8>, BlobError> {
         let mut bytes = Vec::new();
         let file = self.read(digest)?;
         let path = self.path(digest)?;
         file.take(MAX_JSON + 1).read_to_end(&mut bytes).map_err(|e| failed("read", &path, e))?;
-        if hex::encode(Sha256::digest(&bytes)) == digest {
-            Ok(bytes)
-        } else {
-            Err(BlobError::Damaged { digest: digest.to_owned() })
+        if bytes.len() as u64 > MAX_JSON {
+            // It may be whole: somebody named it as what it is not.
+            return Err(BlobError::Large { digest: digest.to_owned() });
         }
+        if hex::encode(Sha256::digest(&bytes)) == digest {
+            return Ok(bytes);
+        }
+        self.quarantine(digest)?;
+        Err(BlobError::Damaged { digest: digest.to_owned() })
     }
 
     /// Takes over a file that somebody else wrote, if it has the bytes that the digest names.
     ///
     /// It is copied, which on XFS shares the blocks, and the copy is what is hashed: whoever still has the
-    /// original open can change nothing any more. Links are not followed. Doing it again does nothing.
+    /// original open can change nothing any more. Links are not followed. Doing it again changes nothing, but
+    /// what is there already is read, and exchanged if it is damaged.
     pub fn adopt(&self, from: &Path, blob: &Blob) -> Result<(), BlobError> {
         self.prepare()?;
         let target = self.path(&blob.digest)?;
-        if self.size(&blob.digest) == Some(blob.size) {
-            return Ok(());
+        match self.check(&blob.digest) {
+            Ok(_) => return Ok(()),
+            Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
         }
         let mut source = OpenOptions::new()
             .read(true)
@@ -346,7 +359,6 @@ mod tests {
             let mut damaged = bytes;
             damaged[500] ^= 4;
             fs::write(&path, damaged).unwrap();
-            assert!(matches!(place.store.document(&good.digest), Err(BlobError::Damaged { .. })));
             assert!(matches!(place.store.check(&good.digest), Err(BlobError::Damaged { .. })));
             assert!(matches!(place.store.check(&good.digest), Err(BlobError::Missing { .. })));
             place.store.adopt(&place.file(&bytes), &good).unwrap();
@@ -354,6 +366,38 @@ mod tests {
         }
         let aside = fs::read_dir(place.folder.path().join("blobs/quarantine")).unwrap().count();
         assert_eq!(aside, MAX_QUARANTINED, "damage does not fill the disk");
+    }
+
+    #[test]
+    fn a_damaged_document_is_set_aside_on_use_and_taken_again() {
+        let place = Place::new();
+        let good = blob(b"{\"a\": 1}");
+        let path = place.folder.path().join("blobs/sha256").join(&good.digest);
+        let mut lost = place.store.lost();
+        for _ in 0..2 {
+            place.store.adopt(&place.file(b"{\"a\": 1}"), &good).unwrap();
+            fs::write(&path, b"{\"a\": 2}").unwrap();
+            let error = place.store.document(&good.digest).unwrap_err();
+            assert!(matches!(error, BlobError::Damaged { .. }), "{error:?}");
+            assert_eq!(lost.try_recv().unwrap(), good.digest);
+            let error = place.store.document(&good.digest).unwrap_err();
+            assert!(matches!(error, BlobError::Missing { .. }), "{error:?}");
+        }
+        // One of the right size is not believed either when the right bytes come again.
+        fs::write(&path, b"{\"a\": 2}").unwrap();
+        place.store.adopt(&place.file(b"{\"a\": 1}"), &good).unwrap();
+        assert_eq!(place.store.document(&good.digest).unwrap(), b"{\"a\": 1}");
+    }
+
+    #[test]
+    fn what_is_no_document_is_not_set_aside_for_being_asked_as_one() {
+        let place = Place::new();
+        let bytes = vec![7_u8; usize::try_from(MAX_JSON).unwrap() + 1];
+        let layer = blob(&bytes);
+        place.store.adopt(&place.file(&bytes), &layer).unwrap();
+        let error = place.store.document(&layer.digest).unwrap_err();
+        assert!(matches!(error, BlobError::Large { .. }), "{error:?}");
+        assert!(place.store.check(&layer.digest).is_ok());
     }
 
     #[test]

@@ -85,7 +85,9 @@ impl ImageError {
                 !matches!(error, ArchiveError::Read { .. })
             }
             Self::Source(SourceError::Oci(_)) => true,
-            Self::Source(SourceError::Blob(error)) => matches!(error, BlobError::Name),
+            Self::Source(SourceError::Blob(error)) => {
+                matches!(error, BlobError::Name | BlobError::Large { .. })
+            }
             Self::Layer { source, .. } => !matches!(source, UnpackError::System { .. }),
             Self::Library { .. } | Self::Missing { .. } => false,
         }
