@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use skerry_containers::oci::{Blob, MAX_JSON, is_sha256};
 use tokio::sync::broadcast;
 
+use crate::claims::Claims;
 use crate::folders;
 
 /// Damaged blobs that are kept.
@@ -77,12 +78,20 @@ pub struct BlobStore {
     /// Whether its folders have been made: the data partition may come late.
     ready: Arc<AtomicBool>,
     lost: broadcast::Sender<String>,
+    /// What of the library of unpacked images is being worked on: its parties have this store in common.
+    claims: Claims,
 }
 
 impl BlobStore {
     /// The store below `root`. Nothing is touched before the first use.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, ready: Arc::default(), lost: broadcast::channel(64).0 }
+        let (lost, claims) = (broadcast::channel(64).0, Claims::default());
+        Self { root, ready: Arc::default(), lost, claims }
+    }
+
+    /// What of the library of unpacked images is being worked on.
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// Makes the folders and sweeps what was coming in, once.

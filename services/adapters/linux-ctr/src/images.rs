@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use skerry_containers::ImageArchive;
-use skerry_containers::oci::is_sha256;
+use skerry_containers::oci::{self, is_sha256};
 
 use crate::archive::{ArchiveError, LayerBlob};
 use crate::blobs::{BlobError, BlobStore};
+use crate::claims::Claim;
 use crate::folders;
 use crate::source::{Source, SourceError};
 use crate::unpack::UnpackError;
@@ -189,6 +190,9 @@ impl ImageLibrary {
         }
         let source = Source::open(image, &self.blobs)?;
         let found = source.image()?;
+        // From before it is looked for until the record names it, no layer may be taken away.
+        let digests = found.layers.iter().map(|layer| &layer.digest);
+        let _claim = self.blobs.claims().claim(digests.chain([&image.sha256]));
         for layer in &found.layers {
             if !self.layer(&layer.digest).is_dir() {
                 self.unpack_layer(&source, layer)?;
@@ -242,41 +246,77 @@ impl ImageLibrary {
         self.root.join("owners").join(layer.file_name().unwrap_or_default())
     }
 
-    /// Removes what is unpacked of images that are not in `keep`, and layers that no image has any more. A layer
-    /// that something is mounted from stays, whoever has it. Gives how many layers went.
+    /// The record of an image, which stays with all its layers for as long as the claim is held.
+    pub fn hold(&self, sha256: &str) -> Result<(ImageRecord, Claim), ImageError> {
+        let record = self.record(sha256)?;
+        let own = sha256.to_owned();
+        let claim = self.blobs.claims().claim(record.layers.iter().chain([&own]));
+        // Something may have gone before it was claimed.
+        Ok((self.record(sha256)?, claim))
+    }
+
+    /// The layers that an image is to have, though not all of them may be unpacked yet.
+    fn named_layers(&self, sha256: &str) -> Vec<String> {
+        let known = fs::read(self.record_path(sha256)).ok();
+        let known = known.and_then(|text| serde_json::from_slice::<ImageRecord>(&text).ok());
+        if let Some(record) = known.filter(|record| record.schema == SCHEMA) {
+            return record.layers;
+        }
+        let bytes = self.blobs.document(sha256).ok();
+        let manifest = bytes.and_then(|bytes| oci::manifest(&bytes).ok());
+        manifest.into_iter().flat_map(|it| it.layers).map(|(blob, _)| blob.digest).collect()
+    }
+
+    /// Removes what is unpacked of images that are not in `keep`, and layers that no image of `keep` has. A layer
+    /// that something is mounted from, or that somebody is about to use, stays, whoever has it. Gives how many layers
+    /// went.
     pub fn sweep(&self, keep: &BTreeSet<String>) -> Result<usize, ImageError> {
-        let mut needed: BTreeSet<PathBuf> = BTreeSet::new();
-        for sha256 in folders::names(&self.root.join("images")) {
-            let Some(sha256) = sha256.strip_suffix(".json") else { continue };
-            match self.record(sha256) {
-                Ok(record) if keep.contains(sha256) => {
-                    needed.extend(record.layers.iter().map(|layer| self.layer(layer)));
-                }
-                _ => {
-                    let path = self.record_path(sha256);
-                    let removed = folders::absent_is_fine(fs::remove_file(&path));
-                    removed.map_err(|e| failed("remove", &path, e))?;
-                }
+        let needed: BTreeSet<PathBuf> = keep
+            .iter()
+            .filter(|sha256| is_sha256(sha256))
+            .flat_map(|sha256| self.named_layers(sha256))
+            .map(|layer| self.layer(&layer))
+            .collect();
+        for name in folders::names(&self.root.join("images")) {
+            let Some(sha256) = name.strip_suffix(".json") else { continue };
+            let turn = self.blobs.claims().turn();
+            let stays = keep.contains(sha256) && self.record(sha256).is_ok();
+            if !stays && !turn.is_claimed(sha256) {
+                let path = self.record_path(sha256);
+                let removed = folders::absent_is_fine(fs::remove_file(&path));
+                removed.map_err(|e| failed("remove", &path, e))?;
             }
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo")
-            .map_err(|e| failed("read", Path::new("/proc/self/mountinfo"), e))?;
         let mut removed = 0;
         for name in folders::names(&self.root) {
-            let path = self.root.join(&name);
             let is_layer = name.len() == NAME_DIGITS && name.bytes().all(|b| b.is_ascii_hexdigit());
-            if is_layer && !needed.contains(&path) && !mounts.contains(&name) {
-                let owners = self.owners_path(&path);
-                let forgotten = folders::absent_is_fine(fs::remove_file(&owners));
-                forgotten.map_err(|e| failed("remove", &owners, e))?;
-                // Under another name first, so that half of it is never taken for a layer.
-                let doomed = self.temporary().join(&name);
-                fs::rename(&path, &doomed).map_err(|e| failed("remove", &path, e))?;
-                fs::remove_dir_all(&doomed).map_err(|e| failed("remove", &doomed, e))?;
-                removed += 1;
+            if is_layer && !needed.contains(&self.root.join(&name)) {
+                removed += usize::from(self.remove_unused(&name)?);
             }
         }
         Ok(removed)
+    }
+
+    /// Removes a layer unless somebody uses it or is about to.
+    fn remove_unused(&self, name: &str) -> Result<bool, ImageError> {
+        let path = self.root.join(name);
+        let doomed = self.temporary().join(name);
+        let turn = self.blobs.claims().turn();
+        // Read within the turn: whoever gives up a claim may have mounted what it was for.
+        let mounts = fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|e| failed("read", Path::new("/proc/self/mountinfo"), e))?;
+        if turn.is_claimed(name) || mounts.contains(name) {
+            return Ok(false);
+        }
+        let owners = self.owners_path(&path);
+        let forgotten = folders::absent_is_fine(fs::remove_file(&owners));
+        forgotten.map_err(|e| failed("remove", &owners, e))?;
+        // Under another name first, so that half of it is never taken for a layer.
+        fs::rename(&path, &doomed).map_err(|e| failed("remove", &path, e))?;
+        // What takes time holds up nobody.
+        drop(turn);
+        fs::remove_dir_all(&doomed).map_err(|e| failed("remove", &doomed, e))?;
+        Ok(true)
     }
 
     fn unpack_layer(&self, source: &Source<'_>, layer: &LayerBlob) -> Result<(), ImageError> {

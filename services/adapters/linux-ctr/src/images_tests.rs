@@ -314,3 +314,71 @@ fn archives_of_docker_are_unpacked_in_their_old_and_new_forms() {
         assert!(error.is_images_fault(), "{what}: {error:?}");
     }
 }
+
+#[test]
+fn a_sweep_takes_no_layer_that_an_import_or_a_mount_is_about_to_use() {
+    let shelf = Shelf::new();
+    let base = Layer::default().file("base", "shared").end();
+    let (image, _) = stored(&shelf, OciArchive::new().layer(&base));
+    shelf.library.import(&image).unwrap();
+    let record = shelf.library.record(&image.sha256).unwrap();
+    let layer = shelf.library.layer(&record.layers[0]);
+    // Another instance, as the one who sweeps has it.
+    let root = shelf.folder.path().join("layers");
+    let blobs = shelf.library.blobs.clone();
+    let sweeper = ImageLibrary::unswept(root, blobs.clone(), unpacking(Limits::default()));
+    let (held, claim) = shelf.library.hold(&image.sha256).unwrap();
+    assert_eq!(held, record);
+    assert_eq!(sweeper.sweep(&BTreeSet::new()).unwrap(), 0);
+    assert!(shelf.library.record(&image.sha256).is_ok() && layer.is_dir());
+    drop(claim);
+    // Kept, but not recorded yet: its layer counts as needed all the same.
+    fs::remove_file(shelf.library.record_path(&image.sha256)).unwrap();
+    assert_eq!(sweeper.sweep(&BTreeSet::from([image.sha256.clone()])).unwrap(), 0);
+    assert!(layer.is_dir());
+    assert_eq!(sweeper.sweep(&BTreeSet::new()).unwrap(), 1);
+    assert!(!layer.exists() && shelf.library.hold(&image.sha256).is_err());
+}
+
+#[test]
+fn imports_and_sweeps_at_the_same_time_leave_whole_images_alone() {
+    let shelf = Shelf::new();
+    let base = Layer::default().file("base", "shared").end();
+    let images: Vec<ImageArchive> = (0..4)
+        .map(|number| {
+            let top = Layer::default().file("top", &number.to_string()).end();
+            stored(&shelf, OciArchive::new().layer(&base).layer(&top)).0
+        })
+        .collect();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sweeps = scope.spawn(|| {
+            let mut sweeps = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                // Nothing is to be kept: whatever nobody holds goes.
+                shelf.library.sweep(&BTreeSet::new()).unwrap();
+                sweeps += 1;
+            }
+            sweeps
+        });
+        for image in images.iter().cycle().take(24) {
+            // An import may be swept before it is held; then it is made again, as the controller does.
+            let mut held = None;
+            for _ in 0..1000 {
+                shelf.library.import(image).unwrap();
+                held = shelf.library.hold(&image.sha256).ok();
+                if held.is_some() {
+                    break;
+                }
+            }
+            let (record, claim) = held.expect("it was never there when it was to be held");
+            for layer in &record.layers {
+                let file = shelf.library.layer(layer);
+                assert!(file.join("base").exists() || file.join("top").exists(), "{file:?}");
+            }
+            drop(claim);
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+        assert!(sweeps.join().unwrap() > 0);
+    });
+}

@@ -9,6 +9,7 @@ mod archive;
 mod blobs;
 mod bundle;
 mod child;
+mod claims;
 mod console;
 mod devices;
 mod docker;

@@ -462,7 +462,11 @@ impl Inner {
         pod: Id<Pod>,
         desired: &ContainerDesired,
     ) -> Result<(), RuntimeError> {
-        let image = self.image(desired)?;
+        // Held until the kernel itself knows that the layers are in use.
+        let (image, _claim) = self
+            .library()?
+            .hold(&desired.image.sha256)
+            .map_err(|error| image_failed("the container's image is not there", error))?;
         let layers = self.layers(&image)?;
         let layer = self.places.layer(pod, &desired.name);
         let target = self.places.root(pod, &desired.name);
