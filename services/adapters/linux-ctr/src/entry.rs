@@ -65,11 +65,6 @@ impl EntryPath {
     pub fn to_bytes(&self) -> Vec<u8> {
         if self.0.is_empty() { b".".to_vec() } else { self.0.join(&b'/') }
     }
-
-    /// How many names it has.
-    pub fn depth(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl fmt::Display for EntryPath {

@@ -2,8 +2,13 @@
 //!
 //! Nothing here trusts the stream: every path is walked from the directory's own descriptor without following
 //! a single symbolic link (`openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS), sizes and counts have
-//! limits, and whatever a layer has no business with is refused by name: absolute paths, `..`, devices,
-//! pipes, sparse files, links that lead out. It never runs anything and reads nothing but the stream.
+//! limits, and whatever a layer has no business with is refused by name: absolute paths, `..`, sparse files, hard
+//! links that lead out. It never runs anything and reads nothing but the stream.
+//!
+//! Nodes of devices are left out, and the log says so: containers get those devices that they are given, in a `/dev`
+//! of their own, and nothing else could be opened, since root file systems are mounted with `nodev`. A symbolic link
+//! may say what it likes: it is never followed here, and in a container the kernel does not let it climb above the
+//! container's own root. A named pipe has no reader outside of the container.
 //!
 //! Deleted files of lower layers (`.wh.` entries) become what overlayfs expects: character devices 0/0, and
 //! the `user.overlay.opaque` mark on directories, for mounts with `userxattr`. Extended attributes of the
@@ -18,11 +23,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens, mkdirat, mknodat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use tar::EntryType;
@@ -130,8 +136,8 @@ impl<'a> Unpacker<'a> {
             EntryType::Regular | EntryType::Continuous => self.regular(entry, &place, data),
             EntryType::Symlink => self.symlink(entry, &place),
             EntryType::Link => self.hard_link(entry, &place),
-            EntryType::Char | EntryType::Block => Err(refused(path, "devices are not allowed")),
-            EntryType::Fifo => Err(refused(path, "named pipes are not allowed")),
+            EntryType::Char | EntryType::Block => device(path, &place),
+            EntryType::Fifo => self.pipe(entry, &place),
             EntryType::GNUSparse => Err(refused(path, "sparse files are not allowed")),
             _ => Err(refused(path, "an entry of a sort that layers do not have")),
         }
@@ -228,30 +234,32 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Makes a symbolic link. It is never followed here; inside the container its target is looked up from
-    /// the container's own root. One that climbs above that root by itself is refused all the same: no
-    /// honest image has it.
+    /// the container's own root, above which it cannot climb.
     fn symlink(&self, entry: &LayerEntry, place: &Place<'_>) -> Result<(), UnpackError> {
         let path = &entry.path;
         let target = OsStr::from_bytes(&entry.link);
         if target.is_empty() || entry.link.len() > 4095 || entry.link.contains(&0) {
             return Err(refused(path, "a symbolic link without a usable target"));
         }
-        if climbs_out(path.depth() - 1, Path::new(target)) {
-            return Err(refused(path, "a symbolic link that leads out of the image"));
-        }
         replace(path, place)?;
         symlinkat(target, &place.parent, place.name).map_err(|e| broken("make", path, e))?;
-        fchownat(
-            &place.parent,
-            place.name,
-            Some(Uid::from_raw(entry.uid)),
-            Some(Gid::from_raw(entry.gid)),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .map_err(|e| broken("set the owner of", path, e))
+        own(entry, place)
     }
 
-    /// Makes a second name of a file of the same layer.
+    /// Makes a named pipe, which nobody here opens.
+    fn pipe(&self, entry: &LayerEntry, place: &Place<'_>) -> Result<(), UnpackError> {
+        let path = &entry.path;
+        replace(path, place)?;
+        let mode = Mode::from_bits_truncate(entry.mode & 0o7777);
+        mknodat(&place.parent, place.name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
+            .map_err(|e| broken("make", path, e))?;
+        own(entry, place)?;
+        // It was just made where nobody else works, so it is no link.
+        fchmodat(&place.parent, place.name, mode, FchmodatFlags::FollowSymlink)
+            .map_err(|e| broken("set the mode of", path, e))
+    }
+
+    /// Makes a second name of a file, a symbolic link or a named pipe of the same layer.
     fn hard_link(&self, entry: &LayerEntry, place: &Place<'_>) -> Result<(), UnpackError> {
         let path = &entry.path;
         let target = EntryPath::parse(&entry.link)
@@ -262,16 +270,32 @@ impl<'a> Unpacker<'a> {
         let parent = self.parent(path, parents)?;
         let found = fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
             .map_err(|_| refused(path, "a link to a file that the layer does not hold"))?;
-        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            return Err(refused(path, "a link to something else than a file"));
+        let sort = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+        if ![SFlag::S_IFREG, SFlag::S_IFLNK, SFlag::S_IFIFO].contains(&sort) {
+            return Err(refused(path, "a link to something else than a file, link or pipe"));
         }
         if target == *path {
             return Ok(());
         }
         replace(path, place)?;
+        // A symbolic link is not followed: it gets another name itself.
         linkat(&parent, name, &place.parent, place.name, AtFlags::empty())
             .map_err(|e| broken("link", path, e))
     }
+}
+
+/// Sets the owner of what was just made, without following it.
+fn own(entry: &LayerEntry, place: &Place<'_>) -> Result<(), UnpackError> {
+    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+    fchownat(&place.parent, place.name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+        .map_err(|e| broken("set the owner of", &entry.path, e))
+}
+
+/// Leaves out the node of a device; what the layer had under its name before is gone all the same.
+fn device(path: &EntryPath, place: &Place<'_>) -> Result<(), UnpackError> {
+    replace(path, place)?;
+    tracing::info!(%path, "an image's device is left out: containers have those that they are given");
+    Ok(())
 }
 
 /// Opens a directory below another one without following anything.
@@ -314,23 +338,6 @@ fn whiteout(path: &EntryPath, parent: &OwnedFd, hidden: &OsStr) -> Result<(), Un
             Err(error) => Err(broken("mark as deleted", path, error)),
         },
     }
-}
-
-/// Whether a link target, read from a directory `depth` levels below the root, climbs above the root.
-fn climbs_out(depth: usize, target: &Path) -> bool {
-    let mut level = depth;
-    for part in target.components() {
-        match part {
-            std::path::Component::RootDir => level = 0,
-            std::path::Component::ParentDir => match level.checked_sub(1) {
-                Some(up) => level = up,
-                None => return true,
-            },
-            std::path::Component::Normal(_) => level += 1,
-            std::path::Component::CurDir | std::path::Component::Prefix(_) => {}
-        }
-    }
-    false
 }
 
 fn refused(path: &EntryPath, why: &'static str) -> UnpackError {

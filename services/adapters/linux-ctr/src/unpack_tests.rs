@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -74,16 +74,25 @@ fn every_harmful_layer_is_refused_and_reaches_nothing() {
                 .symlink("e", "d/up/..")
                 .file("e/x", ""),
         ),
-        ("link that leads out", Layer::default().symlink("a", "../../etc/passwd")),
-        ("absolute link that leads out", Layer::default().symlink("a", "/x/../../etc/passwd")),
         ("hard link out", Layer::default().link(b'1', "a", "../secret")),
         ("absolute hard link", Layer::default().link(b'1', "a", "/etc/passwd")),
         ("hard link through a link", Layer::default().symlink("d", ".").link(b'1', "a", "d/x")),
-        ("hard link to a link", Layer::default().symlink("s", "x").link(b'1', "a", "s")),
+        (
+            "writes through a link that climbs",
+            Layer::default().symlink("a", "../..").file("a/secret", "x"),
+        ),
+        (
+            "writes through another name of a link",
+            Layer::default().symlink("s", "..").link(b'1', "a", "s").file("a/secret", "x"),
+        ),
+        ("writes below a pipe", Layer::default().link(b'6', "p", "").file("p/x", "x")),
+        ("directory in place of a pipe", Layer::default().link(b'6', "p", "").folder("p")),
+        ("pipe in place of a directory", Layer::default().folder("p").link(b'6', "p", "")),
+        ("device in place of a directory", Layer::default().folder("p").link(b'3', "p", "")),
+        ("pipe that climbs", Layer::default().link(b'6', "../secret", "")),
+        ("device that climbs", Layer::default().link(b'3', "../secret", "")),
+        ("hard link to a device", Layer::default().link(b'3', "null", "").link(b'1', "a", "null")),
         ("hard link to nothing", Layer::default().link(b'1', "a", "missing")),
-        ("character device", Layer::default().link(b'3', "dev", "")),
-        ("block device", Layer::default().link(b'4', "sda", "")),
-        ("named pipe", Layer::default().link(b'6', "pipe", "")),
         ("sparse file", Layer::default().link(b'S', "sparse", "")),
         ("sparse file by extended header", Layer::default().extended(&[("GNU.sparse.major", "1")])),
         ("unknown sort", Layer::default().link(b'Z', "x", "")),
@@ -240,6 +249,44 @@ fn an_honest_layer_is_unpacked_as_it_is() {
     assert_eq!(meta("usr/a").mtime(), 0o17);
     assert_eq!(meta("usr/a").nlink(), 2);
     assert_eq!(std::fs::read_link(ground.root().join("usr/abs")).unwrap(), PathBuf::from("/usr/a"));
+}
+
+#[test]
+fn what_only_looks_odd_is_taken_and_reaches_nothing() {
+    let ground = Ground::new();
+    let layer = Layer::default()
+        .symlink("up", "../../etc/passwd")
+        .symlink("far", "/x/../../etc/passwd")
+        .link(b'1', "again", "up")
+        .link(b'6', "run/pipe", "")
+        .link(b'1', "run/pipe-2", "run/pipe")
+        .file("null", "not a device")
+        .link(b'3', "null", "")
+        .link(b'4', "sda", "")
+        .symlink("over", "..")
+        .file("over", "a file now")
+        .link(b'6', "was-pipe", "")
+        .file("was-pipe", "a file now")
+        .symlink("out", "../secret")
+        .file("out", "mine")
+        .end();
+    ground.unpack(&layer, SMALL).unwrap();
+    let link = |path: &str| std::fs::read_link(ground.root().join(path)).unwrap();
+    assert_eq!(link("up"), PathBuf::from("../../etc/passwd"));
+    assert_eq!(link("far"), PathBuf::from("/x/../../etc/passwd"));
+    let meta = |path: &str| std::fs::symlink_metadata(ground.root().join(path));
+    let (up, again) = (meta("up").unwrap(), meta("again").unwrap());
+    assert_eq!((up.ino(), again.ino(), up.nlink()), (again.ino(), up.ino(), 2));
+    assert!(meta("run/pipe").unwrap().file_type().is_fifo());
+    assert_eq!(meta("run/pipe").unwrap().permissions().mode() & 0o7777, 0o777);
+    assert_eq!(meta("run/pipe").unwrap().ino(), meta("run/pipe-2").unwrap().ino());
+    for device in ["null", "sda"] {
+        assert!(meta(device).is_err(), "{device} is left out");
+    }
+    for file in ["over", "was-pipe", "out"] {
+        assert!(meta(file).unwrap().is_file(), "{file}");
+    }
+    assert!(ground.is_untouched());
 }
 
 #[test]
