@@ -2,7 +2,7 @@
 //!
 //! Limits of memory and processor time, no file may grow, no new privileges, and then a filter that lets
 //! through reading, writing, memory and the end, and kills the process for any other system call: it can open
-//! nothing, reach no network, start no program. It cannot be taken back.
+//! nothing, reach no network, start no program. It cannot be taken back. When memory runs short it is the first to go.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +27,9 @@ pub enum JailError {
     /// A limit.
     #[error("a limit cannot be set")]
     Limit(#[from] Errno),
+    /// The mark by which the kernel chooses whom to kill when memory runs short.
+    #[error("it cannot be made the first to go when memory runs short")]
+    Score(#[source] std::io::Error),
     /// The filter.
     #[error("the filter of system calls cannot be set")]
     Filter(#[from] seccompiler::Error),
@@ -37,6 +40,8 @@ pub enum JailError {
 
 /// Locks the process in.
 pub fn enter() -> Result<(), JailError> {
+    // The one who starts it is the last to be killed when memory runs short; this is the first.
+    std::fs::write("/proc/self/oom_score_adj", "1000").map_err(JailError::Score)?;
     for (resource, limit) in [
         (Resource::RLIMIT_AS, MEMORY),
         (Resource::RLIMIT_CPU, CPU_TIME),

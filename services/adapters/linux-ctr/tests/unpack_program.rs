@@ -53,6 +53,7 @@ fn it_runs_locked_in_with_limits_and_no_privileges() {
         assert!(limits.contains(limit), "{limits}");
     }
     assert!(limits.contains("Max address space         402653184"), "{limits}");
+    assert_eq!(read("oom_score_adj").trim(), "1000", "the first to go when memory runs short");
     drop(stdin);
     let mut frames = Vec::new();
     child.stdout.take().unwrap().read_to_end(&mut frames).unwrap();
