@@ -226,6 +226,9 @@ pub struct ContainerStatus {
     /// When it last started.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub started_at: Option<Timestamp>,
+    /// The run of it whose startup probe has answered, by the node's own name for the run; it is not asked again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_run: Option<String>,
 }
 
 /// What a pod is.

@@ -201,7 +201,7 @@ impl PodController {
             .collect();
         // Without its port nothing new is asked; what is asked already goes on.
         if let Some(network) = &gathered.network {
-            let subject = |container| Subject::new(container, &runs, network);
+            let subject = |container| Subject::new(container, &runs, network, &pod.status);
             let subjects: Vec<_> = pod.spec.containers.iter().filter_map(subject).collect();
             self.prober.watch(pod.id(), &subjects);
         }

@@ -617,6 +617,38 @@ async fn other_probes_wait_for_the_startup_probe() {
     assert_eq!(world.container("a").restarts, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_has_started_up_once_is_not_asked_again_by_a_new_noded() {
+    let mut world = World::with_spec(serde_json::json!({"containers": [
+        {"name": "a", "image": "tiny",
+         "startup": {"check": {"tcp": {"port": 1}}, "period_s": 1, "failure_threshold": 1},
+         "readiness": {"check": {"tcp": {"port": 2}}, "period_s": 1}}]}))
+    .await;
+    world.pass().await.unwrap();
+    world.pass_after(3).await.unwrap();
+    assert!(world.container("a").ready);
+    let run = world.container("a").started_run;
+    assert!(run.is_some());
+    // What its start-up check looks at is long gone; it does its work.
+    world.answer("startup", Answer::Bad("closed".into()));
+    world.restart_noded();
+    world.asked();
+    world.pass().await.unwrap();
+    world.steps();
+    world.pass_after(5).await.unwrap();
+    let asked = std::mem::take(&mut *lock(&world.runtime.asked));
+    assert!(!asked.is_empty() && asked.iter().all(|question| question.probe == "readiness"));
+    assert_eq!((world.steps(), world.container("a").restarts), (vec![], 0));
+    assert!(world.container("a").ready);
+    // The next run is asked as any other.
+    world.end("a", Exit::Code(1), 1);
+    world.pass().await.unwrap();
+    world.pass_after(2).await.unwrap();
+    assert_ne!(world.container("a").started_run, run);
+    let asked = std::mem::take(&mut *lock(&world.runtime.asked));
+    assert!(asked.iter().any(|question| question.probe == "startup"));
+}
+
 impl World {
     /// Lets so much time pass, then makes a pass.
     async fn later(&self, seconds: u64) -> Outcome {

@@ -1,13 +1,13 @@
 //! Asks containers' probes, each container in a task of its own, so that no pass ever waits for an answer.
 //!
-//! What is known belongs to one run of a container; a new run, or a restart of noded, begins anew. News are
-//! told as a wake-up of the pod.
+//! What is known belongs to one run of a container; a new run, or a restart of noded, begins anew, but a run that has
+//! started up once is not asked again whether it has. News are told as a wake-up of the pod.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use skerry_model::{Container, Id, Name, Pod, Probe};
+use skerry_model::{Container, Id, Name, Pod, PodStatus, Probe};
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -16,8 +16,11 @@ use tracing::{debug, info};
 use crate::health::{Count, Health, HealthEvent, health_after};
 use crate::{Answer, ContainerRuntime, PodNetwork, Question, RuntimeEvent};
 
-/// Questions asked at the same time over all pods.
-const AT_ONCE: usize = 8;
+/// Questions asked at the same time over all pods. Each may be held for as long as its probe waits for an answer.
+const AT_ONCE: usize = 32;
+/// Questions of one pod that are asked at the same time, so that one whose containers do not answer takes no turns of
+/// others.
+const AT_ONCE_OF_POD: usize = 2;
 
 /// What is known of a run, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(crate) struct Subject<'a> {
     pub container: &'a Container,
     pub run: &'a str,
     pub network: &'a PodNetwork,
+    /// The run has started up, as is known from before.
+    pub started: bool,
 }
 
 impl<'a> Subject<'a> {
@@ -40,9 +45,13 @@ impl<'a> Subject<'a> {
         container: &'a Container,
         runs: &BTreeMap<&Name, &'a str>,
         network: &'a PodNetwork,
+        status: &PodStatus,
     ) -> Option<Self> {
         let run = runs.get(&container.name)?;
-        Some(Self { container, run, network })
+        let name = container.name.as_str();
+        let known = status.containers.iter().find(|known| known.name == name);
+        let started = known.is_some_and(|known| known.started_run.as_deref() == Some(run));
+        Some(Self { container, run, network, started })
     }
 }
 
@@ -61,6 +70,8 @@ struct Asked {
 struct Watched {
     asked: Asked,
     report: Arc<Mutex<Report>>,
+    /// The turns of its pod.
+    turns: Arc<Semaphore>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -104,7 +115,10 @@ impl Prober {
             };
             let key = (pod, asked.container.clone());
             if watched.get(&key).is_none_or(|found| found.asked != asked) {
-                watched.insert(key, self.begin(asked));
+                let own = watched.iter().find(|((of, _), _)| *of == pod);
+                let own = own.map(|(_, found)| Arc::clone(&found.turns));
+                let own = own.unwrap_or_else(|| Arc::new(Semaphore::new(AT_ONCE_OF_POD)));
+                watched.insert(key, self.begin(asked, own, subject.started));
             }
         }
     }
@@ -116,17 +130,20 @@ impl Prober {
         (found.asked.run == run).then(|| lock(&found.report).clone())
     }
 
-    fn begin(&self, asked: Asked) -> Watched {
+    /// `own` are the turns of the pod.
+    fn begin(&self, asked: Asked, own: Arc<Semaphore>, started: bool) -> Watched {
         let report = Arc::new(Mutex::new(Report::default()));
         let run = Run {
             asked: asked.clone(),
             runtime: Arc::clone(&self.runtime),
             report: Arc::clone(&report),
             news: self.news.clone(),
+            own: Arc::clone(&own),
             turns: Arc::clone(&self.turns),
             began: Instant::now(),
         };
-        Watched { asked, report, _task: AbortOnDropHandle::new(tokio::spawn(run.ask())) }
+        let task = AbortOnDropHandle::new(tokio::spawn(run.ask(started)));
+        Watched { asked, report, turns: own, _task: task }
     }
 }
 
@@ -136,18 +153,19 @@ struct Run {
     runtime: Arc<dyn ContainerRuntime>,
     report: Arc<Mutex<Report>>,
     news: broadcast::Sender<RuntimeEvent>,
+    own: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     began: Instant,
 }
 
 impl Run {
-    async fn ask(self) {
+    async fn ask(self, started: bool) {
         match &self.asked.startup {
-            Some(probe) => {
+            Some(probe) if !started => {
                 let good = Some(HealthEvent::Started);
                 self.series("startup", probe, good, HealthEvent::NotStarted).await;
             }
-            None => self.note(HealthEvent::Started, String::new()),
+            _ => self.note(HealthEvent::Started, String::new()),
         }
         let liveness = async {
             if let Some(probe) = &self.asked.liveness {
@@ -214,7 +232,8 @@ impl Run {
     }
 
     async fn question(&self, name: &'static str, probe: &Probe) -> Answer {
-        let Ok(_turn) = self.turns.acquire().await else {
+        // Its own turn first: whoever waits for one holds up nobody else.
+        let (Ok(_own), Ok(_turn)) = (self.own.acquire().await, self.turns.acquire().await) else {
             return Answer::Unknown("the node is ending".to_owned());
         };
         let question = Question {
@@ -252,4 +271,39 @@ fn seconds(count: u32) -> Duration {
 /// What is locked here is whole at any moment, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Machines, network};
+
+    fn container(name: &str) -> Container {
+        let probe = serde_json::json!({"check": {"tcp": {"port": 1}}, "period_s": 1,
+            "timeout_s": 600});
+        let spec = serde_json::json!({"name": name, "image": "tiny", "liveness": probe,
+            "readiness": probe});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    /// One pod whose containers never answer, each asked for ten minutes at a time, and others beside it.
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_does_not_answer_takes_no_turns_of_others() {
+        let runtime = Arc::new(Machines::default());
+        let (mute, other) = (Id::<Pod>::new(uuid::Uuid::from_u128(1)), crate::testing::pod());
+        runtime.mute.lock().unwrap().insert(mute);
+        let prober = Prober::new(runtime.clone());
+        let network = network();
+        let containers: Vec<Container> = (0..16).map(|n| container(&format!("c-{n}"))).collect();
+        let subject =
+            |container| Subject { container, run: "1", network: &network, started: false };
+        prober.watch(mute, &containers.iter().map(subject).collect::<Vec<_>>());
+        tokio::time::sleep(seconds(5)).await;
+        prober.watch(other, &[subject(&containers[0])]);
+        tokio::time::sleep(seconds(60)).await;
+        let answered = runtime.answered.lock().unwrap().len();
+        assert!(answered >= 100, "{answered} answers in a minute, to two probes of a second each");
+        let report = prober.report(other, &containers[0].name, "1").unwrap();
+        assert_eq!(report.health, Health::Ready);
+    }
 }

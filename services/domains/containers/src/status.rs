@@ -106,12 +106,18 @@ fn one(
         }
     }
     match report.observed.container(name).run {
-        Run::Running { pid, started_at, .. } => {
+        Run::Running { pid, started_at, run } => {
             status.state = ContainerState::Running;
             status.pid = pid;
             let report = report.health.get(name);
             status.ready = report.is_none_or(|report| report.health == Health::Ready);
             status.started_at = started_at.or(status.started_at);
+            let up = report.is_some_and(|it| matches!(it.health, Health::Unready | Health::Ready));
+            let of_run = status.started_run.take().filter(|known| *known == run);
+            // Only who is asked whether it has started can be asked anew.
+            let asked =
+                pod.spec.containers.iter().any(|it| it.name == *name && it.startup.is_some());
+            status.started_run = if up && asked { Some(run) } else { of_run };
         }
         // What is being stopped still runs.
         Run::Stopping => status.state = ContainerState::Running,

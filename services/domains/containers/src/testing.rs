@@ -1,12 +1,18 @@
 //! Values and a machine in memory, for the tests of this crate.
 
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
+use std::time::Duration;
 
-use skerry_model::{Container, Id, Name, Pod};
+use async_trait::async_trait;
+use skerry_model::{Container, ContainerStats, Id, Name, Pod};
+use tokio::sync::broadcast;
 
 use crate::{
-    ContainerDesired, ContainerObserved, ImageArchive, Part, PodNetwork, PodObserved, PodStep,
-    PodWanted, Run, plan,
+    Answer, ContainerDesired, ContainerObserved, ContainerRuntime, ImageArchive, LogLines,
+    LogRequest, Part, PodNetwork, PodObserved, PodStep, PodWanted, Question, Run, RuntimeError,
+    RuntimeEvent, plan,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -141,5 +147,74 @@ impl Machine {
             }
         }
         panic!("not settled: {:?}", self.observed);
+    }
+}
+
+/// A runtime of as many pods as there are, each with a machine of its own. Every call gives way to others first.
+#[derive(Default)]
+pub(crate) struct Machines {
+    pods: Mutex<HashMap<Id<Pod>, Machine>>,
+    /// Pods whose probes are never answered.
+    pub mute: Mutex<HashSet<Id<Pod>>>,
+    /// Questions that were answered.
+    pub answered: Mutex<Vec<Question>>,
+    /// Containers whose starts go on, and the most of them at once.
+    pub starting: Mutex<(usize, usize)>,
+}
+
+#[async_trait]
+impl ContainerRuntime for Machines {
+    async fn observe(&self, pod: Id<Pod>) -> Result<PodObserved, RuntimeError> {
+        tokio::task::yield_now().await;
+        Ok(self.pods.lock().unwrap().entry(pod).or_default().observed.clone())
+    }
+
+    async fn present(&self) -> Result<Vec<Id<Pod>>, RuntimeError> {
+        Ok(self.pods.lock().unwrap().keys().copied().collect())
+    }
+
+    async fn apply(&self, step: &PodStep) -> Result<(), RuntimeError> {
+        let is_start = matches!(step, PodStep::Start { .. });
+        if is_start {
+            let mut starting = self.starting.lock().unwrap();
+            starting.0 += 1;
+            starting.1 = starting.1.max(starting.0);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if is_start {
+            self.starting.lock().unwrap().0 -= 1;
+        }
+        let mut pods = self.pods.lock().unwrap();
+        match step {
+            // The library is one for all.
+            PodStep::ImportImage { .. } => pods.values_mut().for_each(|it| it.apply(step)),
+            PodStep::MakeLayer { pod, .. }
+            | PodStep::WriteBundle { pod, .. }
+            | PodStep::MountRoot { pod, .. }
+            | PodStep::Start { pod, .. } => pods.entry(*pod).or_default().apply(step),
+            other => panic!("{other}"),
+        }
+        Ok(())
+    }
+
+    async fn logs(&self, _request: LogRequest) -> Result<LogLines, RuntimeError> {
+        Ok(Box::pin(futures::stream::empty()))
+    }
+
+    async fn stats(&self, _pod: Id<Pod>) -> Result<Vec<ContainerStats>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    async fn ask(&self, question: &Question) -> Answer {
+        if self.mute.lock().unwrap().contains(&question.pod) {
+            tokio::time::sleep(question.timeout).await;
+            return Answer::Bad("no answer".to_owned());
+        }
+        self.answered.lock().unwrap().push(question.clone());
+        Answer::Good
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        broadcast::channel(1).1
     }
 }
