@@ -3,7 +3,7 @@
 //! It alone writes the status of pods. Rules live in `decide` and `plan`; this file only moves data between
 //! them, the store and the runtime.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ pub struct PodController {
     /// Tells one boot of the node from the next; `None` if the node cannot.
     boot: Option<String>,
     memory: Mutex<HashMap<Id<Pod>, PodMemory>>,
+    /// Pods that were let on in their turn after a boot and whose pass has not ended: passes go on at the same time,
+    /// and each must know of those that another one has just let on.
+    let_on: Mutex<HashSet<Id<Pod>>>,
     /// Held while users of the machine are given to a pod.
     giving: tokio::sync::Mutex<()>,
     /// Where huge pages come from, if the node hands any out.
@@ -71,6 +74,7 @@ impl PodController {
             runtime,
             clock,
             memory: Mutex::default(),
+            let_on: Mutex::default(),
             giving: tokio::sync::Mutex::default(),
             pages: None,
         }
@@ -296,9 +300,14 @@ impl PodController {
         memory: &mut PodMemory,
         now: Instant,
     ) -> Result<(), Failure> {
+        let mut let_on = lock(&self.let_on);
         let mut others = self.store.list::<Pod>().map_err(store_failure)?;
         others.retain(|other| other.id() != pod.id());
-        let Some(held) = turn::held(pod, &others, self.boot.as_deref(), memory, now) else {
+        let held = turn::held(pod, &others, &let_on, self.boot.as_deref(), memory, now);
+        let Some(held) = held else {
+            if turn::is_of_another_boot(pod, self.boot.as_deref()) && gathered.ready.is_ok() {
+                let_on.insert(pod.id());
+            }
             return Ok(());
         };
         gathered.waits_for_turn |= matches!(held, Held::Turn(_));
@@ -529,6 +538,7 @@ impl Controller for PodController {
         let id = Id::new(key.id);
         let mut memory = self.take_memory(id);
         let result = self.pass(id, &mut memory).await;
+        lock(&self.let_on).remove(&id);
         if self.store.document(key).is_some() {
             lock(&self.memory).insert(id, memory);
         } else {

@@ -12,6 +12,8 @@ use super::*;
 use crate::testing::{Machine, name};
 use crate::{Answer, Exit, LogLines, LogRequest, Question, Run};
 
+#[path = "boot_tests.rs"]
+mod boot;
 #[path = "pages_tests.rs"]
 mod pages;
 

@@ -4,10 +4,11 @@
 //! processor. A pod that cannot be started, or that waits for another one, is passed over, so nobody waits for it. What
 //! runs is never held back.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use skerry_model::{
-    Autostart, DependencyCondition, Phase, Pod, PodDependency, PodState, Power, Resource,
+    Autostart, DependencyCondition, Id, Phase, Pod, PodDependency, PodState, Power, Resource,
 };
 use tokio::time::Instant;
 
@@ -45,10 +46,12 @@ pub(crate) fn power_after_boot(pod: &Resource<Pod>) -> Option<Power> {
     }
 }
 
-/// What a pod that does not run has to wait for. `others` are the other pods.
+/// What a pod that does not run has to wait for. `others` are the other pods; `let_on` those that were let on, whose
+/// records may not say yet that they are started.
 pub(crate) fn held(
     pod: &Resource<Pod>,
     others: &[Resource<Pod>],
+    let_on: &HashSet<Id<Pod>>,
     boot: Option<&str>,
     memory: &mut PodMemory,
     now: Instant,
@@ -61,7 +64,7 @@ pub(crate) fn held(
         return None;
     }
     let queued = now - *memory.queued_since.get_or_insert(now);
-    let first = queue(pod, others, boot).filter(|_| queued < LONGEST_QUEUE);
+    let first = queue(pod, others, let_on, boot).filter(|_| queued < LONGEST_QUEUE);
     if let Some(reason) = first {
         let again = Some(LOOK_AT_QUEUE);
         return Some(Held::Turn(Missing { again, ..Missing::new(None, reason) }));
@@ -88,7 +91,12 @@ fn dependency(on: &PodDependency, others: &[Resource<Pod>], boot: Option<&str>) 
     (!(known && met)).then(|| Missing::new(Some(other.local_ref()), reason()))
 }
 
-fn queue(pod: &Resource<Pod>, others: &[Resource<Pod>], boot: Option<&str>) -> Option<String> {
+fn queue(
+    pod: &Resource<Pod>,
+    others: &[Resource<Pod>],
+    let_on: &HashSet<Id<Pod>>,
+    boot: Option<&str>,
+) -> Option<String> {
     let open = |other: &&Resource<Pod>| {
         let wanted = match other.spec.autostart {
             Autostart::LastState => other.spec.power == Power::Running,
@@ -103,7 +111,8 @@ fn queue(pod: &Resource<Pod>, others: &[Resource<Pod>], boot: Option<&str>) -> O
         return Some(format!("waits for pod `{}`, which is started first", first.meta.name));
     }
     let starting = |other: &&Resource<Pod>| {
-        other.status.state == PodState::Starting && !is_of_another_boot(other, boot)
+        let told = other.status.state == PodState::Starting && !is_of_another_boot(other, boot);
+        told || let_on.contains(&other.id())
     };
     let starting = others.iter().filter(starting).count();
     (starting >= AT_ONCE).then(|| format!("waits while {starting} other pods are started"))

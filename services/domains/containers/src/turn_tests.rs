@@ -45,7 +45,7 @@ async fn after_a_boot_lower_ones_go_first_and_each_after_its_delay() {
     let never = pod(&store, "never", never, PodState::Running, "old").await;
     let mut memory = PodMemory::default();
     let mut look = |others: &[Resource<Pod>]| {
-        reason(held(&web, others, Some("new"), &mut memory, Instant::now()))
+        reason(held(&web, others, &HashSet::new(), Some("new"), &mut memory, Instant::now()))
     };
     let others = [base.clone(), off.clone(), never.clone()];
     assert_eq!(look(&others), "turn: waits for pod `base`, which is started first");
@@ -58,8 +58,28 @@ async fn after_a_boot_lower_ones_go_first_and_each_after_its_delay() {
     tokio::time::advance(LONGEST_QUEUE).await;
     assert_eq!(look(&others), "");
     let new = pod(&store, "new", none, PodState::Pending, "new").await;
-    assert_eq!(held(&new, &others, Some("new"), &mut memory, Instant::now()), None);
-    assert_eq!(held(&web, &others, None, &mut memory, Instant::now()), None);
+    let nobody = HashSet::new();
+    assert_eq!(held(&new, &others, &nobody, Some("new"), &mut memory, Instant::now()), None);
+    assert_eq!(held(&web, &others, &nobody, None, &mut memory, Instant::now()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_just_let_on_counts_as_one_that_is_started() {
+    let store = Store::in_memory();
+    let mut others = Vec::new();
+    for number in 0..AT_ONCE {
+        let name = format!("other-{number}");
+        others.push(pod(&store, &name, json!({}), PodState::Running, "old").await);
+    }
+    let web = pod(&store, "web", json!({}), PodState::Running, "old").await;
+    let look = |let_on: &HashSet<Id<Pod>>| {
+        let memory = &mut PodMemory::default();
+        reason(held(&web, &others, let_on, Some("new"), memory, Instant::now()))
+    };
+    let mut let_on: HashSet<Id<Pod>> = others.iter().map(Resource::id).collect();
+    assert_eq!(look(&let_on), "turn: waits while 4 other pods are started");
+    let_on.remove(&others[0].id());
+    assert_eq!(look(&let_on), "");
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +90,7 @@ async fn what_it_depends_on_must_be_there_in_this_boot() {
     let eager = pod(&store, "eager", on("running"), PodState::Pending, "new").await;
     let mut memory = PodMemory::default();
     let mut look = |pod: &Resource<Pod>, others: &[Resource<Pod>]| {
-        reason(held(pod, others, Some("new"), &mut memory, Instant::now()))
+        reason(held(pod, others, &HashSet::new(), Some("new"), &mut memory, Instant::now()))
     };
     assert!(look(&web, &[]).contains("there is no pod `db`"));
     let mut db = pod(&store, "db", json!({}), PodState::Running, "old").await;
