@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::node::{Node, NodeError};
+use crate::node::{Items, Node, NodeError};
 
 /// The pause before the list is asked for again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -31,15 +31,11 @@ const LAST_WORDS: u32 = 30;
 
 /// Pulls until told to end.
 pub async fn run(node: Arc<dyn Node>, stop: CancellationToken) {
-    let mut tasks = HashMap::new();
+    let mut tasks = Tasks::default();
     let follow = async {
         loop {
-            if let Ok(mut items) = node.open(Auth::Peer, Request::Pulls).await {
-                while let Some(Ok(item)) = items.next().await {
-                    if let StreamItem::Pulls(orders) = item {
-                        take_up(&node, &mut tasks, orders);
-                    }
-                }
+            if let Ok(items) = node.open(Auth::Peer, Request::Pulls).await {
+                tasks.follow(&node, items).await;
             }
             sleep(RETRY).await;
         }
@@ -48,15 +44,64 @@ pub async fn run(node: Arc<dyn Node>, stop: CancellationToken) {
     stop.run_until_cancelled(follow).await;
 }
 
-type Tasks = HashMap<Uuid, AbortOnDropHandle<()>>;
+/// What is being pulled, by its job.
+#[derive(Default)]
+struct Tasks(HashMap<Uuid, Task>);
 
-fn take_up(node: &Arc<dyn Node>, tasks: &mut Tasks, orders: Vec<PullOrder>) {
-    tasks.retain(|job, task| !task.is_finished() && orders.iter().any(|order| order.job == *job));
-    for order in orders {
-        let node = Arc::clone(node);
-        tasks.entry(order.job).or_insert_with(|| {
-            AbortOnDropHandle::new(tokio::spawn(async move { serve(&*node, order).await }))
-        });
+struct Task {
+    handle: AbortOnDropHandle<()>,
+    /// It had come to its end when it was looked at last.
+    over: bool,
+}
+
+impl Tasks {
+    /// Follows the list of orders until it breaks off.
+    async fn follow(&mut self, node: &Arc<dyn Node>, mut items: Items) {
+        let mut listed = Vec::new();
+        let mut look = interval(RETRY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // The next item of a stream is not lost when it is not waited for.
+                item = items.next() => match item {
+                    Some(Ok(StreamItem::Pulls(orders))) => {
+                        self.0.retain(|job, _| orders.iter().any(|order| order.job == *job));
+                        self.begin(node, &orders, |task| task.handle.is_finished());
+                        listed = orders;
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                },
+                _ = look.tick() => self.begin_again(node, &listed),
+            }
+        }
+    }
+
+    /// Begins what is listed and has come to its end before: a job may be ordered again while the last word on it is
+    /// still on its way, and the list then changes no more. One look later, since the list may be on its way too.
+    fn begin_again(&mut self, node: &Arc<dyn Node>, listed: &[PullOrder]) {
+        self.begin(node, listed, |task| task.over);
+        for task in self.0.values_mut() {
+            task.over = task.handle.is_finished();
+        }
+    }
+
+    /// Begins each order that has no task, or one that is done with.
+    fn begin(
+        &mut self,
+        node: &Arc<dyn Node>,
+        orders: &[PullOrder],
+        done_with: impl Fn(&Task) -> bool,
+    ) {
+        for order in orders {
+            if self.0.get(&order.job).is_some_and(|task| !done_with(task)) {
+                continue;
+            }
+            let (node, own) = (Arc::clone(node), order.clone());
+            let handle = tokio::spawn(async move { serve(&*node, own).await });
+            let task = Task { handle: AbortOnDropHandle::new(handle), over: false };
+            self.0.insert(order.job, task);
+        }
     }
 }
 
@@ -154,4 +199,85 @@ fn endpoint(from: PullEndpoint) -> Result<Endpoint, String> {
             .credentials
             .map(|(username, password)| Credentials { username, password }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use skerry_ipc::{Answer, Refusal, RefusalClass, TwoWayInput};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A node daemon that orders the same job again before it answers the last word on it, so many times.
+    struct Daemon {
+        orders: Mutex<Option<mpsc::UnboundedReceiver<Vec<PullOrder>>>>,
+        list: mpsc::UnboundedSender<Vec<PullOrder>>,
+        heard: Mutex<u32>,
+        again: u32,
+    }
+
+    /// One whose reference is none, so that the last word on it comes at once.
+    fn order() -> PullOrder {
+        PullOrder {
+            job: Uuid::from_u128(1),
+            reference: "/".to_owned(),
+            endpoints: Vec::new(),
+            folder: String::new(),
+            have: Vec::new(),
+            limit: 1,
+            signatures: PullSignatures::Ignore,
+        }
+    }
+
+    #[async_trait]
+    impl Node for Daemon {
+        async fn call(&self, _auth: Auth, request: Request) -> Result<Answer, NodeError> {
+            assert!(matches!(request, Request::Pulled { report: PullReport::Failed { .. }, .. }));
+            let heard = {
+                let mut heard = self.heard.lock().unwrap();
+                *heard += 1;
+                *heard
+            };
+            let list = if heard <= self.again { vec![order()] } else { Vec::new() };
+            self.list.send(list).unwrap();
+            // The list is read while the answer is still on its way.
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            Err(NodeError::Refused(Refusal::new(RefusalClass::NotFound, "enough")))
+        }
+
+        async fn open(&self, _auth: Auth, _request: Request) -> Result<Items, NodeError> {
+            let orders = self.orders.lock().unwrap().take().ok_or(NodeError::Away)?;
+            let items = futures::stream::unfold(orders, |mut orders| async move {
+                Some((Ok(StreamItem::Pulls(orders.recv().await?)), orders))
+            });
+            Ok(items.boxed())
+        }
+
+        async fn open_two_way(
+            &self,
+            _auth: Auth,
+            _request: Request,
+        ) -> Result<(TwoWayInput, Items), NodeError> {
+            Err(NodeError::Away)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_ordered_again_before_its_end_is_begun_again() {
+        let (list, orders) = mpsc::unbounded_channel();
+        list.send(vec![order()]).unwrap();
+        let orders = Mutex::new(Some(orders));
+        let daemon = Arc::new(Daemon { orders, list, heard: Mutex::default(), again: 2 });
+        let stop = CancellationToken::new();
+        let pulls = tokio::spawn(run(daemon.clone(), stop.clone()));
+        sleep(RETRY * 20).await;
+        assert_eq!(*daemon.heard.lock().unwrap(), 3, "as often as it was ordered, and no more");
+        stop.cancel();
+        pulls.await.unwrap();
+    }
 }
