@@ -232,6 +232,230 @@ fn quantities_are_read_as_kubernetes_writes_them() {
     assert_eq!(milli(&json!(2)), Some(2000));
 }
 
+/// Manifests in which every field that is read is given.
+fn every_field() -> Vec<Value> {
+    let mut deployment = read(FULL);
+    deployment["status"] = json!({"replicas": 1});
+    deployment["spec"]["paused"] = json!(true);
+    let template = &mut deployment["spec"]["template"]["spec"];
+    template["restartPolicy"] = json!("Always");
+    let pod = read(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: default, labels: {app: web}}
+spec:
+  restartPolicy: OnFailure
+  hostNetwork: true
+  hostUsers: true
+  hostPID: false
+  hostIPC: false
+  dnsPolicy: Default
+  schedulerName: default-scheduler
+  terminationGracePeriodSeconds: 7
+  securityContext: {runAsUser: 1000, runAsGroup: 1001}
+  containers:
+  - name: web
+    image: tiny
+    imagePullPolicy: Never
+    command: [/bin/a]
+    args: ["-v"]
+    workingDir: /srv
+    stdin: true
+    tty: true
+    env:
+    - {name: A, value: "1"}
+    - {name: B, valueFrom: {configMapKeyRef: {name: app, key: motd, optional: false}}}
+    - {name: C, valueFrom: {secretKeyRef: {name: keys, key: token, optional: false}}}
+    ports:
+    - {name: http, containerPort: 8080, hostPort: 80, protocol: TCP}
+    resources:
+      limits: {cpu: "1.5", memory: 64Mi, hugepages-2Mi: 8Mi}
+      requests: {cpu: 250m, memory: 32Mi, hugepages-2Mi: 8Mi}
+    securityContext:
+      privileged: true
+      allowPrivilegeEscalation: true
+      readOnlyRootFilesystem: true
+      runAsUser: 5
+      runAsGroup: 6
+      capabilities: {add: [NET_ADMIN], drop: [ALL]}
+    volumeMounts:
+    - {name: conf, mountPath: /conf, readOnly: true}
+    startupProbe:
+      tcpSocket: {port: 8080}
+      initialDelaySeconds: 1
+      periodSeconds: 2
+      timeoutSeconds: 3
+      failureThreshold: 4
+      successThreshold: 1
+    livenessProbe: {exec: {command: [/bin/true]}}
+    readinessProbe: {httpGet: {path: /ready, port: http, scheme: HTTP}}
+  volumes:
+  - {name: conf, configMap: {name: app, defaultMode: 256, optional: false}}
+  - {name: keys, secret: {secretName: keys, defaultMode: 256, optional: false}}
+  - {name: tmp, emptyDir: {medium: Memory, sizeLimit: 8Mi}}
+  - {name: data, persistentVolumeClaim: {claimName: data, readOnly: true}}
+"#,
+    );
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"},
+        "data": {"motd": "hello"}});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
+        "type": "Opaque", "stringData": {"token": "x"}});
+    vec![deployment, pod, map, secret]
+}
+
+/// Every place in a document, by JSON pointer.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    if !at.is_empty() {
+        found.push(at.to_owned());
+    }
+    match value {
+        Value::Object(fields) => {
+            for (key, inner) in fields {
+                places(inner, &format!("{at}/{}", key.replace('/', "~1")), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, inner) in items.iter().enumerate() {
+                places(inner, &format!("{at}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether one may stand where the other does.
+fn is_of_the_type(place: &str, wrong: &Value, given: &Value) -> bool {
+    let key = place.rsplit('/').next().unwrap();
+    let quantity = matches!(key, "cpu" | "memory" | "sizeLimit") || key.starts_with("hugepages-");
+    match wrong {
+        // Quantities are written both ways, and so are the ports of probes; this text is neither.
+        Value::Number(number) if quantity => number.is_u64() || (key == "cpu" && number.is_f64()),
+        Value::Number(number) if key == "port" => number.is_u64(),
+        Value::Number(number) => given.is_u64() && number.is_u64(),
+        Value::String(_) => given.is_string() && !quantity && key != "port",
+        Value::Bool(_) => given.is_boolean(),
+        Value::Array(items) => given.is_array() && items.is_empty(),
+        Value::Object(fields) => given.is_object() && fields.is_empty(),
+        Value::Null => true,
+    }
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_refused_wherever_it_stands() {
+    let wrong = [
+        json!(true),
+        json!(5),
+        json!(-1),
+        json!(1.5),
+        json!(4_294_967_296_u64 * 4_294_967_295),
+        json!("1000x"),
+        json!([]),
+        json!([5]),
+        json!({}),
+        json!({"x": 5}),
+    ];
+    let mut tried = 0;
+    for manifest in every_field() {
+        assert_eq!(convert(manifest.clone()).map(|_| ()), Ok(()), "{manifest}");
+        let mut all = Vec::new();
+        places(&manifest, "", &mut all);
+        for place in &all {
+            let given = manifest.pointer(place).unwrap().clone();
+            for wrong in wrong.iter().filter(|wrong| !is_of_the_type(place, wrong, &given)) {
+                // What was before is for nobody to read.
+                if place.starts_with("/status/") {
+                    continue;
+                }
+                let mut changed = manifest.clone();
+                *changed.pointer_mut(place).unwrap() = wrong.clone();
+                let made = convert(changed);
+                assert!(made.is_err(), "{place} = {wrong} became {}", made.unwrap());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 1000, "{tried}");
+}
+
+#[test]
+fn what_decides_who_rules_is_never_guessed() {
+    let with = |place: &str, value: Value| {
+        let mut manifest = every_field().remove(1);
+        *manifest.pointer_mut(place).unwrap() = value;
+        convert(manifest).unwrap_err().join("; ")
+    };
+    let security = "/spec/containers/0/securityContext";
+    for (place, value, told) in [
+        ("/spec/hostNetwork".to_owned(), json!("true"), "spec.hostNetwork: must be true or false"),
+        (format!("{security}/privileged"), json!("true"), "privileged: must be true or false"),
+        (format!("{security}/runAsUser"), json!("1000"), "runAsUser: must be a whole number"),
+        (format!("{security}/runAsUser"), json!(-1), "runAsUser: must be a whole number"),
+        (format!("{security}/runAsUser"), json!(1000.0), "runAsUser: must be a whole number"),
+        (format!("{security}/runAsGroup"), json!("0"), "runAsGroup: must be a whole number"),
+        ("/spec/restartPolicy".to_owned(), json!(5), "spec.restartPolicy: must be a text"),
+    ] {
+        let refused = with(&place, value);
+        assert!(refused.contains(told), "{refused}");
+    }
+}
+
+#[test]
+fn a_container_runs_as_its_own_context_says_and_else_as_its_pods() {
+    let with = |pods: Value, own: Value| {
+        let mut manifest = every_field().remove(1);
+        manifest["spec"]["securityContext"] = pods;
+        manifest["spec"]["containers"][0]["securityContext"] = own;
+        Ok::<_, String>(
+            convert(manifest).map_err(|bad| bad.join("; "))?["spec"]["containers"][0]["user"]
+                .clone(),
+        )
+    };
+    let pods = json!({"runAsUser": 1, "runAsGroup": 2});
+    assert_eq!(with(pods.clone(), json!({})), Ok(json!("1:2")));
+    assert_eq!(with(pods.clone(), json!({"runAsUser": 3})), Ok(json!("3:2")));
+    assert_eq!(with(pods, json!({"runAsGroup": 4})), Ok(json!("1:4")));
+    assert_eq!(with(json!({"runAsGroup": 2}), json!({"runAsUser": 3})), Ok(json!("3:2")));
+    assert_eq!(with(json!({}), json!({})), Ok(Value::Null));
+    let refused = with(json!({"runAsGroup": 2}), json!({})).unwrap_err();
+    assert!(refused.contains("runAsGroup: needs `runAsUser`"), "{refused}");
+}
+
+#[test]
+fn nothing_of_a_deployment_is_dropped() {
+    let with = |place: &str, value: Value| {
+        let mut manifest = read(FULL);
+        let (parent, key) = place.rsplit_once('/').unwrap();
+        manifest.pointer_mut(parent).unwrap()[key] = value;
+        convert(manifest).map_err(|bad| bad.join("; "))
+    };
+    let made = with("/spec/template/metadata/labels", json!({"app": "web", "tier": "edge"}));
+    assert_eq!(made.unwrap()["metadata"]["labels"], json!({"app": "web", "tier": "edge"}));
+    for (place, value, told) in [
+        ("/spec/template/metadata/labels", json!({"app": "x"}), "selector.matchLabels: must be"),
+        ("/spec/selector", json!({"matchLabels": {"a": "b"}}), "selector.matchLabels: must be"),
+        ("/spec/selector", json!({"matchExpressions": []}), "matchExpressions: not supported"),
+        ("/metadata/labels", json!({"app": "other"}), "`app` has another value"),
+        ("/spec/template/metadata/name", json!("x"), "template.metadata.name: not supported"),
+        ("/spec/strategy", json!({}), "strategy.type: must be given as `Recreate`"),
+        ("/spec/strategy", Value::Null, "strategy.type: must be given as `Recreate`"),
+        ("/spec/strategy", json!({"type": "RollingUpdate"}), "only `Recreate`"),
+        ("/spec/template/spec/restartPolicy", json!("Never"), "must be Always"),
+    ] {
+        let refused = with(place, value).unwrap_err();
+        assert!(refused.contains(told), "{place}: {refused}");
+    }
+}
+
+#[test]
+fn the_port_of_a_probe_is_one_that_the_container_has() {
+    let mut manifest = read(FULL);
+    manifest["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] =
+        json!("metrics");
+    let refused = convert(manifest).unwrap_err().join("; ");
+    assert!(refused.contains("httpGet.port: must be a number, or the name"), "{refused}");
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in "[\\PC\\n]{0,200}") {

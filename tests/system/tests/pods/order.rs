@@ -41,6 +41,7 @@ metadata:
   labels: {app: front}
 spec:
   replicas: 1
+  strategy: {type: Recreate}
   selector: {matchLabels: {app: front}}
   template:
     metadata:

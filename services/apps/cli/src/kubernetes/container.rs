@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Part, user};
+use super::{Part, RunAs};
 
 /// Adds a member to an object.
 fn set(made: &mut Value, key: &str, value: Value) {
@@ -11,19 +11,21 @@ fn set(made: &mut Value, key: &str, value: Value) {
     }
 }
 
-pub(super) fn container(mut part: Part<'_>, pods_user: &str, publish: &mut Vec<Value>) -> Value {
+pub(super) fn container(mut part: Part<'_>, pods_user: RunAs, publish: &mut Vec<Value>) -> Value {
     let mut made = Map::new();
-    for (theirs, ours) in [
-        ("name", "name"),
-        ("image", "image"),
-        ("command", "command"),
-        ("args", "args"),
-        ("workingDir", "working_dir"),
-        ("stdin", "stdin"),
-        ("tty", "tty"),
-    ] {
-        if let Some(value) = part.take(theirs) {
-            made.insert(ours.to_owned(), value);
+    for (theirs, ours) in [("name", "name"), ("image", "image"), ("workingDir", "working_dir")] {
+        if let Some(value) = part.text(theirs) {
+            made.insert(ours.to_owned(), json!(value));
+        }
+    }
+    for key in ["command", "args"] {
+        if let Some(words) = part.texts(key) {
+            made.insert(key.to_owned(), json!(words));
+        }
+    }
+    for key in ["stdin", "tty"] {
+        if let Some(value) = part.flag(key) {
+            made.insert(key.to_owned(), json!(value));
         }
     }
     let local = [json!("IfNotPresent"), json!("Never")];
@@ -31,8 +33,8 @@ pub(super) fn container(mut part: Part<'_>, pods_user: &str, publish: &mut Vec<V
     let env = part.each("env", variable);
     let ports = ports(&mut part, publish);
     let mounts = part.each("volumeMounts", |mut mount| {
-        let made = json!({ "volume": mount.take("name"), "path": mount.take("mountPath"),
-            "read_only": mount.take("readOnly").unwrap_or(json!(false)) });
+        let made = json!({ "volume": mount.text("name"), "path": mount.text("mountPath"),
+            "read_only": mount.flag("readOnly").unwrap_or(false) });
         mount.finish();
         made
     });
@@ -48,7 +50,7 @@ pub(super) fn container(mut part: Part<'_>, pods_user: &str, publish: &mut Vec<V
         ("livenessProbe", "liveness"),
         ("readinessProbe", "readiness"),
     ] {
-        if part.fields.contains_key(theirs) {
+        if part.has(theirs) {
             let made_probe = probe(part.part(theirs), &ports);
             made.insert(ours.to_owned(), made_probe);
         }
@@ -58,14 +60,14 @@ pub(super) fn container(mut part: Part<'_>, pods_user: &str, publish: &mut Vec<V
 }
 
 fn variable(mut part: Part<'_>) -> Value {
-    let name = part.take("name");
-    let value = part.take("value").unwrap_or(json!(""));
+    let name = part.text("name");
+    let value = part.text("value").unwrap_or_default();
     let mut from = part.part("valueFrom");
     let mut made = json!({ "name": name, "value": value });
     for (theirs, ours) in [("configMapKeyRef", "config"), ("secretKeyRef", "secret")] {
-        if from.fields.contains_key(theirs) {
+        if from.has(theirs) {
             let mut key = from.part(theirs);
-            let value = json!({ "name": key.take("name"), "key": key.take("key") });
+            let value = json!({ "name": key.text("name"), "key": key.text("key") });
             set(&mut made, ours, value);
             key.only("optional", &[json!(false)], "not supported");
             key.finish();
@@ -77,23 +79,22 @@ fn variable(mut part: Part<'_>) -> Value {
 }
 
 /// Ports by name. One that is not published says nothing that changes anything, here as there.
-fn ports(part: &mut Part<'_>, publish: &mut Vec<Value>) -> Vec<(String, Value)> {
+fn ports(part: &mut Part<'_>, publish: &mut Vec<Value>) -> Vec<(String, u32)> {
     let mut named = Vec::new();
     part.each("ports", |mut port| {
-        let number = port.take("containerPort");
-        if let (Some(Value::String(name)), Some(number)) = (port.take("name"), number.clone()) {
+        let number = port.number("containerPort");
+        if let (Some(name), Some(number)) = (port.text("name"), number) {
             named.push((name, number));
         }
-        let protocol = port.take("protocol").unwrap_or(json!("TCP"));
-        let protocol = match protocol.as_str() {
-            Some("TCP") => "tcp",
+        let protocol = match port.text("protocol").as_deref() {
+            None | Some("TCP") => "tcp",
             Some("UDP") => "udp",
-            _ => {
+            Some(_) => {
                 port.refuse("protocol", "must be TCP or UDP");
                 "tcp"
             }
         };
-        if let Some(host) = port.take("hostPort") {
+        if let Some(host) = port.number("hostPort") {
             publish
                 .push(json!({ "protocol": protocol, "host_port": host, "workload_port": number }));
         }
@@ -192,26 +193,24 @@ pub(super) fn milli(value: &Value) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(part)
 }
 
-fn security(mut part: Part<'_>, pods_user: &str, made: &mut Map<String, Value>) {
-    let privileged = part.take("privileged") == Some(json!(true));
+fn security(mut part: Part<'_>, pods_user: RunAs, made: &mut Map<String, Value>) {
+    let privileged = part.flag("privileged").unwrap_or(false);
     if privileged {
         made.insert("privileged".to_owned(), json!(true));
     }
     // A privileged container may gain privileges, there as here.
     let allowed: &[Value] = if privileged { &[json!(true)] } else { &[json!(false)] };
     part.only("allowPrivilegeEscalation", allowed, "not supported");
-    if let Some(value) = part.take("readOnlyRootFilesystem") {
-        made.insert("read_only_root".to_owned(), value);
+    if let Some(value) = part.flag("readOnlyRootFilesystem") {
+        made.insert("read_only_root".to_owned(), json!(value));
     }
-    let own = user(&mut part);
-    let user = if own.is_empty() { pods_user } else { &own };
-    if !user.is_empty() {
+    if let Some(user) = RunAs::of_container(&mut part, pods_user) {
         made.insert("user".to_owned(), json!(user));
     }
     let mut capabilities = part.part("capabilities");
     let changes: Map<String, Value> = ["add", "drop"]
         .into_iter()
-        .filter_map(|key| Some((key.to_owned(), capabilities.take(key)?)))
+        .filter_map(|key| Some((key.to_owned(), json!(capabilities.texts(key)?))))
         .collect();
     if !changes.is_empty() {
         made.insert("capabilities".to_owned(), Value::Object(changes));
@@ -220,7 +219,7 @@ fn security(mut part: Part<'_>, pods_user: &str, made: &mut Map<String, Value>) 
     part.finish();
 }
 
-fn probe(mut part: Part<'_>, ports: &[(String, Value)]) -> Value {
+fn probe(mut part: Part<'_>, ports: &[(String, u32)]) -> Value {
     let mut made = Map::new();
     for (theirs, ours) in [
         ("initialDelaySeconds", "initial_delay_s"),
@@ -229,31 +228,24 @@ fn probe(mut part: Part<'_>, ports: &[(String, Value)]) -> Value {
         ("failureThreshold", "failure_threshold"),
         ("successThreshold", "success_threshold"),
     ] {
-        if let Some(value) = part.take(theirs) {
-            made.insert(ours.to_owned(), value);
+        if let Some(value) = part.number(theirs) {
+            made.insert(ours.to_owned(), json!(value));
         }
     }
-    let number = |value: Option<Value>| match value {
-        Some(Value::String(name)) => {
-            let found = ports.iter().find(|(other, _)| *other == name);
-            found.map_or(Value::String(name), |(_, number)| number.clone())
-        }
-        other => other.unwrap_or_default(),
-    };
-    let check = if part.fields.contains_key("exec") {
+    let check = if part.has("exec") {
         let mut exec = part.part("exec");
-        let command = exec.take("command");
+        let command = exec.texts("command");
         exec.finish();
         json!({ "exec": { "command": command } })
-    } else if part.fields.contains_key("tcpSocket") {
+    } else if part.has("tcpSocket") {
         let mut tcp = part.part("tcpSocket");
-        let port = number(tcp.take("port"));
+        let port = port_of(&mut tcp, ports);
         tcp.finish();
         json!({ "tcp": { "port": port } })
-    } else if part.fields.contains_key("httpGet") {
+    } else if part.has("httpGet") {
         let mut http = part.part("httpGet");
-        let port = number(http.take("port"));
-        let path = http.take("path").unwrap_or(json!("/"));
+        let port = port_of(&mut http, ports);
+        let path = http.text("path").unwrap_or_else(|| "/".to_owned());
         http.only("scheme", &[json!("HTTP")], "only HTTP is supported");
         http.finish();
         json!({ "http": { "port": port, "path": path } })
@@ -266,9 +258,19 @@ fn probe(mut part: Part<'_>, ports: &[(String, Value)]) -> Value {
     Value::Object(made)
 }
 
+/// The port of a probe, by number or by the name that the container gives it.
+fn port_of(part: &mut Part<'_>, ports: &[(String, u32)]) -> Option<u32> {
+    part.typed("port", "must be a number, or the name of a port of this container", |value| {
+        match value.as_str() {
+            Some(name) => ports.iter().find(|(other, _)| other == name).map(|(_, number)| *number),
+            None => u32::try_from(value.as_u64()?).ok(),
+        }
+    })
+}
+
 pub(super) fn volume(mut part: Part<'_>) -> Value {
-    let name = part.take("name");
-    let source = if part.fields.contains_key("emptyDir") {
+    let name = part.text("name");
+    let source = if part.has("emptyDir") {
         let mut empty = part.part("emptyDir");
         let medium = medium(&mut empty);
         let mut made = json!({ "medium": medium });
@@ -280,20 +282,20 @@ pub(super) fn volume(mut part: Part<'_>) -> Value {
         }
         empty.finish();
         json!({ "empty": made })
-    } else if part.fields.contains_key("persistentVolumeClaim") {
+    } else if part.has("persistentVolumeClaim") {
         let mut claim = part.part("persistentVolumeClaim");
-        let name = claim.take("claimName");
-        let read_only = claim.take("readOnly").unwrap_or(json!(false));
+        let name = claim.text("claimName");
+        let read_only = claim.flag("readOnly").unwrap_or(false);
         claim.finish();
         json!({ "volume": { "name": name, "read_only": read_only } })
-    } else if part.fields.contains_key("configMap") {
+    } else if part.has("configMap") {
         json!({ "config": files(part.part("configMap"), "name") })
-    } else if part.fields.contains_key("secret") {
+    } else if part.has("secret") {
         json!({ "secret": files(part.part("secret"), "secretName") })
     } else {
         Value::Null
     };
-    if source.is_null() && part.fields.is_empty() {
+    if source.is_null() && !part.fields.values().any(|value| !value.is_null()) {
         part.refuse(
             "emptyDir",
             "one of emptyDir, configMap, secret and persistentVolumeClaim must be given",
@@ -304,11 +306,11 @@ pub(super) fn volume(mut part: Part<'_>) -> Value {
 }
 
 fn medium(empty: &mut Part<'_>) -> &'static str {
-    match empty.take("medium").as_ref().map(|medium| medium.as_str()) {
-        None | Some(Some("")) => "disk",
-        Some(Some("Memory")) => "memory",
-        Some(Some("HugePages-2Mi")) => "huge_pages_2Mi",
-        Some(Some("HugePages-1Gi")) => "huge_pages_1Gi",
+    match empty.text("medium").as_deref() {
+        None | Some("") => "disk",
+        Some("Memory") => "memory",
+        Some("HugePages-2Mi") => "huge_pages_2Mi",
+        Some("HugePages-1Gi") => "huge_pages_1Gi",
         Some(_) => {
             empty
                 .refuse("medium", "must be Memory, HugePages-2Mi or HugePages-1Gi, or be left out");
@@ -318,12 +320,9 @@ fn medium(empty: &mut Part<'_>) -> &'static str {
 }
 
 fn files(mut part: Part<'_>, key: &str) -> Value {
-    let mut made = json!({ "name": part.take(key) });
-    if let Some(mode) = part.take("defaultMode") {
-        match mode.as_u64() {
-            Some(mode) => set(&mut made, "mode", json!(format!("{mode:04o}"))),
-            None => part.refuse("defaultMode", "must be a number"),
-        }
+    let mut made = json!({ "name": part.text(key) });
+    if let Some(mode) = part.number("defaultMode") {
+        set(&mut made, "mode", json!(format!("{mode:04o}")));
     }
     part.only("optional", &[json!(false)], "not supported");
     part.finish();
