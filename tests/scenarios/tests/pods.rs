@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skerry_containers::Answer as Probed;
+use skerry_containers::{Answer as Probed, Exit};
 use skerry_ipc::{Json, Request};
 use skerry_model::Kind;
 use skerry_scenarios_tests::{RunningNode, document, eventually};
@@ -137,4 +137,118 @@ async fn what_a_pod_takes_is_told_while_it_runs() {
     node.wait_state(Kind::Pod, "web", "stopped").await.unwrap();
     assert_eq!(stats().await["containers"], json!([]));
     assert!(node.ask(Request::PodStats { key: "none".to_owned() }).await.is_err());
+}
+
+/// Waits until an alarm of this sort stands, or none.
+async fn alarm(node: &RunningNode, definition: &str, wanted: bool) {
+    eventually(LIMIT, || async {
+        let alarms = node.list(Kind::Alarm).await.map_err(|error| format!("{error:?}"))?;
+        let mut of_sort = alarms.iter().filter(|it| it["spec"]["definition"] == definition);
+        let stands = of_sort.any(|it| it["status"]["cleared"].is_null());
+        if stands == wanted { Ok(()) } else { Err(format!("{definition}: {alarms:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+async fn act(node: &RunningNode, action: skerry_ipc::Action) {
+    let request = Request::Act { kind: Kind::Pod, key: "web".to_owned(), action };
+    node.ask(request).await.unwrap();
+}
+
+/// A pod that runs; gives its id.
+async fn running(node: &RunningNode, more: Value) -> skerry_model::Id<skerry_model::Pod> {
+    let mut spec = json!({"containers": [{"name": "main", "image": "tiny"}]});
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    node.create(Kind::Pod, json!({"metadata": {"name": "web"}, "spec": spec})).await.unwrap();
+    let made = node.wait_state(Kind::Pod, "web", "running").await.unwrap();
+    made["metadata"]["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// Killed at its memory limit, told until a person takes the pod down or it has had a good run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_for_want_of_memory_raises_an_alarm_that_a_new_start_ends() {
+    let (_folder, host, node) = node().await;
+    let id = running(&node, json!({})).await;
+    alarm(&node, "POD_OOM", false).await;
+    host.end_container(id, &"main".parse().unwrap(), Exit::OutOfMemory);
+    alarm(&node, "POD_OOM", true).await;
+    alarm(&node, "POD_CRASH_LOOP", false).await;
+    act(&node, skerry_ipc::Action::Stop).await;
+    node.wait_state(Kind::Pod, "web", "stopped").await.unwrap();
+    act(&node, skerry_ipc::Action::Start).await;
+    node.wait_state(Kind::Pod, "web", "running").await.unwrap();
+    alarm(&node, "POD_OOM", false).await;
+    node.stop().await.unwrap();
+}
+
+/// Ended again and again, told until a person takes the pod down or it has had a good run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_raises_an_alarm_that_a_new_start_ends() {
+    let (_folder, host, node) = node().await;
+    let id = running(&node, json!({})).await;
+    let name = "main".parse().unwrap();
+    for _ in 0..6 {
+        alarm(&node, "POD_CRASH_LOOP", false).await;
+        let before = pid(&node).await;
+        // After what the machine calls a long run it is started again at once; otherwise this would take minutes.
+        host.end_container_after(id, &name, Exit::Code(1), Duration::from_secs(600));
+        eventually(LIMIT, || async {
+            let now = pid(&node).await;
+            if now != before { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await
+        .unwrap();
+    }
+    alarm(&node, "POD_CRASH_LOOP", true).await;
+    act(&node, skerry_ipc::Action::Stop).await;
+    node.wait_state(Kind::Pod, "web", "stopped").await.unwrap();
+    act(&node, skerry_ipc::Action::Start).await;
+    node.wait_state(Kind::Pod, "web", "running").await.unwrap();
+    alarm(&node, "POD_CRASH_LOOP", false).await;
+    node.stop().await.unwrap();
+}
+
+async fn pid(node: &RunningNode) -> Option<u64> {
+    let pod = node.get(Kind::Pod, "web").await.unwrap();
+    pod["status"]["containers"][0]["pid"].as_u64()
+}
+
+/// A new revision that fails gives way to the good one, which is told until there is another new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_raises_an_alarm_that_the_next_good_revision_ends() {
+    let (_folder, host, node) = node().await;
+    let id = running(&node, json!({"update": {"min_ready_s": 0}})).await;
+    let history = async |state: &'static str, revision: u64| {
+        eventually(LIMIT, || async {
+            let pod = node.get(Kind::Pod, "web").await.map_err(|error| format!("{error:?}"))?;
+            let last = pod["status"]["history"].as_array().and_then(|all| all.last()).cloned();
+            let last = last.unwrap_or_default();
+            let up = pod["status"]["state"] == "running";
+            let is = last["state"] == state && last["number"] == revision && up;
+            if is { Ok(()) } else { Err(format!("{state} {revision}: {}", pod["status"])) }
+        })
+        .await
+        .unwrap();
+    };
+    history("good", 1).await;
+    let change = async |memory: u64, update: Value| {
+        let containers = json!([{"name": "main", "image": "tiny", "memory_mib": memory}]);
+        let spec = json!({"containers": containers, "update": update});
+        let patch = Json(json!({"spec": spec}).to_string());
+        let key = "web".to_owned();
+        let request = Request::Patch { kind: Kind::Pod, key, patch, if_revision: None };
+        node.ask(request).await.unwrap();
+    };
+    change(65, json!({"min_ready_s": 600, "deadline_s": 900})).await;
+    history("rolling", 2).await;
+    host.end_container(id, &"main".parse().unwrap(), Exit::Code(3));
+    alarm(&node, "POD_ROLLED_BACK", true).await;
+    history("failed", 2).await;
+    change(66, json!({"min_ready_s": 0, "deadline_s": 900})).await;
+    history("good", 3).await;
+    alarm(&node, "POD_ROLLED_BACK", false).await;
+    node.stop().await.unwrap();
 }

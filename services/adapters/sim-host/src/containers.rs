@@ -57,10 +57,10 @@ impl SimContainers {
         pod.containers.entry(name.clone()).or_default()
     }
 
-    fn end(&mut self, pod: Id<Pod>, name: &Name, exit: Exit) {
+    fn end(&mut self, pod: Id<Pod>, name: &Name, exit: Exit, ran_for: Duration) {
         let container = self.container(pod, name);
         if let Run::Running { run, .. } = &container.run {
-            container.run = Run::Ended { run: run.clone(), exit, ran_for: Duration::from_secs(1) };
+            container.run = Run::Ended { run: run.clone(), exit, ran_for };
         }
     }
 }
@@ -68,7 +68,18 @@ impl SimContainers {
 impl SimHost {
     /// A container's process ends by itself.
     pub fn end_container(&self, pod: Id<Pod>, container: &Name, exit: Exit) {
-        self.world().containers.end(pod, container, exit);
+        self.end_container_after(pod, container, exit, Duration::from_secs(1));
+    }
+
+    /// The same, and the machine says that it ran so long: after a long run there is no wait before the next start.
+    pub fn end_container_after(
+        &self,
+        pod: Id<Pod>,
+        container: &Name,
+        exit: Exit,
+        ran_for: Duration,
+    ) {
+        self.world().containers.end(pod, container, exit, ran_for);
         self.container_news(RuntimeEvent::Pod(pod));
     }
 
