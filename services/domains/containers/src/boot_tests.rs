@@ -1,18 +1,19 @@
 //! Many pods after a boot of the node, with passes that go on at the same time.
 
+use skerry_store::StoreDirs;
+
 use super::*;
 use crate::testing::Machines;
 
-/// A store with so many pods that ran before a boot, each with its port.
-async fn many(count: u128) -> Store {
-    let store = Store::in_memory();
+/// Puts so many pods into a store that ran before a boot, each with its port.
+async fn many(store: &Store, count: u128) {
     let from = |value: serde_json::Value| serde_json::from_value(value).unwrap();
     let network =
         serde_json::json!({"mode": "nat", "subnet": {"network": "10.1.0.0", "prefix": 24}});
     let image = serde_json::json!({"format": "oci_archive", "source": "built_in",
         "architecture": "x86_64",
         "files": [{"role": "archive", "path": "/x.tar", "sha256": "ab".repeat(32), "size": 1}]});
-    put(&store, |tx| {
+    put(store, |tx| {
         let network = serde_json::from_value(network).unwrap();
         tx.create(NewResource::<Network>::new(id(1000), name("default"), network));
         let image = serde_json::from_value(image).unwrap();
@@ -40,7 +41,7 @@ async fn many(count: u128) -> Store {
         ready.conditions.set("Ready", ConditionState::True, "Test", "", clock());
         let boot = Some("before".to_owned());
         let status = PodStatus { boot, state: PodState::Running, ..PodStatus::default() };
-        put(&store, |tx| {
+        put(store, |tx| {
             let wired = serde_json::from_value(wired).unwrap();
             tx.create(NewResource::<Port>::new(port, name(&format!("port-{number}")), wired));
             tx.put_status::<Port>(port, ready);
@@ -49,12 +50,16 @@ async fn many(count: u128) -> Store {
         })
         .await;
     }
-    store
 }
 
-#[tokio::test(start_paused = true)]
+/// The store is one on disk, since only there others have their turn while something is written.
+#[tokio::test]
 async fn passes_at_the_same_time_start_no_more_pods_than_one_after_the_other_would() {
-    let store = many(10).await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let dirs = StoreDirs { state: at("state"), second: None };
+    let (store, _) = Store::open(&dirs, clock).unwrap();
+    many(&store, 10).await;
     let runtime = Arc::new(Machines::default());
     let controller = PodController::new(store.clone(), runtime.clone(), clock, "now");
     let pass = || async {

@@ -180,7 +180,7 @@ impl ContainerRuntime for Machines {
             starting.0 += 1;
             starting.1 = starting.1.max(starting.0);
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         if is_start {
             self.starting.lock().unwrap().0 -= 1;
         }
