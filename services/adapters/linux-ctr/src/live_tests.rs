@@ -239,13 +239,16 @@ struct Stage {
 /// The first of the users that a pod has in these tests.
 const FIRST: u32 = 655_360;
 
-/// Makes a user namespace with a network namespace in it, and names them `$4` in the folders `$1` and `$2`.
+/// Makes a user namespace of the users from `$2` on with a network namespace in it, and names them `$3`: the users' in
+/// the folder `$1`, the network by `ip`. That makes /run/netns a mount of its own first, one process at a time. Were the
+/// name mounted there before, the first `ip netns add` of another test would mount the folder over itself together with it:
+/// then it is mounted twice, and its file stays busy after the upper one has gone.
 const OWN_NAMESPACES: &str = r#"
-    mkdir -p "$1" "$2" && touch "$1/$4" "$2/$4" || exit 1
+    mkdir -p "$1" && touch "$1/$3" || exit 1
     unshare --user --net sleep 100 & p=$!
     while [ "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
-    echo "0 $3 65536" >/proc/$p/uid_map && echo "0 $3 65536" >/proc/$p/gid_map &&
-        mount --bind /proc/$p/ns/net "$1/$4" && mount --bind /proc/$p/ns/user "$2/$4"
+    echo "0 $2 65536" >/proc/$p/uid_map && echo "0 $2 65536" >/proc/$p/gid_map &&
+        /usr/sbin/ip netns attach "$3" $p && mount --bind /proc/$p/ns/user "$1/$3"
     made=$?
     kill $p
     exit $made
@@ -342,7 +345,7 @@ impl Stage {
             return host(&["/usr/sbin/ip", "netns", "add", name]).await;
         };
         let (first, folder) = (first.to_string(), self.users_folder.to_str().unwrap());
-        host(&["/bin/sh", "-c", OWN_NAMESPACES, "sh", "/run/netns", folder, &first, name]).await;
+        host(&["/bin/sh", "-c", OWN_NAMESPACES, "sh", folder, &first, name]).await;
     }
 
     async fn unwire(&self) {
