@@ -56,6 +56,7 @@ const PACKAGES: &[&str] = &[
     // Tests under systemd
     "dbus",
     "crun",
+    "runc",
     "iproute2",
 ];
 

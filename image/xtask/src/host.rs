@@ -26,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nftables", "/usr/sbin/nft"),
     ("dnsmasq-base", "/usr/sbin/dnsmasq"),
     ("crun", "/usr/bin/crun"),
+    ("runc", "/usr/sbin/runc"),
     ("busybox-static", "/usr/bin/busybox"),
     ("curl", "/usr/bin/curl"),
     // A real registry to pull from, and the program that fills it

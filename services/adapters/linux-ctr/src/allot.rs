@@ -1,7 +1,7 @@
 //! The program `skerry-pages`: limits the huge pages of the control group that it was started in, and becomes another
 //! program there.
 //!
-//! It is what a container's unit starts before crun, since the service manager has no such limits and noded may not write
+//! It is what a container's unit starts before the runtime, since the service manager has no such limits and noded may not write
 //! to control groups. `hugetlb` has to be switched on in every group above; the manager switches on and off only what it
 //! knows, so it stays until a group goes, and is looked after with each start. A size that is not named gets none. It must
 //! not start the other program unless all limits are written, and knows nothing of pods.

@@ -20,6 +20,7 @@ use skerry_model::Name;
 use crate::devices::Device;
 use crate::ids;
 use crate::images::ImageRecord;
+use crate::oci::Oci;
 use crate::pages;
 use crate::places::Places;
 use crate::powers;
@@ -96,8 +97,8 @@ pub enum BundleError {
     Seccomp(#[from] serde_json::Error),
 }
 
-/// The configuration. `bundle` is the folder that it is for, `volumes` where the pod's volumes lie; of the places only
-/// those of the namespaces to join count.
+/// The configuration. `bundle` is the folder that it is for, `volumes` where the runtime finds the pod's
+/// volumes; of the places only the runtime and those of the namespaces to join count.
 pub fn spec(
     desired: &ContainerDesired,
     image: &ImageRecord,
@@ -110,7 +111,7 @@ pub fn spec(
         .version("1.0.2")
         .root(RootBuilder::default().path("rootfs").readonly(desired.read_only_root).build()?)
         .process(process(desired, image, user)?)
-        .mounts(mounts(desired, bundle, volumes)?)
+        .mounts(mounts(desired, bundle, volumes, Oci::present(places).turns_owners())?)
         .linux(linux(desired, places)?)
         .build()?;
     // With the node's network it has the node's name, which it does not set.
@@ -229,7 +230,9 @@ fn mounts(
     desired: &ContainerDesired,
     bundle: &Path,
     volumes: &BTreeMap<Name, PathBuf>,
+    turns_owners: bool,
 ) -> Result<Vec<Mount>, BundleError> {
+    let turns = turns_owners && desired.users.is_some();
     let quiet = ["nosuid", "noexec", "nodev"];
     let mut list = vec![
         mount("proc", "proc", "/proc", &quiet)?,
@@ -262,13 +265,13 @@ fn mounts(
         let access = if seen.read_only { "ro" } else { "rw" };
         let mut options = vec!["bind", access, "nosuid", "nodev"];
         // Its files are the pod's users' by number, as on disk.
-        options.extend(desired.users.map(|_| "idmap"));
+        options.extend(turns.then_some("idmap"));
         list.push(mount("bind", &source.to_string_lossy(), &seen.path, &options)?);
     }
     for name in ETC_FILES {
         let source = bundle.join("etc").join(name);
         let mut options = vec!["bind", "ro", "nosuid", "noexec", "nodev"];
-        options.extend(desired.users.map(|_| "idmap"));
+        options.extend(turns.then_some("idmap"));
         list.push(mount("bind", &source.to_string_lossy(), &format!("/etc/{name}"), &options)?);
     }
     Ok(list)
@@ -381,7 +384,7 @@ fn hold(linux: &mut Linux, desired: &ContainerDesired) -> Result<(), BundleError
     Ok(())
 }
 
-/// The builder's default lets a runtime set up control groups; here the unit has them, and asking crun for
+/// The builder's default lets a runtime set up control groups; here the unit has them, and asking it for
 /// limits as well would fail.
 fn without_resources(mut linux: Linux) -> Linux {
     linux.set_resources(None);

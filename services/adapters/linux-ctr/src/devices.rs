@@ -1,4 +1,4 @@
-//! Devices of the machine in containers: found here, made in the container's own `/dev` by crun, and let through by
+//! Devices of the machine in containers: found here, made in the container's own `/dev` by the runtime, and let through by
 //! the unit's rules.
 
 use std::fs;

@@ -1,7 +1,7 @@
-//! Programs that people run inside containers, through `crun exec`.
+//! Programs that people run inside containers, through the runtime's `exec`.
 //!
-//! The program's words and environment go to crun in a file that only root can read, never on a command line. A
-//! terminal is made inside the container by crun, which hands our end over a socket. Whatever comes of the program
+//! The program's words and environment go to the runtime in a file that only root can read, never on a command line. A
+//! terminal is made inside the container by the runtime, which hands our end over a socket. Whatever comes of the program
 //! passes through a task that ends the unit as soon as nobody listens any more.
 
 use std::os::fd::OwnedFd;
@@ -23,8 +23,9 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::folders;
+use crate::oci::Oci;
 use crate::pages::Allotment;
-use crate::places::{Places, crun_name};
+use crate::places::Places;
 use crate::programs::{PREFIX, Program, Programs};
 use crate::runtime::io_failed;
 use crate::terminal::{self, ConsoleSocket, Terminal};
@@ -37,10 +38,6 @@ const WAITING: usize = 4;
 const CHUNK: usize = 16 * 1024;
 /// What may still come after the program's end.
 const REST: Duration = Duration::from_secs(3);
-/// Memory for crun itself.
-const CRUN_MEMORY: u64 = 4 << 20;
-/// crun's own tasks.
-const CRUN_TASKS: u64 = 2;
 
 type Outputs = mpsc::Sender<Result<ExecOutput, RuntimeError>>;
 
@@ -126,7 +123,11 @@ impl Executor {
             None => None,
         };
         let bundle = self.places.bundle(request.pod, &request.container);
-        let (slice, argv) = Allotment::hold(&bundle, self.argv(files, socket.as_ref(), request))?;
+        let oci = Oci::of_bundle(&bundle, &self.places)?;
+        let console = socket.as_ref().map(ConsoleSocket::path);
+        let argv = oci.exec(request.pod, &request.container, &files.process, console);
+        let (slice, argv) = Allotment::hold(&bundle, argv)?;
+        let overhead = oci.overhead();
         let mut program = Program {
             unit: unit.to_owned(),
             slice,
@@ -134,8 +135,8 @@ impl Executor {
             input: None,
             output: None,
             errors: errors_end,
-            memory: request.memory_mib.saturating_mul(1 << 20).saturating_add(CRUN_MEMORY),
-            tasks: u64::from(request.tasks).saturating_add(CRUN_TASKS),
+            memory: request.memory_mib.saturating_mul(1 << 20).saturating_add(overhead.memory),
+            tasks: u64::from(request.tasks).saturating_add(overhead.tasks),
         };
         let Some(socket) = socket else {
             let (input_end, input) = pipe_pair().map_err(broken())?;
@@ -173,29 +174,9 @@ impl Executor {
         }
         started
     }
-
-    fn argv(
-        &self,
-        files: &Files,
-        socket: Option<&ConsoleSocket>,
-        request: &ExecRequest,
-    ) -> Vec<String> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut words = vec![
-            text(&self.places.crun),
-            "--root".to_owned(),
-            text(&self.places.crun_state()),
-            "--cgroup-manager=disabled".to_owned(),
-            "exec".to_owned(),
-            format!("--process={}", text(&files.process)),
-        ];
-        words.extend(socket.map(|socket| format!("--console-socket={}", text(socket.path()))));
-        words.push(crun_name(request.pod, &request.container));
-        words
-    }
 }
 
-/// There is no terminal: what crun said of it.
+/// There is no terminal: what the runtime said of it.
 async fn unstarted(errors: pipe::Receiver) -> RuntimeError {
     let mut text = Vec::new();
     // What cannot be read of a complaint only makes it shorter.

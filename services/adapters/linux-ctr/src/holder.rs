@@ -1,9 +1,9 @@
 //! The program `skerry-terminal`: holds the terminal of a container, for as long as the container lives.
 //!
-//! It is the main process of the container's unit and starts crun, which hands it the terminal that it makes in the
+//! It is the main process of the container's unit and starts the runtime, which hands it the terminal that it makes in the
 //! container. What the container writes goes to the log, and as it is to everybody who looks, through the socket
 //! `terminal` in the bundle. So neither whoever leaves nor a restart of noded changes anything for the container. It
-//! passes the stop signal on and ends as crun does. It must not know anything of pods, and trusts whoever may connect,
+//! passes the stop signal on and ends as the runtime does. It must not know anything of pods, and trusts whoever may connect,
 //! which the folder leaves to root alone.
 //!
 //! To it, on the socket: one byte that says what comes, two that say how long it is (big-endian), and that. From it:
@@ -28,12 +28,11 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::oci::CONSOLE;
 use crate::terminal::{ConsoleSocket, Terminal, feed};
 
 /// The socket for those who look, in the bundle.
 pub const SOCKET: &str = "terminal";
-/// The socket on which crun hands the terminal over, in the bundle.
-const CONSOLE: &str = "console";
 /// Bytes that follow: what is typed.
 pub const TYPED: u8 = 0;
 /// Columns and rows follow, each in two bytes.
@@ -46,20 +45,20 @@ const BEHIND: usize = 256;
 const PIECE: usize = 4096;
 /// What may still come after the end, and may still be taken.
 const REST: Duration = Duration::from_secs(1);
-/// How long crun may take to end when it gives no terminal.
+/// How long the runtime may take to end when it gives no terminal.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Nobody in the container has its terminal open. Somebody may open it again.
 const UNUSED: Duration = Duration::from_millis(200);
 
-/// The program itself: `skerry-terminal <number of the stop signal> <bundle> <crun> <its arguments>`.
+/// The program itself: `skerry-terminal <number of the stop signal> <bundle> <runtime> <its arguments>`.
 pub fn program(words: impl Iterator<Item = String>) -> ExitCode {
     let words: Vec<String> = words.collect();
-    let [stop, bundle, crun @ ..] = words.as_slice() else { return usage() };
-    let Some(stop) = stop.parse().ok().filter(|_| !crun.is_empty()) else { return usage() };
+    let [stop, bundle, runtime @ ..] = words.as_slice() else { return usage() };
+    let Some(stop) = stop.parse().ok().filter(|_| !runtime.is_empty()) else { return usage() };
     let held = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|it| {
         // A socket's path may not be long, and the bundle's is.
         std::env::set_current_dir(bundle)?;
-        it.block_on(hold(stop, crun))
+        it.block_on(hold(stop, runtime))
     });
     match held {
         Ok(status) => ExitCode::from(code(status)),
@@ -71,7 +70,7 @@ pub fn program(words: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    say("usage: skerry-terminal SIGNAL BUNDLE CRUN ARGUMENTS");
+    say("usage: skerry-terminal SIGNAL BUNDLE RUNTIME ARGUMENTS");
     ExitCode::from(2)
 }
 
@@ -80,7 +79,7 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// The last eight bits of crun's own code, which is already 128 and a signal if one ended the container.
+/// The last eight bits of the runtime's own code, which is already 128 and a signal if one ended the container.
 fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.code().unwrap_or(137) & 0xff).unwrap_or(1)
 }
@@ -91,45 +90,36 @@ async fn hold(stop: i32, words: &[String]) -> io::Result<ExitStatus> {
     crate::folders::absent_is_fine(std::fs::remove_file(CONSOLE))?;
     let listener = UnixListener::bind(SOCKET)?;
     let console = ConsoleSocket::bind(PathBuf::from(CONSOLE))?;
-    let mut crun = start(words)?;
-    let pass = Pass { stop, pid: crun.id() };
+    let mut runtime = start(words)?;
+    let pass = Pass { stop, pid: runtime.id() };
     let terminal = loop {
         tokio::select! {
             terminal = console.receive() => break terminal,
             // What it said stands in the log.
-            ended = crun.wait() => return ended,
+            ended = runtime.wait() => return ended,
             _ = stops.recv() => pass.on(),
         }
     };
     match terminal {
-        Ok(terminal) => Held::new(terminal, listener).until_end(crun, stops, pass).await,
+        Ok(terminal) => Held::new(terminal, listener).until_end(runtime, stops, pass).await,
         Err(error) => {
             // Usually it could not make the container, and is just saying why.
-            if let Ok(ended) = timeout(FAREWELL, crun.wait()).await {
+            if let Ok(ended) = timeout(FAREWELL, runtime.wait()).await {
                 return ended;
             }
-            crun.start_kill()?;
-            crun.wait().await?;
+            runtime.start_kill()?;
+            runtime.wait().await?;
             Err(error)
         }
     }
 }
 
 fn start(words: &[String]) -> io::Result<Child> {
-    let (crun, rest) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let (verb, rest) = match rest.iter().position(|word| word == "run") {
-        Some(at) => rest.split_at(at + 1),
-        None => rest.split_at(rest.len()),
-    };
-    Command::new(crun)
-        .args(verb)
-        .arg(format!("--console-socket={CONSOLE}"))
-        .args(rest)
-        .stdin(Stdio::null())
-        .spawn()
+    let (runtime, rest) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    Command::new(runtime).args(rest).stdin(Stdio::null()).spawn()
 }
 
-/// Passes the stop signal on to crun, and so to the container.
+/// Passes the stop signal on to the runtime, and so to the container.
 #[derive(Clone, Copy)]
 struct Pass {
     stop: i32,
@@ -180,7 +170,7 @@ impl Held {
 
     async fn until_end(
         mut self,
-        mut crun: Child,
+        mut runtime: Child,
         mut stops: Signals,
         pass: Pass,
     ) -> io::Result<ExitStatus> {
@@ -195,7 +185,7 @@ impl Held {
                     self.let_look(stream);
                 },
                 Some(_) = self.looks.join_next() => {}
-                status = crun.wait() => break status?,
+                status = runtime.wait() => break status?,
                 _ = stops.recv() => pass.on(),
             }
         };

@@ -45,6 +45,16 @@ pub fn seen_by(first: u32, data: &Path, at: &Path) -> HostMount {
     }
 }
 
+/// A volume as the pod's users see it, somewhere else.
+pub fn turned(first: u32, volume: &Path, at: &Path) -> HostMount {
+    HostMount {
+        kind: "none",
+        what: volume.to_owned(),
+        target: at.to_owned(),
+        options: format!("bind,X-mount.idmap=b:0:{first}:{USERS}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +64,13 @@ mod tests {
         let mount = seen_by(655_360, Path::new("/data"), Path::new("/run/seen"));
         assert_eq!(mount.options, "bind,X-mount.idmap=b:0:655360:65536 b:4294901760:0:1");
         assert_eq!((mount.kind, mount.what.as_path()), ("none", Path::new("/data")));
+    }
+
+    #[test]
+    fn of_a_volume_nothing_is_the_machines_roots() {
+        let mount = turned(655_360, Path::new("/v"), Path::new("/run/turned/v"));
+        assert_eq!(mount.options, "bind,X-mount.idmap=b:0:655360:65536");
+        assert_eq!((mount.kind, mount.what.as_path()), ("none", Path::new("/v")));
     }
 
     #[test]

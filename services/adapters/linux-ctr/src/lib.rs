@@ -1,4 +1,4 @@
-//! Containers on Linux: `crun` under transient systemd units, over image layers on the data partition.
+//! Containers on Linux: an OCI runtime, `crun` or another, under transient systemd units, over image layers on the data partition.
 //!
 //! Implements [`skerry_containers::ContainerRuntime`]. It decides nothing: it unpacks images, keeps folders,
 //! and hands mounts and processes to the service manager, under which they outlive noded and are found again
@@ -25,6 +25,7 @@ mod jail;
 mod leaving;
 mod logs;
 mod observe;
+mod oci;
 mod pages;
 mod places;
 mod powers;
@@ -35,12 +36,14 @@ mod root;
 mod runtime;
 mod service;
 mod shelf;
+mod shim;
 mod source;
 mod stats;
 mod supervisor;
 mod terminal;
 #[cfg(test)]
 mod testing;
+mod turned;
 mod unpack;
 mod unpacker;
 mod user;
@@ -52,4 +55,5 @@ pub use holder::program as terminal_program;
 pub use places::Places;
 pub use runtime::LinuxContainers;
 pub use shelf::LinuxBlobs;
+pub use shim::program as shim_program;
 pub use unpacker::program as unpack_program;

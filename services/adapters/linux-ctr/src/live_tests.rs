@@ -1,7 +1,8 @@
-//! Real containers: real archives, real overlay mounts, real crun. They need root, `/usr/bin/crun`, a static
-//! `/bin/busybox` and `ip`, so they run only when asked for (`cargo test -p skerry-linux-ctr -- --ignored`).
+//! Real containers: real archives, real overlay mounts, a real runtime. They need root, `/usr/bin/crun` (or the runtime that
+//! `SKERRY_TESTED_RUNTIME` names by its whole path), a static `/bin/busybox` and `ip`, so they run only when asked for
+//! (`cargo test -p skerry-linux-ctr -- --ignored`).
 //!
-//! The ones here start crun directly, in place of systemd: what they show is that images, mounts and
+//! The ones here start the runtime directly, in place of systemd: what they show is that images, mounts and
 //! `config.json` are right. The last one goes through the service manager of the machine that it runs on.
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::stream::BoxStream;
 use serde_json::json;
 use skerry_containers::{
-    ContainerDesired, Exit, PodNetwork, PodWanted, Run, RuntimeFault, Want, plan,
+    ContainerDesired, Exit, OciRuntime, PodNetwork, PodWanted, Run, RuntimeFault, Want, plan,
 };
 use skerry_containers::{VolumeContent, VolumeDesired, VolumeFile};
 use skerry_linux_host::systemd::{Active, MainExit, UnitStatus};
@@ -91,7 +92,17 @@ fn below(data: &Path, run: &Path) -> Places {
     places.terminal = crate::testing::terminal();
     places.pages = places.terminal.with_file_name("skerry-pages");
     places.unpack = crate::testing::unpacking(crate::unpack::Limits::default()).program;
+    places.shim = places.terminal.with_file_name("skerry-shim");
+    places.runtime = tested();
     places
+}
+
+/// The runtime that is tested: crun, or the one at the path in the environment.
+fn tested() -> OciRuntime {
+    match std::env::var("SKERRY_TESTED_RUNTIME") {
+        Ok(program) => OciRuntime::new(&program, None).unwrap(),
+        Err(_) => OciRuntime::default(),
+    }
 }
 
 async fn succeed(words: &[&str]) -> String {
@@ -423,8 +434,10 @@ impl Stage {
         }
         let observed = self.containers.observe(self.pod).await.unwrap();
         assert!(observed.is_empty(), "{observed:?}");
-        let seen = folders::names(&self.containers.inner.places.all_seen());
+        let places = &self.containers.inner.places;
+        let seen = folders::names(&places.all_seen());
         assert_eq!(seen, Vec::<String>::new(), "the data is seen no more");
+        assert!(!places.turned(self.pod, &"main".parse().unwrap()).exists());
         self.unwire().await;
     }
 }
@@ -963,7 +976,9 @@ async fn under_systemd_a_container_lives_its_whole_life() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // Only crun's store of translated filters stays.
-    assert_eq!(folders::names(Path::new("/run/skerry-live/crun")), [".cache"]);
+    let state = places().runtime_state(tested().family);
+    assert!(folders::names(&state).iter().all(|name| name == ".cache"), "{}", state.display());
+    assert_eq!(folders::names(Path::new("/run/skerry-live/turned")), Vec::<String>::new());
 }
 
 /// Lines of the pod since a moment, with their times.

@@ -4,7 +4,7 @@ use skerry_containers::{Exit, Run};
 use skerry_linux_host::systemd::{Active, MainExit, UnitStatus};
 use skerry_model::Timestamp;
 
-/// The process behind a unit. `pid` is what crun wrote once it had made the container.
+/// The process behind a unit. `pid` is what the runtime wrote once it had made the container.
 pub fn run_of(unit: &UnitStatus, pid: Option<u32>) -> Run {
     match unit.active {
         Active::Activating => Run::Starting,
@@ -30,16 +30,16 @@ fn started_at(usec: u64) -> Option<Timestamp> {
     Timestamp::from_microsecond(usec).ok()
 }
 
-/// How it ended. crun ends with the container's code, or 128 and the signal that ended it.
+/// How it ended. The runtime ends with the container's code, or 128 and the signal that ended it.
 fn exit_of(unit: &UnitStatus, was_made: bool) -> Exit {
     if unit.result == "oom-kill" {
         return Exit::OutOfMemory;
     }
     match unit.main_exit {
         Some(MainExit::Code(0)) => Exit::Code(0),
-        Some(MainExit::Code(_)) if !was_made => {
-            Exit::NotStarted("crun could not make it, see the pod's log".to_owned())
-        }
+        Some(MainExit::Code(_)) if !was_made => Exit::NotStarted(
+            "the container runtime could not make it, see the pod's log".to_owned(),
+        ),
         Some(MainExit::Code(code)) if (129..=192).contains(&code) => Exit::Signal(code - 128),
         Some(MainExit::Code(code)) => Exit::Code(code),
         Some(MainExit::Signal(signal)) => Exit::Signal(signal),

@@ -5,13 +5,14 @@
 //! <data>/blobs/                         images as they were brought in, by digest
 //! <data>/pulls/<job>/                   what is being downloaded; the north side's own
 //! <data>/pods/<pod>/<container>/        made, upper/, work/: the writable layer
-//! <run>/pods/<pod>/<container>/         made, config.json, etc/, rootfs/, pid, stdin, terminal: the bundle
+//! <run>/pods/<pod>/<container>/         made, config.json, runtime, etc/, rootfs/, pid, stdin, terminal: the bundle
 //! <data>/pod-volumes/<pod>/<volume>/    folders on disk, see `volumes`
 //! <run>/pod-volumes/<pod>/<volume>/     files, and folders in memory
 //! <run>/seen/<number>/                  the data as the pod sees it whose users these are: number × 65536 and on
 //! <run>/seen/<pod>.<number>             says so
 //! <run>/users/<namespace>               the user namespace that owns a pod's network, made by others
-//! <run>/crun/                           crun's own records
+//! <run>/crun/, <run>/runc/              the runtimes' own records
+//! <run>/turned/<pod>.<container>/       volumes as the pod sees them, for runtimes that do not turn owners
 //! <run>/exec/                           what people run in containers: words and sockets, while they start
 //! ```
 //!
@@ -20,17 +21,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::folders;
-use skerry_containers::USERS;
+use skerry_containers::{OciRuntime, RuntimeFamily, USERS};
 use skerry_model::{Binding, Id, Name, Pod};
+
+use crate::folders;
 
 /// The folders and programs that containers need.
 #[derive(Debug, Clone)]
 pub struct Places {
     data: PathBuf,
     run: PathBuf,
-    /// The container runtime.
-    pub crun: PathBuf,
+    /// The container runtime that new containers are started with.
+    pub runtime: OciRuntime,
+    /// The program that stands in for a runtime that does not stay.
+    pub shim: PathBuf,
     /// The program that reads layers.
     pub unpack: PathBuf,
     /// The program that holds containers' terminals.
@@ -52,7 +56,8 @@ impl Places {
         Self {
             data: data.to_owned(),
             run: run.to_owned(),
-            crun: PathBuf::from("/usr/bin/crun"),
+            runtime: OciRuntime::default(),
+            shim: PathBuf::from("/usr/bin/skerry-shim"),
             unpack: PathBuf::from("/usr/bin/skerry-unpack"),
             terminal: PathBuf::from("/usr/bin/skerry-terminal"),
             pages: PathBuf::from("/usr/bin/skerry-pages"),
@@ -161,19 +166,19 @@ impl Places {
         self.bundle(pod, container).join("stdin")
     }
 
-    /// crun's own records.
-    pub fn crun_state(&self) -> PathBuf {
-        self.run.join("crun")
+    /// A runtime's own records.
+    pub fn runtime_state(&self, family: RuntimeFamily) -> PathBuf {
+        self.run.join(family.word())
+    }
+
+    /// Where a container's volumes are seen with their owners turned around, if its runtime does not do that.
+    pub fn turned(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
+        self.run.join("turned").join(format!("{}.{container}", pod.short()))
     }
 
     /// What people run in containers: words and sockets. Short, since a socket's path may not be long.
     pub fn programs(&self) -> PathBuf {
         self.run.join("exec")
-    }
-
-    /// crun's own record of a container.
-    pub fn crun_record(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
-        self.crun_state().join(crun_name(pod, container))
     }
 }
 
@@ -199,8 +204,8 @@ pub fn container_of_unit(pod: Id<Pod>, unit: &str) -> Option<Name> {
     Name::new(name).ok()
 }
 
-/// The name under which crun keeps a container.
-pub fn crun_name(pod: Id<Pod>, container: &Name) -> String {
+/// The name under which the runtime keeps a container.
+pub fn runtime_name(pod: Id<Pod>, container: &Name) -> String {
     format!("{pod}-{container}")
 }
 

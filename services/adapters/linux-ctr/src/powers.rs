@@ -49,7 +49,7 @@ const ALL: [Capability; 41] = [
     Capability::CheckpointRestore,
 ];
 
-/// All that a container can be given here. One more, and crun could not start it.
+/// All that a container can be given here. One more, and the runtime could not start it.
 pub fn all() -> Vec<Capability> {
     // What cannot be read says nothing against any.
     let status = fs::read_to_string("/proc/1/status").unwrap_or_default();

@@ -16,8 +16,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::oci::Oci;
 use crate::pages::Allotment;
-use crate::places::{Places, crun_name};
+use crate::places::Places;
 use crate::supervisor::Supervisor;
 
 /// Most bytes of an answer's first line.
@@ -47,19 +48,11 @@ async fn exec(
     question: &Question,
     command: &[String],
 ) -> Answer {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut argv = vec![
-        text(&places.crun),
-        "--root".to_owned(),
-        text(&places.crun_state()),
-        "--cgroup-manager=disabled".to_owned(),
-        "exec".to_owned(),
-        "--no-new-privs".to_owned(),
-        crun_name(question.pod, &question.container),
-    ];
-    argv.extend(command.iter().cloned());
     let bundle = places.bundle(question.pod, &question.container);
-    let (slice, argv) = match Allotment::hold(&bundle, argv) {
+    let held = Oci::of_bundle(&bundle, places).and_then(|oci| {
+        Allotment::hold(&bundle, oci.probe(question.pod, &question.container, command))
+    });
+    let (slice, argv) = match held {
         Ok(held) => held,
         Err(error) => return Answer::Unknown(error.chain()),
     };

@@ -27,7 +27,7 @@ pub struct Program {
     pub unit: String,
     /// The slice that it counts to.
     pub slice: String,
-    /// crun and its arguments; never the program's own, which may be secrets.
+    /// The runtime and its arguments; never the program's own, which may be secrets.
     pub argv: Vec<String>,
     /// Standard input; nothing to read if not given.
     pub input: Option<OwnedFd>,

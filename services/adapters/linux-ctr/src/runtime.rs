@@ -24,6 +24,7 @@ use crate::bundle::{BundleError, etc_files, spec};
 use crate::exec::Executor;
 use crate::images::{ImageError, ImageLibrary, ImageRecord};
 use crate::observe::run_of;
+use crate::oci::{self, Oci};
 use crate::pages::{self, Allotment};
 use crate::places::{self, Places, container_of_unit, unit_name, unit_prefix};
 use crate::programs::Programs;
@@ -31,7 +32,7 @@ use crate::root::Root;
 use crate::service::ContainerUnit;
 use crate::supervisor::{HostMount, Supervisor};
 use crate::unpacker::Unpacking;
-use crate::{console, folders, ids, input, logs, probe, stats, user, volumes};
+use crate::{console, folders, ids, input, logs, probe, stats, turned, user, volumes};
 
 /// Containers of this machine.
 pub struct LinuxContainers {
@@ -67,6 +68,7 @@ impl LinuxContainers {
         log_rate: LogRate,
     ) -> Self {
         let executor = Arc::new(Executor::new(places.clone(), supervisor.clone()));
+        tokio::spawn(present(Oci::present(&places)));
         let sweeper = Arc::clone(&executor);
         tokio::spawn(async move {
             // Tried again before the first program of this run.
@@ -85,6 +87,19 @@ impl LinuxContainers {
         let events = broadcast::channel(256).0;
         let listener = tokio::spawn(listen(inner.clone(), events.clone()));
         Self { inner, executor, events, _listener: AbortOnDropHandle::new(listener) }
+    }
+}
+
+/// Says in the log which runtime starts containers, or why none can.
+async fn present(oci: Oci) {
+    if let Err(error) = oci.check() {
+        return tracing::error!("no container can be started: {error}");
+    }
+    match oci.version().await {
+        Ok(version) => tracing::info!(program = %oci.runtime(), version, "the container runtime"),
+        Err(error) => {
+            tracing::error!(%error, "the container runtime {} does not tell its version", oci.runtime())
+        }
     }
 }
 
@@ -237,7 +252,19 @@ impl Inner {
                 observed.containers.entry(name).or_default().run = run;
             }
         }
+        for (name, found) in &mut observed.containers {
+            let made = matches!(found.bundle, Part::Made(_)) && !found.run.is_live();
+            if made && !self.is_for_present(pod, name)? {
+                found.bundle = Part::Broken;
+            }
+        }
         Ok(observed)
+    }
+
+    /// Whether a bundle is for the runtime that starts containers now. One that is not is made anew.
+    fn is_for_present(&self, pod: Id<Pod>, name: &Name) -> Result<bool, RuntimeError> {
+        let oci = Oci::of_bundle(&self.places.bundle(pod, name), &self.places)?;
+        Ok(oci == Oci::present(&self.places))
     }
 
     /// All folders that are the pod's own.
@@ -297,13 +324,13 @@ impl Inner {
         Ok(())
     }
 
-    /// The container's first process, as crun wrote it.
+    /// The container's first process, as the runtime wrote it.
     fn pid(&self, pod: Id<Pod>, container: &Name) -> Option<u32> {
         fs::read_to_string(self.pid_file(pod, container)).ok()?.trim().parse().ok()
     }
 
     fn pid_file(&self, pod: Id<Pod>, container: &Name) -> PathBuf {
-        self.places.bundle(pod, container).join("pid")
+        self.places.bundle(pod, container).join(oci::PID)
     }
 
     async fn apply(&self, step: &PodStep) -> Result<(), RuntimeError> {
@@ -321,6 +348,7 @@ impl Inner {
             }
             PodStep::Forget { pod, container } => {
                 self.supervisor.forget(&unit_name(*pod, container)).await?;
+                turned::take_away(&self.places, &*self.supervisor, *pod, container).await?;
                 let removed = fs::remove_file(self.pid_file(*pod, container));
                 folders::absent_is_fine(removed).map_err(io_failed("cannot remove a pid file"))
             }
@@ -328,8 +356,9 @@ impl Inner {
                 self.supervisor.unmount(&self.places.root(*pod, container)).await
             }
             PodStep::RemoveBundle { pod, container } => {
+                turned::take_away(&self.places, &*self.supervisor, *pod, container).await?;
                 folders::remove(&self.places.bundle(*pod, container))
-                    .and_then(|()| folders::remove(&self.places.crun_record(*pod, container)))
+                    .and_then(|()| self.remove_records(*pod, container))
                     .map_err(io_failed("cannot remove a bundle"))
             }
             PodStep::RemoveLayer { pod, container } => {
@@ -377,7 +406,14 @@ impl Inner {
         let user = user::find(named, &layers)
             .map_err(|error| refused("the container has no usable user", error.into()))?;
         self.check_users(desired, &image, &user)?;
-        let seen = self.seen_volumes(pod, desired);
+        let oci = Oci::present(&self.places);
+        oci.check()?;
+        let lie = self.seen_volumes(pod, desired);
+        let turned = desired.users.is_some() && !oci.turns_owners();
+        let seen = match turned {
+            true => turned::sources(&self.places, pod, desired, &lie),
+            false => lie.clone(),
+        };
         let spec = spec(desired, &image, &user, &bundle, &self.places, &seen);
         let spec = spec.map_err(|error| match error {
             BundleError::NoCommand { .. }
@@ -401,6 +437,11 @@ impl Inner {
             folders::make(&bundle.join("rootfs"), 0o755)?;
             folders::make(&bundle.join("etc"), 0o755)?;
             write_etc(&bundle, desired)?;
+            if turned {
+                give_etc(&bundle, desired)?;
+                turned::note(&bundle, &lie)?;
+            }
+            oci.note(&bundle)?;
             Allotment::note(Allotment::of(pod, desired, &self.places).as_ref(), &bundle)?;
             let text = serde_json::to_vec(&spec)?;
             folders::write(&bundle.join("config.json"), &text, 0o600)?;
@@ -519,10 +560,16 @@ impl Inner {
         if there.iter().any(|other| other.name == unit.name) {
             return Ok(());
         }
-        // What a killed crun left of an earlier run would make it refuse the name.
-        folders::make_all(&self.places.crun_state())
-            .and_then(|()| folders::remove(&self.places.crun_record(pod, &desired.name)))
-            .map_err(io_failed("cannot clear crun's folder"))?;
+        let oci = Oci::present(&self.places);
+        oci.check()?;
+        // What a runtime left of an earlier run would make it refuse the name.
+        folders::make_all(oci.state())
+            .and_then(|()| self.remove_records(pod, &desired.name))
+            .map_err(io_failed("cannot clear the runtime's folder"))?;
+        if let Some(first) = desired.users.filter(|_| !oci.turns_owners()) {
+            let container = (pod, &desired.name);
+            turned::make(&self.places, &*self.supervisor, container, first).await?;
+        }
         if desired.network.is_of_node() {
             // The node's name and resolvers may have changed since the bundle was written.
             write_etc(&self.places.bundle(pod, &desired.name), desired)
@@ -532,6 +579,11 @@ impl Inner {
             input::make(path).map_err(io_failed("cannot make a container's standard input"))?;
         }
         self.supervisor.start(&unit).await
+    }
+
+    fn remove_records(&self, pod: Id<Pod>, container: &Name) -> std::io::Result<()> {
+        let records = oci::records(&self.places, pod, container);
+        records.iter().try_for_each(|record| folders::remove(record))
     }
 
     async fn remove_folders(&self, pod: Id<Pod>) -> Result<(), RuntimeError> {
@@ -545,6 +597,14 @@ impl Inner {
 fn write_etc(bundle: &Path, desired: &ContainerDesired) -> std::io::Result<()> {
     for (name, content) in etc_files(desired) {
         folders::write(&bundle.join("etc").join(name), content.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// Gives these files to the pod's root, to whom they would else be nobody's: nobody turns their owner around.
+fn give_etc(bundle: &Path, desired: &ContainerDesired) -> std::io::Result<()> {
+    for (name, _) in etc_files(desired) {
+        std::os::unix::fs::chown(bundle.join("etc").join(name), desired.users, desired.users)?;
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! The transient unit that a container runs under.
 //!
-//! Its main process is `crun`, which stays as the container's parent, hands signals on and ends with the
-//! container's own exit code. For a container with a terminal it is the program that holds that, with crun for a
-//! child, and ends as crun does. The container lives in the unit's control group (`--cgroup-manager=disabled`),
-//! so limits, device rules, the kill of everything left and the out-of-memory verdict are systemd's.
+//! Its main process is the runtime, or what stands in for it (`oci`), which stays as the container's parent, hands
+//! signals on and ends with the container's own exit code. For a container with a terminal it is the program that holds
+//! that, with the runtime for a child, and ends as that does. The container lives in the unit's control group, so limits,
+//! device rules, the kill of everything left and the out-of-memory verdict are systemd's.
 //! `RemainAfterExit` keeps how it ended until we have read it.
 //!
 //! There is no clearing command after the end: `crun delete --force` kills the control group that the container
-//! was in, which is the unit's and so its own. What a killed crun leaves is a folder, removed with the bundle
+//! was in, which is the unit's and so its own. What a runtime leaves is a folder, removed with the bundle
 //! and before a start.
 
 use std::path::PathBuf;
@@ -17,16 +17,13 @@ use skerry_linux_host::systemd::{Exec, Properties};
 use skerry_model::{Id, LogRate, Pod};
 
 use crate::images::ImageRecord;
+use crate::oci::{Oci, Overhead};
 use crate::pages::Allotment;
-use crate::places::{Places, crun_name, unit_name};
+use crate::places::{Places, unit_name};
 
 /// What all containers are in.
 pub const SLICE: &str = "skerry-pods.slice";
-/// Memory for crun itself, in the same control group as the container.
-const CRUN_MEMORY: u64 = 4 << 20;
-/// crun's own tasks, likewise.
-const CRUN_TASKS: u64 = 2;
-/// Memory and tasks of the program that holds a terminal, likewise.
+/// Memory and tasks of the program that holds a terminal, in the same control group as the container.
 const HOLDER_MEMORY: u64 = 6 << 20;
 const HOLDER_TASKS: u64 = 1;
 /// systemd kills this long after the controller should have; it is what is left when noded is down.
@@ -43,6 +40,8 @@ pub struct ContainerUnit {
     pub desired: ContainerDesired,
     /// The program that runs it.
     pub start: Vec<String>,
+    /// What the runtime takes itself, in the same control group.
+    pub overhead: Overhead,
     /// How it is held to its huge pages, if it has to be.
     pub allotment: Option<Allotment>,
     /// The mounted root file system.
@@ -75,21 +74,14 @@ impl ContainerUnit {
             start.push(stop_signal.to_string());
             start.push(text(bundle.clone()));
         }
-        start.extend([
-            text(places.crun.clone()),
-            "--root".to_owned(),
-            text(places.crun_state()),
-            "--cgroup-manager=disabled".to_owned(),
-            "run".to_owned(),
-            format!("--bundle={}", text(bundle.clone())),
-            format!("--pid-file={}", text(bundle.join("pid"))),
-            crun_name(pod, &desired.name),
-        ]);
+        let oci = Oci::present(places);
+        start.extend(oci.run(pod, &desired.name, &bundle, desired.tty));
         Self {
             name: unit_name(pod, &desired.name),
             pod,
             desired: desired.clone(),
             start,
+            overhead: oci.overhead(),
             allotment: Allotment::of(pod, desired, places),
             root: places.root(pod, &desired.name),
             stop_signal,
@@ -106,7 +98,7 @@ impl ContainerUnit {
         let (more_memory, more_tasks) =
             if desired.tty { (HOLDER_MEMORY, HOLDER_TASKS) } else { (0, 0) };
         let memory = desired.memory_mib.saturating_mul(1 << 20);
-        let memory = memory.saturating_add(CRUN_MEMORY + more_memory);
+        let memory = memory.saturating_add(self.overhead.memory + more_memory);
         let stop = u64::from(desired.stop_timeout_s).saturating_add(KILL_SLACK_S);
         let mut properties = Properties::new()
             .text("Description", &format!("Skerry container {} of pod {}", desired.name, self.pod))
@@ -123,7 +115,10 @@ impl ContainerUnit {
             .number("MemorySwapMax", 0)
             .text("OOMPolicy", "kill")
             .signal("OOMScoreAdjust", 300)
-            .number("TasksMax", u64::from(desired.pids).saturating_add(CRUN_TASKS + more_tasks))
+            .number(
+                "TasksMax",
+                u64::from(desired.pids).saturating_add(self.overhead.tasks + more_tasks),
+            )
             .number("CPUWeight", cpu_weight(desired.cpu_request_m));
         if let Some(limit) = desired.cpu_limit_m {
             // Thousandths of a CPU are milliseconds of it a second.
@@ -133,7 +128,7 @@ impl ContainerUnit {
             properties = properties.number("MemoryLow", kept);
         }
         let usual = [("/dev/tty", "rwm"), ("/dev/ptmx", "rwm"), ("char-pts", "rwm")];
-        // `m`: crun makes them in the container's own folder of devices.
+        // `m`: the runtime makes them in the container's own folder of devices.
         let own = desired.devices.iter().map(|path| (path.as_str(), "rwm"));
         self.with_io_limits(properties)
             .flag("IOAccounting", true)
@@ -233,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn crun_stays_in_the_units_control_group_and_never_meets_a_shell() {
+    fn the_runtime_is_started_as_it_wants_and_never_meets_a_shell() {
         let unit = unit();
         assert_eq!(unit.name, "skerry-pod-0b6d1a52-web.service");
         let id = "0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c";
@@ -306,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_huge_pages_are_written_before_crun_starts() {
+    fn limits_of_huge_pages_are_written_before_the_runtime_starts() {
         let plain = unit().properties();
         assert_eq!(plain.show("Slice").unwrap(), "\"skerry-pods.slice\"");
         assert!(!plain.show("ExecStartEx").unwrap().contains("skerry-pages"));

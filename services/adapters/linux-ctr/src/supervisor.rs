@@ -21,7 +21,7 @@ use crate::service::ContainerUnit;
 /// How long a start or a mount may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 const SIGKILL: i32 = 9;
-/// Memory of a probe's program and of the crun that starts it.
+/// Memory of a probe's program and of the runtime that starts it.
 const PROBE_MEMORY: u64 = 64 << 20;
 const PROBE_TASKS: u64 = 64;
 

@@ -1,4 +1,4 @@
-//! A terminal that crun makes in a container: our end of it, and the socket on which it comes.
+//! A terminal that a runtime makes in a container: our end of it, and the socket on which it comes.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -16,12 +16,12 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How long crun may take to make a terminal.
+/// How long a runtime may take to make a terminal.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// What stands for the end of the input on a terminal.
 const END_OF_INPUT: u8 = 0x04;
 
-/// Where crun hands over a terminal. The file is removed with it.
+/// Where a runtime hands over a terminal. The file is removed with it.
 pub struct ConsoleSocket {
     listener: UnixListener,
     path: PathBuf,

@@ -18,6 +18,7 @@ mod lifecycle;
 mod memory;
 mod observed;
 pub mod oci;
+mod oci_runtime;
 mod outgoing;
 mod pages;
 mod plan;
@@ -42,6 +43,7 @@ pub use desired::{ContainerDesired, ImageArchive, Outside, PodNetwork, PodPages,
 pub use health::{Count, Health, HealthEvent, health_after, health_table};
 pub use lifecycle::{Effect, PodEvent, Refused, next, transition_table};
 pub use observed::{ContainerObserved, Exit, Part, PodObserved, Run};
+pub use oci_runtime::{NoRuntime, OciRuntime, RuntimeFamily};
 pub use outgoing::{ArchiveContent, ArchiveFile, archive_files, composed_manifest};
 pub use pages::PageAccount;
 pub use plan::plan;
