@@ -18,6 +18,12 @@ use crate::{check, command, under_systemd, web};
 /// Tools that are built from crates.io when this machine has none: name, version.
 const TOOLS: &[(&str, &str)] = &[("cargo-nextest", "0.9.151"), ("cargo-deny", "0.20.2")];
 
+/// What tells the tests with containers which runtime they are of, by its whole path; crun without it.
+pub const TESTED_RUNTIME: &str = "SKERRY_TESTED_RUNTIME";
+
+/// The other runtime that is tested: one that does not stay and looks after control groups in any case.
+pub const OTHER_RUNTIME: &str = "/usr/sbin/runc";
+
 /// Which checks to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -212,7 +218,14 @@ pub fn live_tests(paths: &Paths) -> Result<()> {
     }
     let mount = newer_mount(paths)?;
     packages.extend(["--run-ignored", "only", "-E", &live]);
-    let result = nextest(paths, &packages);
+    // One after the other: the runner's log, where failures are looked for, is that of its last run.
+    let result = nextest(paths, &packages).context("with crun").and_then(|_| {
+        println!("     The same with {OTHER_RUNTIME}");
+        let containers = "test(live_tests::) and not test(under_systemd)";
+        let again = ["-p", "skerry-linux-ctr", "--run-ignored", "only", "-E", containers];
+        nextest_with(paths, &again, &[(TESTED_RUNTIME, OTHER_RUNTIME)])
+            .with_context(|| format!("with {OTHER_RUNTIME}"))
+    });
     std::fs::remove_file(&mount)
         .with_context(|| format!("cannot remove {}", mount.display()))
         .and(result.map(drop))
@@ -241,8 +254,14 @@ fn newer_mount(paths: &Paths) -> Result<PathBuf> {
 
 /// Runs tests and returns nextest's closing line.
 fn nextest(paths: &Paths, selection: &[&str]) -> Result<String> {
+    nextest_with(paths, selection, &[])
+}
+
+/// The same for tests that are told more by their environment.
+fn nextest_with(paths: &Paths, selection: &[&str], told: &[(&str, &str)]) -> Result<String> {
     let log = test_log::place(paths);
     let mut run = cargo(paths);
+    run.envs(told.iter().copied());
     run.args(["nextest", "run", "--locked", "--no-fail-fast", "--color", "never"]).args(selection);
     let result = command::run_shown(&mut run, &log);
     let text =

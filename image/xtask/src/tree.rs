@@ -17,6 +17,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("skerry-noded", "noded"),
     ("skerry-linux-ctr", "skerry-unpack"),
     ("skerry-linux-ctr", "skerry-terminal"),
+    ("skerry-linux-ctr", "skerry-shim"),
     ("skerry-linux-ctr", "skerry-pages"),
     ("skerry-linux-net", "skerry-netns"),
     ("skerry-northd", "northd"),

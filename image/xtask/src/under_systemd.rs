@@ -13,10 +13,15 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::builder::Builder;
 use crate::command;
 use crate::paths::Paths;
+use crate::suite::{OTHER_RUNTIME, TESTED_RUNTIME};
 
-/// Packages with such tests, and which of the ignored ones they are (`""`: all).
-const SELECTION: &[(&str, &str)] =
-    &[("skerry-linux-host", ""), ("skerry-linux-ctr", "under_systemd")];
+/// Packages with such tests, which of the ignored ones they are (`""`: all), and the container runtime that they are run
+/// with if it is not the usual one.
+const SELECTION: &[(&str, &str, Option<&str>)] = &[
+    ("skerry-linux-host", "", None),
+    ("skerry-linux-ctr", "under_systemd", None),
+    ("skerry-linux-ctr", "under_systemd", Some(OTHER_RUNTIME)),
+];
 
 /// The unit that runs the tests, and what systemd is told to reach.
 const UNIT: &str = "skerry-tests.service";
@@ -35,9 +40,11 @@ pub fn run(paths: &Paths, cargo: &dyn Fn() -> Command) -> Result<String> {
     let folder = folder(paths);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut lines = Vec::new();
-    for (package, filter) in SELECTION {
+    for (package, filter, runtime) in SELECTION {
         let program = test_program(cargo(), package)?;
-        lines.push(format!("ExecStart={} --ignored --test-threads=1 {filter}", program.display()));
+        let told = runtime.map(|it| format!("/usr/bin/env {TESTED_RUNTIME}={it} "));
+        let (told, program) = (told.unwrap_or_default(), program.display());
+        lines.push(format!("ExecStart={told}{program} --ignored --test-threads=1 {filter}"));
     }
     let log = folder.join("log");
     let _ = fs::remove_file(&log);
@@ -122,7 +129,7 @@ fn unit(starts: &[String], log: &Path) -> String {
          FailureActionExitStatus={FAILED}\n\
          [Service]\n\
          Type=oneshot\n\
-         TimeoutStartSec=300\n\
+         TimeoutStartSec=600\n\
          StandardOutput=append:{}\n\
          StandardError=inherit\n\
          {}\n",
@@ -203,11 +210,11 @@ mod tests {
     fn a_program_that_ran_nothing_is_not_a_success() {
         let line = |number: u32| format!("test result: ok. {number} passed; 0 failed; 0 ignored\n");
         assert_eq!(
-            closing(&format!("{}{}", line(2), line(1))).unwrap(),
-            "Summary 3 tests run under systemd: 3 passed"
+            closing(&format!("{}{}{}", line(2), line(1), line(1))).unwrap(),
+            "Summary 4 tests run under systemd: 4 passed"
         );
-        assert!(closing(&line(2)).is_err());
-        assert!(closing(&format!("{}{}", line(2), line(0))).is_err());
+        assert!(closing(&format!("{}{}", line(2), line(1))).is_err());
+        assert!(closing(&format!("{}{}{}", line(2), line(1), line(0))).is_err());
         assert!(closing("test result: FAILED. 1 passed; 1 failed\n").is_err());
     }
 }

@@ -32,6 +32,9 @@ mod terminal;
 #[path = "users_live_tests.rs"]
 mod users;
 
+#[path = "oci_live_tests.rs"]
+mod oci;
+
 #[path = "holding_live_tests.rs"]
 mod holding;
 
@@ -904,7 +907,8 @@ async fn under_systemd_a_container_lives_its_whole_life() {
     let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     assert!(group.trim().ends_with(&format!("skerry-pods.slice/{unit}")), "{group}");
     let show = succeed(&["systemctl", "show", &unit, "-pMemoryMax,TasksMax,DevicePolicy"]).await;
-    assert!(show.contains(&format!("MemoryMax={}", 68 << 20)), "{show}");
+    let overhead = crate::oci::Oci::present(&places()).overhead();
+    assert!(show.contains(&format!("MemoryMax={}\n", (64 << 20) + overhead.memory)), "{show}");
 
     // Another noded finds it as it is.
     stage.containers = start();

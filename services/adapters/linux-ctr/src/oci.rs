@@ -127,8 +127,9 @@ impl Oci {
     pub const fn overhead(&self) -> Overhead {
         match self.runtime.family {
             RuntimeFamily::Crun => Overhead { memory: 4 << 20, tasks: 2 },
-            // A garbage-collected program of many threads while it makes the container, and the shim later.
-            RuntimeFamily::Runc => Overhead { memory: 24 << 20, tasks: 24 },
+            // Mostly while it makes the container: a program of a few MiB that has more threads the more processors there
+            // are. Then there is only the shim.
+            RuntimeFamily::Runc => Overhead { memory: 16 << 20, tasks: 64 },
         }
     }
 

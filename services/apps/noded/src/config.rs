@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use skerry_compute::{FunctionSettings, PciGroups, PciMatchError, VirtualWish};
+use skerry_containers::{NoRuntime, OciRuntime};
 use skerry_model::{
     Invalid, LogRate, Name, NetworkMode, NetworkSpec, PciAddress, Subnet, TomlTextError, Validate,
     read_toml,
@@ -26,6 +27,8 @@ pub struct Config {
     pub session_lifetime_s: u64,
     /// How fast logs may grow of containers that do not say.
     pub log_rate: LogRate,
+    /// What starts containers.
+    pub runtime: OciRuntime,
     /// Log filter.
     pub log_level: String,
     /// Groups of PCI functions that virtual machines may ask for by name.
@@ -80,6 +83,8 @@ struct Raw {
     sessions: RawSessions,
     #[serde(default)]
     pods: RawPods,
+    #[serde(default)]
+    containers: RawContainers,
     #[serde(default)]
     log: RawLog,
     #[serde(default)]
@@ -151,6 +156,13 @@ impl Default for RawPods {
     }
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawContainers {
+    runtime: Option<String>,
+    family: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawLog {
@@ -191,6 +203,7 @@ impl Config {
         if !(1..=3600).contains(&pods.log_interval_s) {
             return Err(wrong("pods.log_interval_s", "must be 1 to 3600".to_owned()));
         }
+        let runtime = runtime(&raw.containers).map_err(|(key, reason)| wrong(key, reason))?;
         let pci_groups = pci_groups(&raw.pci_groups)
             .map_err(|(name, reason)| wrong("pci_groups", format!("{name}: {reason}")))?;
         let virtual_functions = virtual_functions(raw.virtual_functions)
@@ -205,6 +218,7 @@ impl Config {
             default_network,
             session_lifetime_s: raw.sessions.lifetime_s,
             log_rate: LogRate { lines: pods.log_lines, interval_s: pods.log_interval_s },
+            runtime,
             log_level: raw.log.level,
             pci_groups,
             import_folders: import_folders(&raw.import_folders)
@@ -217,6 +231,15 @@ impl Config {
     pub fn functions(&self) -> FunctionSettings {
         FunctionSettings::new(self.pci_groups.clone(), self.virtual_functions.clone())
     }
+}
+
+fn runtime(raw: &RawContainers) -> Result<OciRuntime, (&'static str, String)> {
+    let usual = OciRuntime::default();
+    let program = raw.runtime.clone().unwrap_or_else(|| usual.program.display().to_string());
+    OciRuntime::new(&program, raw.family.as_deref()).map_err(|error| match error {
+        NoRuntime::Path { .. } => ("containers.runtime", error.to_string()),
+        NoRuntime::Family(reason) => ("containers.family", reason),
+    })
 }
 
 fn pci_groups(raw: &BTreeMap<Name, Vec<String>>) -> Result<PciGroups, (Name, String)> {
@@ -328,9 +351,22 @@ mod tests {
     }
 
     #[test]
+    fn the_runtime_of_containers_is_read_with_its_family() {
+        let runtime =
+            |text: &str| parse(&format!("schema = 1\n[containers]\n{text}")).unwrap().runtime;
+        assert_eq!(runtime(""), OciRuntime::default());
+        let runc = runtime("runtime = \"/usr/sbin/runc\"");
+        assert_eq!((runc.to_string().as_str(), runc.family.word()), ("/usr/sbin/runc", "runc"));
+        let own = runtime("runtime = \"/opt/ours\"\nfamily = \"crun\"");
+        assert_eq!((own.to_string().as_str(), own.family.word()), ("/opt/ours", "crun"));
+    }
+
+    #[test]
     fn every_documented_key_exists() {
         let commented_out = DOCUMENTED.replace("# hostname", "hostname");
         assert_eq!(parse(&commented_out).unwrap().hostname.unwrap().as_str(), "skerry-1");
+        let family = DOCUMENTED.replace("# family", "family");
+        assert_eq!(parse(&family).unwrap(), parse(DOCUMENTED).unwrap());
         let (before, entry) = DOCUMENTED.split_once("# [[virtual_functions]]").unwrap();
         let entry = entry.replace("\n# ", "\n");
         let wishes = parse(&format!("{before}[[virtual_functions]]{entry}")).unwrap();
@@ -362,6 +398,16 @@ mod tests {
             ("schema = 1\n[sessions]\nlifetime_s = 1", "sessions.lifetime_s"),
             ("schema = 1\n[pods]\nlog_lines = 0", "pods.log_lines"),
             ("schema = 1\n[pods]\nlog_interval_s = 3601", "pods.log_interval_s"),
+            ("schema = 1\n[containers]\nruntime = \"crun\"", "containers.runtime: `crun` is not"),
+            (
+                "schema = 1\n[containers]\nruntime = \"/usr/bin/youki\"",
+                "containers.family: cannot be told from the name `youki`",
+            ),
+            (
+                "schema = 1\n[containers]\nfamily = \"docker\"",
+                "containers.family: `docker` is no family",
+            ),
+            ("schema = 1\n[containers]\nrun = \"x\"", "containers.run"),
             (
                 "schema = 1\n[pci_groups]\ngpu = [\"x\"]",
                 "pci_groups: gpu: `x` is neither an address",

@@ -68,7 +68,8 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let folders = import_folders(&places, config, disks.kept().places()).await?;
     let media = Media::new(systemd.clone(), Roots::default(), places.media()).with_folders(folders);
     let images = LinuxLibrary::new(places, tool).with_media(media);
-    let places = Places::below(&dirs.data, &dirs.run);
+    let mut places = Places::below(&dirs.data, &dirs.run);
+    places.runtime = config.runtime.clone();
     let written = places.written_by_containers()?;
     let blobs = BlobStore::new(places.blobs());
     let north = User::from_name(NORTH).ok().flatten();

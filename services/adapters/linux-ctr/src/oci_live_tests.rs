@@ -1,0 +1,127 @@
+//! A node whose runtime is changed, and one whose runtime is not there.
+
+use skerry_containers::RuntimeFamily;
+
+use super::*;
+
+/// The one that the tests are not run with.
+fn other() -> OciRuntime {
+    let program = match tested().family {
+        RuntimeFamily::Crun => "/usr/sbin/runc",
+        RuntimeFamily::Runc => "/usr/bin/crun",
+    };
+    OciRuntime::new(program, None).unwrap()
+}
+
+/// The node's containers as another noded sees them that has this runtime.
+fn with_runtime(stage: &Stage, direct: &Arc<Direct>, runtime: OciRuntime) -> LinuxContainers {
+    let mut places = stage.containers.inner.places.clone();
+    places.runtime = runtime;
+    let blobs = BlobStore::new(places.blobs());
+    LinuxContainers::with_supervisor(places, blobs, Arc::clone(direct), LogRate::default())
+}
+
+async fn on_stage() -> (Stage, Arc<Direct>) {
+    let folder = tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/tmp").unwrap();
+    let places = below(&folder.path().join("data"), &folder.path().join("run"));
+    let direct = Arc::new(Direct::default());
+    let blobs = BlobStore::new(places.blobs());
+    let containers =
+        LinuxContainers::with_supervisor(places, blobs, Arc::clone(&direct), LogRate::default());
+    (Stage::over(folder, containers, "", Some(FIRST)).await, direct)
+}
+
+async fn exit_of(stage: &Stage, script: &str) -> Option<i32> {
+    let request = ExecRequest {
+        pod: stage.pod,
+        container: "main".parse().unwrap(),
+        argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        env: vec![],
+        terminal: None,
+        memory_mib: 64,
+        tasks: 32,
+    };
+    let mut session = stage.containers.exec(request).await.unwrap();
+    while let Some(Ok(said)) = session.output.next().await {
+        if let skerry_containers::ExecOutput::Exit(code) = said {
+            return Some(code);
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, runc, a static busybox, ip and mount of util-linux 2.39"]
+async fn what_runs_stays_with_its_runtime_and_what_starts_has_the_new_one() {
+    let (mut stage, direct) = on_stage().await;
+    let desired = stage.shell("trap 'exit 5' TERM; while :; do /bin/busybox sleep 0.1; done");
+    let up = |run: &Run| matches!(run, Run::Running { pid: Some(_), .. });
+    let record = |stage: &Stage, runtime: &OciRuntime| {
+        let places = &stage.containers.inner.places;
+        let name = places::runtime_name(stage.pod, &"main".parse().unwrap());
+        places.runtime_state(runtime.family).join(name).exists()
+    };
+    stage.push(Want::Run(Box::new(desired.clone())), false).await;
+    let first = stage.until("start", up).await;
+    assert!(record(&stage, &tested()) && !record(&stage, &other()));
+
+    stage.containers = with_runtime(&stage, &direct, other());
+    assert_eq!(stage.push(Want::Run(Box::new(desired.clone())), false).await, 0, "it goes on");
+    assert_eq!(stage.observed().await.run, first);
+    assert_eq!(exit_of(&stage, "[ -e /www/index.html ] && exit 4").await, Some(4));
+    let question = Question {
+        pod: stage.pod,
+        container: "main".parse().unwrap(),
+        probe: "liveness",
+        check: serde_json::from_value(json!({"exec": {"command": ["/bin/sh", "-c", "exit 0"]}}))
+            .unwrap(),
+        network: stage.network.clone(),
+        timeout: Duration::from_secs(5),
+    };
+    assert_eq!(stage.containers.ask(&question).await, Answer::Good);
+    stage.containers.inner.supervisor.stop(&unit_name(stage.pod, &desired.name)).await.unwrap();
+    let ended = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
+    assert!(matches!(ended, Run::Ended { exit: Exit::Code(5), .. }), "{ended:?}");
+
+    // Its bundle is made anew for the other one, over the layer that it had.
+    stage.push(Want::Run(Box::new(desired.clone())), false).await;
+    stage.until("start", up).await;
+    assert!(!record(&stage, &tested()) && record(&stage, &other()), "{}", stage.log());
+    assert_eq!(exit_of(&stage, "exit 6").await, Some(6));
+    stage.push(Want::Down { kill: true }, false).await;
+    stage.until("kill", |run| !run.is_live()).await;
+    stage.push(Want::Down { kill: true }, false).await;
+    assert!(!record(&stage, &tested()) && !record(&stage, &other()));
+    stage.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, crun, a static busybox, ip and mount of util-linux 2.39"]
+async fn without_its_runtime_nothing_is_half_started_and_with_it_all_goes_on() {
+    let (mut stage, direct) = on_stage().await;
+    let gone = OciRuntime::new("/nowhere/runtime", Some("crun")).unwrap();
+    stage.containers = with_runtime(&stage, &direct, gone);
+    let desired = stage.shell("exit 3");
+    let main: Name = "main".parse().unwrap();
+    let wanted = PodWanted {
+        pod: stage.pod,
+        containers: vec![(main.clone(), Want::Run(Box::new(desired.clone())))],
+        volumes: Some(vec![]),
+        gone: false,
+        kill_strays: false,
+    };
+    let mut refusals = 0;
+    for step in plan(&wanted, &stage.containers.observe(stage.pod).await.unwrap()) {
+        if let Err(error) = stage.containers.apply(&step).await {
+            assert!(error.message.contains("/nowhere/runtime is not there"), "{error}");
+            refusals += 1;
+            break;
+        }
+    }
+    let found = stage.observed().await;
+    assert!(refusals == 1 && !found.mounted && !found.bundle.is_there(), "{found:?}");
+    assert_eq!(found.run, Run::Absent);
+    stage.containers = with_runtime(&stage, &direct, tested());
+    assert_eq!(stage.run_to_end(desired).await, Exit::Code(3));
+    stage.clear().await;
+}
