@@ -98,7 +98,7 @@ async fn present(oci: Oci) {
     match oci.version().await {
         Ok(version) => tracing::info!(program = %oci.runtime(), version, "the container runtime"),
         Err(error) => {
-            tracing::error!(%error, "the container runtime {} does not tell its version", oci.runtime())
+            tracing::warn!(%error, "the container runtime {} does not tell its version", oci.runtime())
         }
     }
 }
