@@ -125,3 +125,55 @@ async fn without_its_runtime_nothing_is_half_started_and_with_it_all_goes_on() {
     assert_eq!(stage.run_to_end(desired).await, Exit::Code(3));
     stage.clear().await;
 }
+
+/// What `skerry-shim` ends with when its runtime is this script, whose `$1` is the pid file and `$2` a file of its own. A
+/// stop signal is sent once that is there.
+async fn shim(script: &str, signalled: bool) -> i32 {
+    let folder = tempfile::tempdir().unwrap();
+    let (pid, ready) = (folder.path().join("pid"), folder.path().join("ready"));
+    fs::write(&pid, "1").unwrap();
+    let mut child = Command::new(crate::testing::terminal().with_file_name("skerry-shim"))
+        .arg(format!("--pid-file={}", pid.display()))
+        .args(["--", "/bin/sh", "-c", script, "sh"])
+        .args([&pid, &ready])
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while signalled && !ready.exists() {
+        assert!(Instant::now() < deadline, "{script} does not get ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if signalled {
+        succeed(&["kill", "-TERM", &child.id().unwrap().to_string()]).await;
+    }
+    let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
+    status.unwrap_or_else(|_| panic!("{script} does not end")).unwrap().code().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and control groups of version 2"]
+async fn the_shim_ends_as_what_was_started_and_passes_signals_on_whenever_they_come() {
+    for (script, code) in [
+        ("sh -c 'sleep 0.2; exit 6' & echo $! >$1", 6),
+        ("sh -c 'sleep 0.2; kill -9 $$' & echo $! >$1", 137),
+        ("sleep 0.1 & exit 3", 3),
+        ("exit 0", 1),
+        ("[ -e $1 ] && exit 0; exit 5", 5),
+        ("mkdir /sys/fs/cgroup/skerry-shim-test && exit 0; exit 4", 4),
+    ] {
+        assert_eq!(shim(script, false).await, code, "{script}");
+    }
+    let child = "sh -c 'trap \"exit 9\" TERM; >$0; while :; do sleep 0.05; done'";
+    let late = format!("{child} $2 & echo $! >$1");
+    assert_eq!(shim(&late, true).await, 9);
+    // The runtime hears it too late to mind.
+    let early = format!(
+        "trap : TERM; >$2; sleep 0.5; {child} $1.up & p=$!; while ! [ -e $1.up ]; do sleep 0.05; done; echo $p >$1"
+    );
+    assert_eq!(shim(&early, true).await, 9);
+    assert_eq!(
+        shim(">$2; exec sleep 20", true).await,
+        143,
+        "a runtime that is stopped has started nothing"
+    );
+}

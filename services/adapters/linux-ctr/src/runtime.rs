@@ -254,17 +254,17 @@ impl Inner {
         }
         for (name, found) in &mut observed.containers {
             let made = matches!(found.bundle, Part::Made(_)) && !found.run.is_live();
-            if made && !self.is_for_present(pod, name)? {
+            if made && !self.is_for_present(pod, name) {
                 found.bundle = Part::Broken;
             }
         }
         Ok(observed)
     }
 
-    /// Whether a bundle is for the runtime that starts containers now. One that is not is made anew.
-    fn is_for_present(&self, pod: Id<Pod>, name: &Name) -> Result<bool, RuntimeError> {
-        let oci = Oci::of_bundle(&self.places.bundle(pod, name), &self.places)?;
-        Ok(oci == Oci::present(&self.places))
+    /// Whether a bundle is for the runtime that starts containers now. One that is not, or does not tell, is made anew.
+    fn is_for_present(&self, pod: Id<Pod>, name: &Name) -> bool {
+        let oci = Oci::of_bundle(&self.places.bundle(pod, name), &self.places);
+        oci.is_ok_and(|oci| oci == Oci::present(&self.places))
     }
 
     /// All folders that are the pod's own.

@@ -73,10 +73,6 @@ impl Told {
 }
 
 fn stand_in(told: &Told) -> io::Result<u8> {
-    let all = SigSet::all();
-    // The runtime is started without this, as any child is.
-    all.thread_block()?;
-    let signals = SignalFd::new(&all)?;
     set_child_subreaper(true)?;
     close_groups(Path::new(GROUPS)).map_err(about(GROUPS))?;
     if let Some(file) = &told.pid_file {
@@ -87,6 +83,11 @@ fn stand_in(told: &Told) -> io::Result<u8> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let runtime = Command::new(name).args(arguments).spawn().map_err(about(name))?;
+    // Not before: what is blocked here would be in the container too. A signal until now has ended the shim, and with it all
+    // that is in its unit.
+    let all = SigSet::all();
+    all.thread_block()?;
+    let signals = SignalFd::new(&all)?;
     Watch::new(runtime, told.pid_file.as_deref())?.until_end(&signals)
 }
 
@@ -110,6 +111,8 @@ struct Watch<'w> {
     /// The runtime has ended well.
     started: bool,
     pid_file: Option<&'w Path>,
+    /// A signal that came before: the runtime may have been past hearing it.
+    early: Option<Signal>,
     /// How the last of the others has ended.
     last: Option<u8>,
 }
@@ -117,10 +120,15 @@ struct Watch<'w> {
 impl<'w> Watch<'w> {
     fn new(runtime: Child, pid_file: Option<&'w Path>) -> io::Result<Self> {
         let runtime = i32::try_from(runtime.id()).map_err(io::Error::other)?;
-        Ok(Self { runtime: Pid::from_raw(runtime), started: false, pid_file, last: None })
+        let runtime = Pid::from_raw(runtime);
+        Ok(Self { runtime, started: false, pid_file, early: None, last: None })
     }
 
     fn until_end(mut self, signals: &SignalFd) -> io::Result<u8> {
+        // It may have ended before signals were looked at.
+        if let Some(code) = self.reap()? {
+            return Ok(code);
+        }
         loop {
             let Some(signal) = signals.read_signal()? else { continue };
             // One of the real-time signals, which have no names here, is asked for by few.
@@ -153,6 +161,9 @@ impl<'w> Watch<'w> {
                 self.last = Some(code);
             } else if code == 0 {
                 self.started = true;
+                if let Some(signal) = self.early.take() {
+                    self.pass(signal);
+                }
             } else {
                 // What it said stands in the log; what it left ends with the unit.
                 return Ok(Some(code));
@@ -161,8 +172,13 @@ impl<'w> Watch<'w> {
     }
 
     /// Passes a signal on to the container, or to the runtime that is still making it.
-    fn pass(&self, signal: Signal) {
-        let to = if self.started { self.pid_file.and_then(read_pid) } else { Some(self.runtime) };
+    fn pass(&mut self, signal: Signal) {
+        let to = if self.started {
+            self.pid_file.and_then(read_pid)
+        } else {
+            self.early = Some(signal);
+            Some(self.runtime)
+        };
         let Some(to) = to else { return };
         match kill(to, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
