@@ -177,3 +177,91 @@ async fn the_shim_ends_as_what_was_started_and_passes_signals_on_whenever_they_c
         "a runtime that is stopped has started nothing"
     );
 }
+
+/// How many processes of the machine have these words.
+fn running(words: &[&str]) -> usize {
+    let wanted = words.join("\0") + "\0";
+    let all =
+        folders::names(Path::new("/proc")).into_iter().filter(|name| name.parse::<u32>().is_ok());
+    let lines =
+        all.map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default());
+    lines.filter(|line| *line == wanted).count()
+}
+
+/// Reads until this text has come.
+async fn until<T>(
+    mut next: impl AsyncFnMut() -> Option<T>,
+    text: impl Fn(T) -> Vec<u8>,
+    wanted: &str,
+) -> String {
+    let mut seen = String::new();
+    while !seen.contains(wanted) {
+        let piece = tokio::time::timeout(Duration::from_secs(20), next()).await;
+        let piece = piece.ok().flatten().unwrap_or_else(|| panic!("no `{wanted}` in `{seen}`"));
+        seen.push_str(&String::from_utf8_lossy(&text(piece)));
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, systemd, crun, a static busybox and ip"]
+async fn under_systemd_container_and_programs_stay_in_their_own_units() {
+    let folder =
+        tempfile::Builder::new().prefix("skerry-live-").tempdir_in("/var/lib/skerry").unwrap();
+    let places = below(&folder.path().join("data"), Path::new("/run/skerry-oci"));
+    let blobs = BlobStore::new(places.blobs());
+    let containers = LinuxContainers::start(places, blobs, Systemd::system(), LogRate::default());
+    let other_folder = tempfile::tempdir_in("/var/lib/skerry").unwrap();
+    let stage = Stage::over(other_folder, containers, "", Some(FIRST)).await;
+    let mut desired = stage.shell("echo up; read x; exit 7");
+    (desired.stdin, desired.tty) = (true, true);
+    stage.push(Want::Run(Box::new(desired.clone())), false).await;
+    let up = |run: &Run| matches!(run, Run::Running { pid: Some(_), .. });
+    let Run::Running { pid: Some(pid), .. } = stage.until("start", up).await else {
+        unreachable!()
+    };
+    let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(group.trim().ends_with(&unit_name(stage.pod, &desired.name)), "{group}");
+    let mut look = stage.containers.terminal(stage.pod, &desired.name).await.unwrap();
+    until(async || look.output.next().await, |piece| piece.to_vec(), "up").await;
+
+    // One that does not mind being asked to end, and what it has started, end with who listens.
+    let script = "b=/bin/busybox; $b cat /proc/self/cgroup; trap '' HUP TERM; $b sleep 4711 & echo rea\"\"dy; $b sleep 4712";
+    for terminal in [None, Some(skerry_containers::Size { cols: 80, rows: 24 })] {
+        let request = ExecRequest {
+            pod: stage.pod,
+            container: desired.name.clone(),
+            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            env: vec![],
+            terminal,
+            memory_mib: 64,
+            tasks: 32,
+        };
+        let mut session = stage.containers.exec(request).await.unwrap();
+        let text = |said: Result<_, RuntimeError>| match said.unwrap() {
+            skerry_containers::ExecOutput::Out(bytes) => bytes,
+            other => panic!("{other:?}"),
+        };
+        let seen = until(async || session.output.next().await, text, "ready").await;
+        assert!(seen.contains("/skerry-exec-"), "{seen}");
+        let sleeps = || {
+            running(&["/bin/busybox", "sleep", "4711"])
+                + running(&["/bin/busybox", "sleep", "4712"])
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while sleeps() < 2 {
+            assert!(Instant::now() < deadline, "they do not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(session);
+        while sleeps() > 0 {
+            assert!(Instant::now() < deadline, "{} live on", sleeps());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    look.input.send(skerry_containers::ExecInput::Bytes(b"x\r".to_vec())).await.unwrap();
+    let ended = stage.until("end", |run| matches!(run, Run::Ended { .. })).await;
+    assert!(matches!(ended, Run::Ended { exit: Exit::Code(7), .. }), "{ended:?}");
+    stage.clear().await;
+}
