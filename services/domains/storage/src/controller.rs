@@ -35,9 +35,9 @@ pub struct StorageController {
     /// Held while guests are brought to rest, copied and let go on: two snapshots of one guest would undo each
     /// other's rest.
     pub(crate) resting: tokio::sync::Mutex<()>,
-    /// Held while a volume is made from an image, and while unused images are removed: otherwise an
-    /// image could go between being found and being used.
-    pub(crate) bases: tokio::sync::Mutex<()>,
+    /// Read while a volume is made of something that may build on an image, written while unused images are removed.
+    /// Until the volume is in its place nobody names the image's copy, which would be removed as unused.
+    pub(crate) bases: tokio::sync::RwLock<()>,
 }
 
 impl StorageController {
@@ -50,7 +50,7 @@ impl StorageController {
         clock: fn() -> Timestamp,
     ) -> Self {
         let (claims, long_work) = (Claims::default(), Semaphore::new(LONG_WORK));
-        let bases = tokio::sync::Mutex::new(());
+        let bases = tokio::sync::RwLock::new(());
         let resting = tokio::sync::Mutex::new(());
         Self { store, host, guests, clock, boot, claims, long_work, resting, bases }
     }

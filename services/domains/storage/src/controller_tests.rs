@@ -1,5 +1,6 @@
 use skerry_model::{
-    NewResource, Owner, PoolSpec, PoolState, VmSpec, VmState, VmStatus, VolumeSpec,
+    Image, ImageFile, ImageFormat, ImageSource, ImageSpec, ImageState, ImageStatus, NewResource,
+    Owner, PoolSpec, PoolState, VmSpec, VmState, VmStatus, VolumeSpec,
 };
 use skerry_model::{SnapshotSpec, SnapshotState, VolumeState};
 use uuid::Uuid;
@@ -56,6 +57,17 @@ impl World {
         new.finalizers = vec![FINALIZER.to_owned()];
         let mut tx = Transaction::new();
         tx.create(new);
+        self.store.commit(tx).await.unwrap();
+    }
+
+    /// An image `disk` of one file.
+    async fn image(&self, n: u128) {
+        let mut spec = ImageSpec::new(ImageFormat::Qcow2, ImageSource::BuiltIn, "x86_64");
+        spec.files = vec![ImageFile::new("disk", "/images/disk", "a".repeat(64), 1)];
+        let mut tx = Transaction::new();
+        tx.create(NewResource::new(id::<Image>(n), name("disk"), spec));
+        let state = ImageState::Available;
+        tx.put_status(id::<Image>(n), ImageStatus { state, ..ImageStatus::default() });
         self.store.commit(tx).await.unwrap();
     }
 
@@ -118,6 +130,33 @@ impl World {
 
 fn id<K>(n: u128) -> Id<K> {
     Id::new(Uuid::from_u128(n))
+}
+
+#[tokio::test]
+async fn what_a_volume_is_being_made_on_is_not_removed() {
+    let world = World::new().await;
+    world.image(7).await;
+    world.volume(2, "root", r#"{"source":{"image":"disk"}}"#).await;
+    let halfway = world.host.halfway.lock().await;
+    let keys = world.controller.all_keys();
+    let key = |kind| *keys.iter().find(|key| key.kind == kind).unwrap();
+    let mut making = Box::pin(world.controller.reconcile(key(Kind::Volume)));
+    let copied = async {
+        while world.host.model().bases.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        done = &mut making => panic!("made without what it builds on: {done:?}"),
+        () = copied => {}
+    }
+    world.controller.reconcile(key(Kind::Pool)).await.unwrap();
+    drop(halfway);
+    making.await.unwrap();
+    assert_eq!(world.seen(2).status.state, VolumeState::Available);
+    assert_eq!(world.host.model().bases.len(), 1, "the volume has lost what it builds on");
+    world.remove::<Volume>(2).await;
+    assert!(world.host.model().bases.is_empty(), "nothing builds on it any more");
 }
 
 #[tokio::test]

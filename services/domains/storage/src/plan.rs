@@ -130,18 +130,13 @@ pub fn plan_snapshot(wanted: &SnapshotWanted, seen: Option<&SnapshotFiles>) -> V
     }
 }
 
-/// Images in the pool that nothing there shares data with, and that no volume is about to be made from.
-pub fn plan_bases(seen: &PoolObserved, wanted: &[VolumeWanted]) -> Vec<StorageStep> {
+/// Images in the pool that nothing there shares data with. Not to be asked while a volume is made: what it builds on is
+/// there before it.
+pub fn plan_bases(seen: &PoolObserved) -> Vec<StorageStep> {
     let used = |sha256: &String| {
         let by = |file: &VolumeFile| file.base.as_ref() == Some(sha256);
-        let about_to = |volume: &VolumeWanted| {
-            matches!(&volume.content, Content::Image(base) if base.sha256 == *sha256)
-                && !volume.made
-                && !volume.removing
-        };
         seen.volumes.iter().any(by)
             || seen.snapshots.iter().any(|snapshot| snapshot.volumes.iter().any(by))
-            || wanted.iter().any(about_to)
     };
     seen.bases
         .iter()

@@ -185,8 +185,10 @@ impl World {
         let steps = snapshots.flat_map(|s| plan_snapshot(s, seen.snapshot(s.id)));
         let mut steps: Vec<_> = steps.filter_map(files).collect();
         steps.extend(self.volumes.values().flat_map(|v| plan_volume(v, seen.volume(v.id))));
-        let wanted: Vec<_> = self.volumes.values().cloned().collect();
-        steps.extend(plan_bases(&seen, &wanted));
+        let makes = |step: &StorageStep| matches!(step, StorageStep::Create { .. });
+        if !steps.iter().any(makes) {
+            steps.extend(plan_bases(&seen));
+        }
         steps
     }
 

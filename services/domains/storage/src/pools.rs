@@ -114,11 +114,12 @@ impl StorageController {
         status.conditions.set("ReserveHeld", state, reason, message, now);
     }
 
-    /// Images that no volume shares data with any more.
+    /// Images that no volume shares data with any more. While volumes are being made it is left for a later pass: a copy
+    /// may take long, and the pool's figures do not wait for it.
     pub(crate) async fn drop_bases(&self, pool: &Resource<Pool>) -> Result<(), Failure> {
-        let _turn = self.bases.lock().await;
+        let Ok(_turn) = self.bases.try_write() else { return Ok(()) };
         let seen = self.host.observe(&pool_ref(pool)).await.map_err(failure)?;
-        for step in plan_bases(&seen, &[]) {
+        for step in plan_bases(&seen) {
             planned(step.name());
             self.host.apply(&pool_ref(pool), &step).await.map_err(failure)?;
         }

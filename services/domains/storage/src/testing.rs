@@ -239,17 +239,21 @@ fn missing() -> StorageError {
 
 /// The pool behind the ports.
 #[derive(Debug)]
-pub struct ModelHost(Mutex<Disk>);
+pub struct ModelHost {
+    disk: Mutex<Disk>,
+    /// Holds up the making of a volume from an image when the image's copy is in place and the volume is not.
+    pub halfway: tokio::sync::Mutex<()>,
+}
 
 impl Default for ModelHost {
     fn default() -> Self {
-        Self(Mutex::new(Disk::new()))
+        Self { disk: Mutex::new(Disk::new()), halfway: tokio::sync::Mutex::default() }
     }
 }
 
 impl ModelHost {
     pub fn model(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap()
+        self.disk.lock().unwrap()
     }
 }
 
@@ -298,6 +302,19 @@ impl VolumeHost for ModelHost {
     }
 
     async fn apply(&self, _pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
+        if let StorageStep::Create { note, content: Content::Image(base), .. } = step {
+            let there = !self.model().bases.insert(base.sha256.clone());
+            let _go_on = self.halfway.lock().await;
+            let mut disk = self.model();
+            let kept = disk.bases.contains(&base.sha256);
+            let done = disk.apply(step);
+            if !there && !kept {
+                // As on a disk: the volume names a file that has been removed meanwhile.
+                disk.bases.remove(&base.sha256);
+                disk.damaged.insert(note.volume);
+            }
+            return done;
+        }
         self.model().apply(step)
     }
 

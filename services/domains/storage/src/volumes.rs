@@ -213,6 +213,10 @@ impl<'a> Pass<'a> {
             None => None,
         };
         let _room = controller.long_work.try_acquire().map_err(|_| busy())?;
+        let _base = match &source.content {
+            Content::Empty { .. } | Content::Folder => None,
+            _ => Some(controller.bases.read().await),
+        };
         self.set_operation(VolumeOperation::Creating).await?;
         if let Some(other) = &source.reads {
             controller.quiet(other, VolumeOperation::Cloning).await?;
