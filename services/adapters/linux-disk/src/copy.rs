@@ -55,7 +55,7 @@ pub fn room_for(files: &[&Path], folder: &Path, kept_free: KeptFree) -> io::Resu
 }
 
 /// Whether files below a folder can share blocks. An older XFS cannot either, so it is tried.
-fn can_share(folder: &Path) -> bool {
+pub fn can_share(folder: &Path) -> bool {
     let (from, to) = (folder.join("share-from"), folder.join("share-to"));
     let tried = fs::write(&from, [1; 4096]).and_then(|()| copy(&from, &to));
     for path in [&from, &to] {

@@ -329,6 +329,32 @@ impl LinuxDisk {
         sync_folder(&places.snapshots())
     }
 
+    /// Whether all copies are there and sound, and fit.
+    async fn examine(
+        &self,
+        places: &Places,
+        snapshot: Id<Snapshot>,
+        volumes: &[Id<Volume>],
+    ) -> Result<(), StorageError> {
+        let what = "setting volumes back";
+        let folder = places.snapshot(snapshot);
+        let copies: Vec<_> = volumes.iter().map(|volume| Places::kept(&folder, *volume)).collect();
+        let (files, tmp, kept_free) = (copies.clone(), places.tmp(), self.kept_free);
+        on_disk(what, move || {
+            if let Some(gone) = files.iter().find(|file| !file.exists()) {
+                let message = format!("the snapshot's copy {} is gone", gone.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+            room_for(&files, &tmp, kept_free)
+        })
+        .await?;
+        for copy in &copies {
+            self.qemu_img.examine(copy).await?;
+        }
+        Ok(())
+    }
+
     async fn revert(
         &self,
         places: &Places,
@@ -379,6 +405,9 @@ impl LinuxDisk {
             }
             StorageStep::Remove { volume, erase } => self.remove(places, *volume, *erase).await,
             StorageStep::Take { note } => self.take(places, note).await,
+            StorageStep::Examine { snapshot, volumes } => {
+                self.examine(places, *snapshot, volumes).await
+            }
             StorageStep::Revert { snapshot, volume } => {
                 self.revert(places, *snapshot, *volume).await
             }

@@ -213,6 +213,33 @@ async fn damage_is_found_and_never_replaces_what_is_there() {
 }
 
 #[tokio::test]
+async fn copies_are_looked_at_without_a_change_before_anything_is_set_back() {
+    let ground = ground();
+    for n in [1, 2] {
+        ground.create(n, 16, empty()).await.unwrap();
+        ground.write(n, 5);
+    }
+    ground.take(10, &[1, 2]).await;
+    let kept = Places::kept(&ground.disk.places(&ground.pool).unwrap().snapshot(id(10)), id(2));
+    let examine = StorageStep::Examine { snapshot: id(10), volumes: vec![id(1), id(2)] };
+    let whole = std::fs::read(&kept).unwrap();
+    ground.apply(examine.clone()).await;
+    assert_eq!(std::fs::read(&kept).unwrap(), whole);
+    std::fs::write(&kept, "not a disk").unwrap();
+    let found = ground.disk.apply(&ground.pool, &examine).await;
+    assert!(matches!(found, Err(StorageError::Damaged { .. })), "{found:?}");
+    std::fs::remove_file(&kept).unwrap();
+    let found = ground.disk.apply(&ground.pool, &examine).await;
+    assert!(matches!(found, Err(StorageError::Refused { .. })), "{found:?}");
+    std::fs::write(&kept, whole).unwrap();
+    let full = LinuxDisk { kept_free: |size| size, ..ground.disk.clone() };
+    if !crate::copy::can_share(ground.folder.path()) {
+        let found = full.apply(&ground.pool, &examine).await;
+        assert!(matches!(found, Err(StorageError::NoSpace { .. })), "{found:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_power_cut_left_half_done_goes_and_nothing_else() {
     let ground = ground();
     ground.create(1, 16, empty()).await.unwrap();

@@ -303,6 +303,9 @@ impl SimDisk {
                 }
                 self.snapshots.entry(note.snapshot).or_insert((note.name.to_string(), files));
             }
+            StorageStep::Examine { snapshot, volumes } => {
+                volumes.iter().try_for_each(|volume| self.kept(*snapshot, *volume).map(drop))?;
+            }
             StorageStep::Revert { snapshot, volume } => {
                 let file = self.kept(*snapshot, *volume)?;
                 self.volumes.insert(*volume, file);

@@ -260,6 +260,23 @@ async fn a_running_guest_is_held_for_a_snapshot_and_a_revert_waits_for_none() {
 }
 
 #[tokio::test]
+async fn a_revert_of_several_volumes_is_whole_or_does_not_begin() {
+    let world = World::new().await;
+    world.volume(2, "one", r#"{"size_mib":1024}"#).await;
+    world.volume(3, "two", r#"{"size_mib":1024}"#).await;
+    world.settle().await;
+    world.snapshot(5, "both", &["one", "two"]).await;
+    world.settle().await;
+    world.write(2, "later");
+    world.write(3, "later");
+    // The disk has lost the second copy.
+    world.host.model().snapshots.get_mut(&id(5)).unwrap().remove(&id::<Volume>(3));
+    revert(&world, 5).await;
+    assert_eq!((world.data(2).as_str(), world.data(3).as_str()), ("later", "later"));
+    assert_eq!(world.taken(5).status.reverts, 1, "it is given up, and machines may start");
+}
+
+#[tokio::test]
 async fn a_revert_outlasts_a_start_that_is_only_written_down() {
     let world = World::new().await;
     world.volume(2, "data", r#"{"size_mib":1024}"#).await;

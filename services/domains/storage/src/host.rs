@@ -203,6 +203,14 @@ pub enum StorageStep {
         /// What is written beside them.
         note: SnapshotNote,
     },
+    /// Find out whether these volumes can be set back to a snapshot: all copies are there and sound, and there is room
+    /// for them. Changes nothing.
+    Examine {
+        /// The snapshot.
+        snapshot: Id<Snapshot>,
+        /// The volumes.
+        volumes: Vec<Id<Volume>>,
+    },
     /// Set a volume that no guest runs with back to a snapshot.
     Revert {
         /// The snapshot.
@@ -230,6 +238,7 @@ impl StorageStep {
             Self::Grow { .. } => "grow volume",
             Self::Remove { .. } => "remove volume",
             Self::Take { .. } => "take snapshot",
+            Self::Examine { .. } => "examine snapshot",
             Self::Revert { .. } => "revert volume",
             Self::Drop { .. } => "drop snapshot",
             Self::DropBase { .. } => "drop base",

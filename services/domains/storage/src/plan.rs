@@ -103,8 +103,9 @@ impl SnapshotStep {
 
 /// The steps for one snapshot. Broken off anywhere, they are done again from the first.
 ///
-/// The pool's files tell whether a snapshot has been taken, so a TPM is kept before them and dropped after them. It is set
-/// back first: if what was kept of it is gone, that is found before anything has been changed.
+/// The pool's files tell whether a snapshot has been taken, so a TPM is kept before them and dropped after them. Nothing is
+/// set back before all copies have been looked at: a guest whose volumes are of two times is worth nothing. The TPM is set
+/// back first: if what was kept of it is gone, that is found before anything has been changed, too.
 pub fn plan_snapshot(wanted: &SnapshotWanted, seen: Option<&SnapshotFiles>) -> Vec<SnapshotStep> {
     let snapshot = wanted.id;
     let files = SnapshotStep::Files;
@@ -118,7 +119,10 @@ pub fn plan_snapshot(wanted: &SnapshotWanted, seen: Option<&SnapshotFiles>) -> V
             let revert = |(volume, _): &(Id<Volume>, Name)| {
                 files(StorageStep::Revert { snapshot, volume: *volume })
             };
-            tpm.map(SnapshotStep::RevertTpm).chain(wanted.volumes.iter().map(revert)).collect()
+            let volumes = wanted.volumes.iter().map(|(volume, _)| *volume).collect();
+            let examine = files(StorageStep::Examine { snapshot, volumes });
+            let tpm = tpm.map(SnapshotStep::RevertTpm);
+            [examine].into_iter().chain(tpm).chain(wanted.volumes.iter().map(revert)).collect()
         }
         None if !wanted.taken => {
             let (schema, name) = (NOTE_SCHEMA, wanted.name.clone());

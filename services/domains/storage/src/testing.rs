@@ -179,6 +179,9 @@ impl Disk {
                 }
                 self.snapshots.entry(note.snapshot).or_insert(files);
             }
+            StorageStep::Examine { snapshot, volumes } => {
+                volumes.iter().try_for_each(|volume| self.kept(*snapshot, *volume).map(drop))?;
+            }
             StorageStep::Revert { snapshot, volume } => {
                 self.torn |= running;
                 let kept = self.kept(*snapshot, *volume)?;
