@@ -45,6 +45,11 @@ pub fn room_for(files: &[&Path], folder: &Path, kept_free: KeptFree) -> io::Resu
             needed = needed.saturating_add(meta.blocks().saturating_mul(512));
         }
     }
+    free_for(needed, folder, kept_free)
+}
+
+/// Whether so many bytes fit below a folder, beyond what is to stay free.
+pub fn free_for(needed: u64, folder: &Path, kept_free: KeptFree) -> io::Result<()> {
     let space = statvfs(folder)?;
     let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size());
     let reserve = kept_free(bytes(space.blocks()));

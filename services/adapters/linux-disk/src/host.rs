@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use skerry_model::{Id, PoolSource, Snapshot, Volume};
@@ -13,7 +14,7 @@ use skerry_storage::{
     VolumeHost, VolumeNote,
 };
 
-use crate::copy::{KeptFree, copy, room_for};
+use crate::copy::{KeptFree, copy, free_for, room_for};
 use crate::disks::PoolDisks;
 use crate::erase::overwrite;
 use crate::files::{
@@ -36,6 +37,8 @@ pub struct LinuxDisk {
     qemu_img: QemuImg,
     reserve: Reserve,
     kept_free: KeptFree,
+    /// Held from a look at what is free until that has been taken, where much is taken at once.
+    taking: Arc<tokio::sync::Mutex<()>>,
     disks: Option<PoolDisks>,
 }
 
@@ -44,7 +47,8 @@ impl LinuxDisk {
     pub fn new(data: impl Into<PathBuf>, owner: Owner) -> Self {
         let (qemu_img, reserve) = (QemuImg::default(), Reserve::default());
         let kept_free = skerry_storage::reserve;
-        Self { data: data.into(), owner, qemu_img, reserve, kept_free, disks: None }
+        let taking = Arc::default();
+        Self { data: data.into(), owner, qemu_img, reserve, kept_free, taking, disks: None }
     }
 
     /// The same, with pools on these disks.
@@ -130,8 +134,7 @@ impl LinuxDisk {
             // Made above.
             Content::Folder => None,
             Content::Empty { preallocated } => {
-                let size = size.unwrap_or(0);
-                self.qemu_img.create(&making, size, *preallocated).await?;
+                self.create_empty(places, &making, size.unwrap_or(0), *preallocated).await?;
                 None
             }
             Content::Image(image) => {
@@ -212,6 +215,29 @@ impl LinuxDisk {
         })
         .await?;
         self.hold(places, volume, Some(size)).await
+    }
+
+    /// A volume of zeros. Space that is taken at once comes out of what is free beyond the reserve, or nothing is taken.
+    async fn create_empty(
+        &self,
+        places: &Places,
+        making: &Path,
+        size: u64,
+        preallocated: bool,
+    ) -> Result<(), StorageError> {
+        if !preallocated {
+            return self.qemu_img.create(making, size, false).await;
+        }
+        let _turn = self.taking.lock().await;
+        let (tmp, kept_free) = (places.tmp(), self.kept_free);
+        on_disk("making a volume", move || free_for(size, &tmp, kept_free)).await?;
+        let made = self.qemu_img.create(making, size, true).await;
+        if made.is_err() {
+            // What was taken so far would be missed by others until the next try.
+            let making = making.to_owned();
+            on_disk("making a volume", move || remove_file(&making)).await?;
+        }
+        made
     }
 
     /// A volume that shares data with an image. The pool keeps a copy of the image, so that nothing

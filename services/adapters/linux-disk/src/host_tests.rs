@@ -131,6 +131,20 @@ async fn a_preallocated_volume_takes_its_space() {
 }
 
 #[tokio::test]
+async fn space_below_the_reserve_is_not_taken() {
+    let ground = ground();
+    ground.create(1, 8, Content::Empty { preallocated: true }).await.unwrap();
+    let full = LinuxDisk { kept_free: |size| size, ..ground.disk.clone() };
+    let ground = Ground { disk: full, ..ground };
+    let refused = ground.create(2, 8, Content::Empty { preallocated: true }).await;
+    assert!(matches!(refused, Err(StorageError::NoSpace { .. })), "{refused:?}");
+    ground.create(3, 8, empty()).await.unwrap();
+    let places = ground.disk.places(&ground.pool).unwrap();
+    assert_eq!(std::fs::read_dir(places.tmp()).unwrap().count(), 0);
+    assert_eq!(ground.seen().await.volumes.len(), 2);
+}
+
+#[tokio::test]
 async fn snapshots_keep_revert_and_go_in_any_order() {
     let ground = ground();
     ground.create(1, 16, empty()).await.unwrap();

@@ -28,8 +28,8 @@ pub enum AdmissionError {
     Store(#[from] StoreError),
 }
 
-/// The space of a pool. What volumes were promised is counted from the records, since a volume that was
-/// accepted a moment ago is not in the pool's status yet.
+/// The space of a pool. What volumes were promised, and what is to be taken at once for some that have not been made yet, is
+/// counted from the records, since a volume that was accepted a moment ago is not in the pool's status yet.
 pub fn space_of(store: &Store, pool: &Resource<Pool>) -> Result<Space, AdmissionError> {
     let status = &pool.status;
     if !status.conditions.holds("Ready") {
@@ -40,15 +40,12 @@ pub fn space_of(store: &Store, pool: &Resource<Pool>) -> Result<Space, Admission
         return Err(AdmissionError::PoolAway { pool: pool.meta.name.clone(), reason });
     }
     let volumes = store.list::<Volume>()?;
-    let committed = volumes
-        .iter()
-        .filter(|volume| volume.spec.pool == pool.meta.name)
-        .map(committed)
-        .fold(0, u64::saturating_add);
+    let own = || volumes.iter().filter(|volume| volume.spec.pool == pool.meta.name);
+    let sum = |sum: u64, bytes: u64| sum.saturating_add(bytes);
     Ok(Space {
         size: status.size_bytes,
-        free: status.free_bytes,
-        committed,
+        free: status.free_bytes.saturating_sub(own().map(to_be_taken).fold(0, sum)),
+        committed: own().map(committed).fold(0, sum),
         overcommit_percent: pool.spec.overcommit_percent,
     })
 }
@@ -57,6 +54,12 @@ pub fn space_of(store: &Store, pool: &Resource<Pool>) -> Result<Space, Admission
 pub(crate) fn committed(volume: &Resource<Volume>) -> u64 {
     let wanted = volume.spec.size_mib.unwrap_or(0).saturating_mul(MIB);
     wanted.max(volume.status.size_bytes)
+}
+
+/// What a volume will take when it is made, in bytes.
+fn to_be_taken(volume: &Resource<Volume>) -> u64 {
+    let made = !volume.status.path.is_empty();
+    if made { 0 } else { demand_of_volume(&volume.spec, 0).taken }
 }
 
 /// What a new volume asks for; `content` is the size of what it is made from.

@@ -160,6 +160,21 @@ async fn what_a_volume_is_being_made_on_is_not_removed() {
 }
 
 #[tokio::test]
+async fn space_that_is_to_be_taken_at_once_is_given_once() {
+    let world = World::new().await;
+    let pool = || world.store.get::<Pool>(id(1)).unwrap().unwrap();
+    let spec = r#"{"size_mib":30720,"allocation":"preallocated"}"#;
+    let demand = crate::demand_of_volume(&volume_spec(spec), 0);
+    world.controller.admit(&pool(), demand).unwrap();
+    world.volume(2, "one", spec).await;
+    // Nothing has been made yet, and the pool's figures are those of before.
+    let refused = world.controller.admit(&pool(), demand).unwrap_err().to_string();
+    assert!(refused.contains("free space: 30720 MiB needed, 10240 of"), "{refused}");
+    let small = crate::Demand { promised: GIB, taken: GIB };
+    world.controller.admit(&pool(), small).unwrap();
+}
+
+#[tokio::test]
 async fn a_volume_is_made_attached_grown_and_removed() {
     let world = World::new().await;
     world.volume(2, "data", r#"{"size_mib":1024}"#).await;
