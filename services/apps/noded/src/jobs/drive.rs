@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::operation::{JobContext, JobFailure, Operation};
 use super::progress::Progress;
-use super::runner::Inner;
+use super::runner::{Inner, Verdict};
 
 /// Progress is written at most so often: each time is a write to the disk that is waited for.
 const REPORT: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl Inner {
         abort: &CancellationToken,
     ) -> Option<JobState> {
         let (now, attempts) = ((self.now)(), job.status.attempts.saturating_add(1));
-        let deadline = self.deadline(job);
+        let brings_in = operation.brings_in();
         let begin = |status: &mut JobStatus| {
             let started = status.started.or(Some(now));
             *status = JobStatus { started, attempts, ..JobStatus::default() };
@@ -71,23 +71,30 @@ impl Inner {
         let ended = tokio::select! {
             biased;
             () = abort.cancelled() => Ended::Aborted,
-            () = sleep_until(deadline) => Ended::Expired,
+            () = self.expired(job) => Ended::Expired,
             result = run => result.unwrap_or_else(|_| Err(panicked())).into(),
-            never = self.report(job.id(), &context.progress) => match never {},
+            never = self.report(job.id(), &context.progress, brings_in) => match never {},
         };
-        let may_retry = attempts <= operation.retries();
-        let state =
-            self.record(job, operation, &context.progress, ended, may_retry, attempts).await?;
+        let waits = matches!(&ended, Ended::Badly(failure) if failure.waits);
+        let verdict = if brings_in {
+            self.came(job.meta.id, context.progress.done().unwrap_or(0));
+            self.stumbled(job.meta.id, waits, operation.retries())
+        } else {
+            let again = waits || attempts <= operation.retries();
+            Verdict { again, pause: job_retry_pause(attempts) }
+        };
+        let state = self.record(job, operation, &context.progress, ended, &verdict).await?;
         if state != JobState::Waiting {
             return Some(state);
         }
         self.leave_place(job.meta.id);
-        let due = Instant::now() + job_retry_pause(attempts);
+        let due = Instant::now() + verdict.pause;
         let (event, reason, text) = tokio::select! {
             biased;
             () = abort.cancelled() => (JobEvent::Abort, "Aborted", "aborted"),
-            () = sleep_until(deadline) => (JobEvent::Expired, "DeadlineOver", TOO_LONG),
+            () = self.expired(job) => (JobEvent::Expired, "DeadlineOver", TOO_LONG),
             () = sleep_until(due) => (JobEvent::Due, "", ""),
+            () = self.network_back(), if waits => (JobEvent::Due, "", ""),
         };
         let change = |status: &mut JobStatus| match event {
             JobEvent::Abort => describe(status, reason, text),
@@ -107,12 +114,11 @@ impl Inner {
         operation: &dyn Operation,
         progress: &Progress,
         ended: Ended,
-        may_retry: bool,
-        attempts: u32,
+        verdict: &Verdict,
     ) -> Option<JobState> {
         let event = match &ended {
             Ended::Well(_) => JobEvent::Done,
-            Ended::Badly(failure) if failure.class == ErrorClass::Retry && may_retry => {
+            Ended::Badly(failure) if failure.class == ErrorClass::Retry && verdict.again => {
                 JobEvent::Stumbled
             }
             Ended::Badly(_) => JobEvent::Failed,
@@ -122,7 +128,7 @@ impl Inner {
         let (reason, message) = match ended {
             Ended::Well(message) => ("", message),
             Ended::Badly(failure) if event == JobEvent::Stumbled => {
-                let pause = job_retry_pause(attempts).as_secs();
+                let pause = verdict.pause.as_secs();
                 let message = format!("{}; tried again in {pause} s", failure.message);
                 (failure.reason, message)
             }
@@ -224,12 +230,20 @@ impl Inner {
 
     /// Writes progress for as long as it is polled. A write that is broken off comes before the next one or not
     /// at all.
-    async fn report(&self, id: Id<Job>, progress: &Progress) -> std::convert::Infallible {
+    async fn report(
+        &self,
+        id: Id<Job>,
+        progress: &Progress,
+        brings_in: bool,
+    ) -> std::convert::Infallible {
         let (zero, mut pace) = (Instant::now(), JobPace::default());
         let mut tick = interval(REPORT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            if brings_in {
+                self.came(id.uuid(), progress.done().unwrap_or(0));
+            }
             let rate = progress.done().and_then(|done| pace.sample(zero.elapsed(), done));
             self.write(id, |status| {
                 progress.fill(status);

@@ -9,7 +9,8 @@
 //! 1. Implement [`Operation`]: a name such as `volume.resize`, `run`, and `undo` if there is something to undo.
 //!    `run` may be begun again from its start after a restart of the service or a power cut, so each of its
 //!    steps first looks whether its effect is there already. It may be dropped at any `await` when the job is
-//!    aborted or its deadline is over; what it has half done by then is `undo`'s to remove.
+//!    aborted or its deadline is over; what it has half done by then is `undo`'s to remove. What waits for something
+//!    outside, such as a network, says so with [`JobFailure::waiting`].
 //! 2. Register it in `Daemon::build`: `jobs.register(Arc::new(ResizeVolume::new(…)))`.
 //! 3. Where the request is answered, commit the job together with what it is about:
 //!    `tx.create(node.jobs.prepare("volume.resize", Some(subject), params)?)`. The runner sees it by itself.

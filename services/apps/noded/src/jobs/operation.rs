@@ -24,7 +24,8 @@ pub trait Operation: Send + Sync + 'static {
         JobClass::Quick
     }
 
-    /// A job that takes longer than this, pauses between tries included, has failed.
+    /// A job that takes longer than this, pauses between tries included, has failed. That of one that brings things in
+    /// ([`Self::brings_in`]) counts from the last byte that was new.
     fn deadline(&self) -> Duration {
         Duration::from_secs(600)
     }
@@ -32,6 +33,12 @@ pub trait Operation: Send + Sync + 'static {
     /// How often it is tried again by itself after a failure that may heal.
     fn retries(&self) -> u32 {
         0
+    }
+
+    /// Whether it brings bytes in from elsewhere. How long that takes is not the node's to say, so its time is over only
+    /// when nothing more has come for so long.
+    fn brings_in(&self) -> bool {
+        false
     }
 
     /// Whether a failed job may be tried again by a user.
@@ -94,21 +101,29 @@ pub struct JobFailure {
     pub reason: &'static str,
     /// What happened, to what, and what to do.
     pub message: String,
+    /// Whether something outside is waited for, such as a network. Then it is tried again until the deadline, and does not
+    /// count as one of the operation's tries.
+    pub waits: bool,
 }
 
 impl JobFailure {
     /// A failure that may heal by itself.
     pub fn retry(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Retry, reason, message: message.into() }
+        Self { class: ErrorClass::Retry, reason, message: message.into(), waits: false }
+    }
+
+    /// A failure that heals as soon as something outside has changed, nobody knows when.
+    pub fn waiting(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { waits: true, ..Self::retry(reason, message) }
     }
 
     /// A failure that would come again: somebody has to do something.
     pub fn refused(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::NeedsOperator, reason, message: message.into() }
+        Self { class: ErrorClass::NeedsOperator, ..Self::retry(reason, message) }
     }
 
     /// A fault of the node.
     pub fn bug(message: impl Into<String>) -> Self {
-        Self { class: ErrorClass::Bug, reason: "FaultOfTheNode", message: message.into() }
+        Self { class: ErrorClass::Bug, ..Self::retry("FaultOfTheNode", message) }
     }
 }

@@ -5,19 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use skerry_model::{
-    Id, Job, JobSpec, JobState, JobStatus, Kind, LocalRef, Name, NameError, NewResource, Owner,
-    Resource, Timestamp,
+    Document, Id, Job, JobSpec, JobState, JobStatus, Kind, LocalRef, Name, NameError, NewResource,
+    Node, Owner, Resource, Timestamp,
 };
 use skerry_store::{Change, Store, StoreError, Transaction, Watch};
-use skerry_upkeep::{JobClass, JobEvent, JobPlaces, JobTurn, choose_jobs, next_job, outdated_jobs};
+use skerry_upkeep::{
+    JobClass, JobEvent, JobPlaces, JobTurn, choose_jobs, job_retry_pause, next_job, outdated_jobs,
+};
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::operation::Operation;
 
+/// The node's condition that says whether it is on a network.
+const CONNECTED: &str = "NetworkConnected";
 /// How often old jobs are looked for.
 const TIDY: Duration = Duration::from_secs(600);
 
@@ -58,11 +62,39 @@ pub(super) struct Inner {
     operations: RwLock<HashMap<&'static str, Arc<dyn Operation>>>,
     /// Jobs that a task of this process takes care of.
     live: Mutex<HashMap<Uuid, Live>>,
-    /// When jobs were first begun by this process.
-    begun: Mutex<HashMap<Uuid, Instant>>,
+    /// How the jobs go that this process has begun.
+    begun: Mutex<HashMap<Uuid, Course>>,
     tasks: TaskTracker,
     kick: Notify,
+    /// The network has come back.
+    back: Notify,
     places: JobPlaces,
+}
+
+/// How a job goes, as far as no status tells.
+struct Course {
+    /// When it was first begun, or brought something new in.
+    since: Instant,
+    /// Most bytes that it had.
+    most: u64,
+    /// Failures that count as tries.
+    tries: u32,
+    /// Failures since it brought something in.
+    idle: u32,
+}
+
+impl Course {
+    fn begin() -> Self {
+        Self { since: Instant::now(), most: 0, tries: 0, idle: 0 }
+    }
+}
+
+/// What a failure comes to.
+pub(super) struct Verdict {
+    /// Whether it may be tried again.
+    pub again: bool,
+    /// The pause before that.
+    pub pause: Duration,
 }
 
 struct Live {
@@ -88,6 +120,7 @@ impl Jobs {
             begun: Mutex::default(),
             tasks: TaskTracker::new(),
             kick: Notify::new(),
+            back: Notify::new(),
             places,
         };
         Self { inner: Arc::new(inner) }
@@ -187,7 +220,7 @@ impl Jobs {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 () = inner.kick.notified() => {}
-                () = new_work(&inner.store, &mut watch) => {}
+                () = new_work(inner, &mut watch) => {}
                 _ = tidy.tick() => inner.tidy().await,
             }
         }
@@ -304,9 +337,48 @@ impl Inner {
 
     /// When a job's time is over.
     pub fn deadline(&self, job: &Resource<Job>) -> Instant {
+        let deadline = Duration::from_secs(u64::from(job.spec.deadline_s));
+        self.course(job.meta.id, |course| course.since + deadline)
+    }
+
+    /// Ends when a job's time is over, which may be put off meanwhile.
+    pub async fn expired(&self, job: &Resource<Job>) {
+        loop {
+            let deadline = self.deadline(job);
+            if deadline <= Instant::now() {
+                return;
+            }
+            sleep_until(deadline).await;
+        }
+    }
+
+    /// A job that brings things in has so many bytes.
+    pub fn came(&self, id: Uuid, bytes: u64) {
+        self.course(id, |course| {
+            if bytes > course.most {
+                *course = Course { most: bytes, tries: course.tries, ..Course::begin() };
+            }
+        });
+    }
+
+    /// Counts a failure of a job that brings things in.
+    pub fn stumbled(&self, id: Uuid, waits: bool, retries: u32) -> Verdict {
+        self.course(id, |course| {
+            course.idle = course.idle.saturating_add(1);
+            course.tries = course.tries.saturating_add(u32::from(!waits));
+            let again = waits || course.tries <= retries;
+            Verdict { again, pause: job_retry_pause(course.idle) }
+        })
+    }
+
+    /// Ends when the network has come back.
+    pub async fn network_back(&self) {
+        self.back.notified().await;
+    }
+
+    fn course<T>(&self, id: Uuid, with: impl FnOnce(&mut Course) -> T) -> T {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = begun.entry(job.meta.id).or_insert_with(Instant::now);
-        *begun + Duration::from_secs(u64::from(job.spec.deadline_s))
+        with(begun.entry(id).or_insert_with(Course::begin))
     }
 
     /// A job's deadline counts from its next start.
@@ -344,19 +416,34 @@ impl Inner {
     }
 }
 
-/// Waits until a job was made or its spec changed. What the runner itself writes is status only.
-async fn new_work(store: &Store, watch: &mut Option<Watch>) {
+/// Waits until a job was made or its spec changed, or until the network is back. What the runner itself writes is status
+/// only.
+async fn new_work(inner: &Inner, watch: &mut Option<Watch>) {
     loop {
         let Some(open) = watch else {
-            *watch = store.watch(None).ok();
+            *watch = inner.store.watch(None).ok();
             return;
         };
         match open.next().await {
             Ok(change) if change.subject.kind == Kind::Job && concerns(&change) => return,
+            Ok(change) if change.subject.kind == Kind::Node && is_back(&change) => {
+                inner.back.notify_waiters();
+            }
             Ok(_) => {}
             Err(_) => *watch = None,
         }
     }
+}
+
+/// Whether the node has another address than before, or one at last.
+fn is_back(change: &Change) -> bool {
+    let status = |document: Option<&Arc<Document>>| {
+        document.and_then(|document| document.to_resource::<Node>().ok()).map(|node| node.status)
+    };
+    let Some(after) = status(change.after.as_ref()) else { return false };
+    let before = status(change.before.as_ref()).unwrap_or_default();
+    let fresh = after.addresses.iter().any(|address| !before.addresses.contains(address));
+    after.conditions.holds(CONNECTED) && (fresh || !before.conditions.holds(CONNECTED))
 }
 
 fn concerns(change: &Change) -> bool {

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use skerry_model::{Id, Job, JobState, Kind, LocalRef, Resource, Timestamp};
+use skerry_model::{
+    ConditionState, Id, Job, JobState, Kind, LocalRef, Name, NewResource, Node, NodeSpec,
+    NodeStatus, Resource, Timestamp,
+};
 use skerry_store::{Store, Transaction};
 use skerry_upkeep::{JobClass, JobPlaces};
 use tokio::task::JoinHandle;
@@ -67,6 +70,13 @@ impl Operation for Script {
         }
         match order["end"].as_str() {
             Some("heals") if run > 2 => Ok("healed".to_owned()),
+            // As if each run brought another byte, or none.
+            Some("goes on") if run > 100 => Ok("it is there".to_owned()),
+            Some("goes on") => {
+                job.progress.bytes(u64::from(run), None);
+                Err(JobFailure::waiting("Offline", "there is no network"))
+            }
+            Some("offline") => Err(JobFailure::waiting("Offline", "there is no network")),
             Some("heals" | "never heals") => Err(JobFailure::retry("Away", "the disk is away")),
             Some("fails") => Err(JobFailure::refused("TooLarge", "it is too large")),
             Some("panics") => panic!("as ordered"),
@@ -81,6 +91,34 @@ impl Operation for Script {
             Some("fails") => Err(JobFailure::retry("Busy", "the file is busy")),
             _ => Ok(()),
         }
+    }
+}
+
+/// Does the same, and brings things in.
+struct Bringing(Arc<Script>);
+
+/// How long nothing may come.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[async_trait]
+impl Operation for Bringing {
+    fn name(&self) -> &'static str {
+        "test.bring"
+    }
+    fn deadline(&self) -> Duration {
+        WEEK
+    }
+    fn retries(&self) -> u32 {
+        2
+    }
+    fn brings_in(&self) -> bool {
+        true
+    }
+    async fn run(&self, job: &JobContext) -> Result<String, JobFailure> {
+        self.0.run(job).await
+    }
+    async fn undo(&self, job: &JobContext) -> Result<(), JobFailure> {
+        self.0.undo(job).await
     }
 }
 
@@ -101,6 +139,7 @@ impl Ground {
         let places = JobPlaces { quick: 1, bulk: 2 };
         let jobs = Jobs::with_places(store.clone(), || Timestamp::UNIX_EPOCH, places);
         jobs.register(Arc::clone(&script) as Arc<dyn Operation>);
+        jobs.register(Arc::new(Bringing(Arc::clone(&script))));
         let cancel = CancellationToken::new();
         let (running, until) = (jobs.clone(), cancel.clone());
         let task = tokio::spawn(async move { running.run(until).await });
@@ -115,8 +154,12 @@ impl Ground {
     }
 
     async fn make(&self, on: Option<u128>, params: Value) -> Id<Job> {
+        self.make_of("test.script", on, params).await
+    }
+
+    async fn make_of(&self, operation: &str, on: Option<u128>, params: Value) -> Id<Job> {
         let subject = on.map(|n| LocalRef { kind: Kind::Image, id: Uuid::from_u128(n) });
-        let new = self.jobs.prepare("test.script", subject, params).unwrap();
+        let new = self.jobs.prepare(operation, subject, params).unwrap();
         let id = new.id;
         let mut tx = Transaction::new();
         tx.create(new);
@@ -136,7 +179,7 @@ impl Ground {
                 watch.next().await.unwrap();
             }
         };
-        let reached = timeout(Duration::from_secs(10_000), reached).await;
+        let reached = timeout(WEEK * 2, reached).await;
         let job = self.get(id);
         assert!(reached.is_ok(), "it is {:?}", job.status);
         job
@@ -198,6 +241,79 @@ async fn what_may_heal_is_tried_again_and_what_will_not_fails() {
     let failed = ground.until(panics, JobState::Failed).await.status;
     assert_eq!((failed.attempts, failed.reason.as_str()), (1, "FaultOfTheNode"));
     assert_eq!(ground.script.undone.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_network_ends_after_a_week_without_a_byte() {
+    let ground = Ground::start();
+    let begun = Instant::now();
+    let id = ground.make_of("test.bring", None, json!({"end": "offline"})).await;
+    sleep(WEEK - Duration::from_secs(10)).await;
+    let status = ground.get(id).status;
+    assert_eq!((status.state, status.reason.as_str()), (JobState::Waiting, "Offline"));
+    assert!(status.message.contains("tried again in 300 s"), "{status:?}");
+    assert_eq!(ground.script.undone.load(Ordering::Relaxed), 0, "what came is kept");
+    let failed = ground.until(id, JobState::Failed).await.status;
+    assert_eq!(
+        (failed.reason.as_str(), begun.elapsed().as_secs()),
+        ("DeadlineOver", WEEK.as_secs())
+    );
+    assert!(failed.message.contains("there is no network"), "{failed:?}");
+    assert_eq!(ground.script.undone.load(Ordering::Relaxed), 1);
+    // A fault of its own counts as ever.
+    let id = ground.make_of("test.bring", None, json!({"end": "never heals"})).await;
+    assert_eq!(ground.until(id, JobState::Failed).await.status.attempts, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_comes_gives_another_week_and_short_pauses() {
+    let ground = Ground::start();
+    let begun = Instant::now();
+    let id = ground.make_of("test.bring", None, json!({"end": "goes on"})).await;
+    let done = ground.until(id, JobState::Completed).await.status;
+    assert_eq!(done.attempts, 101);
+    assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", begun.elapsed());
+    // Two bytes in two weeks.
+    let course = ground.jobs.inner.clone();
+    let id = ground.make_of("test.bring", None, json!({"end": "offline"})).await;
+    for bytes in 1..=2 {
+        sleep(WEEK - Duration::from_secs(10)).await;
+        course.came(id.uuid(), bytes);
+    }
+    sleep(WEEK - Duration::from_secs(10)).await;
+    assert_eq!(ground.get(id).status.state, JobState::Waiting);
+    course.came(id.uuid(), 2);
+    ground.until(id, JobState::Failed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_network_is_back_what_waits_for_it_is_tried_at_once() {
+    let ground = Ground::start();
+    let spec = NodeSpec { hostname: Name::new("node").unwrap() };
+    let node =
+        NewResource::<Node>::new(Id::new(Uuid::from_u128(1)), Name::new("node").unwrap(), spec);
+    let node_id = node.id;
+    let mut tx = Transaction::new();
+    tx.create(node);
+    ground.store.commit(tx).await.unwrap();
+    let id = ground.make_of("test.bring", None, json!({"end": "offline"})).await;
+    sleep(Duration::from_secs(2000)).await;
+    let job = ground.until(id, JobState::Waiting).await;
+    let mut status = NodeStatus::default();
+    let now = Timestamp::UNIX_EPOCH;
+    status.conditions.set("NetworkConnected", ConditionState::True, "AddressPresent", "", now);
+    let mut tx = Transaction::new();
+    tx.put_status(node_id, status);
+    ground.store.commit(tx).await.unwrap();
+    let begun = Instant::now();
+    while ground.get(id).status.attempts == job.status.attempts {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // And a person ends it whenever it is wished.
+    let job = ground.until(id, JobState::Waiting).await;
+    ground.jobs.abort(&job).await.unwrap();
+    ground.until(id, JobState::Aborted).await;
 }
 
 #[tokio::test(start_paused = true)]
