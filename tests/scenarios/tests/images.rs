@@ -292,6 +292,92 @@ async fn what_has_to_be_fetched_is_ordered_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_stays_until_there_is_room_and_counts_as_there() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = RunningNode::start_as(folder.path(), &host, PeerRole::Root).await.unwrap();
+    let mut orders = Box::pin(node.client.open(Auth::Peer, Request::Fetches).await.unwrap());
+    let mut next = async || match orders.next().await.unwrap().unwrap() {
+        StreamItem::Line(line) => serde_json::from_str::<Value>(&line).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(next().await, json!([]));
+    host.set_free(1000);
+    let bytes = qcow2();
+    let sha256 = hex::encode(Sha256::digest(&bytes));
+    let mut body = image("debian", "qcow2", json!({"url": "https://example.org/d.qcow2"}));
+    body["spec"]["sha256"] = json!(sha256);
+    let made = node.create(Kind::Image, body).await.unwrap();
+    let job = text(&made, "/status/job").to_owned();
+    let id = Uuid::parse_str(&job).unwrap();
+    assert_eq!(next().await[0]["limit"], 1000);
+    let report = |report| Request::FetchReport { id, report };
+    // The line breaks when 500 bytes are there; the next order counts them to the room.
+    host.spool_part(id, 500);
+    host.set_free(500);
+    let broken = FetchReport::Failed { detail: "the server fell silent".to_owned(), retry: true };
+    node.ask(report(broken)).await.unwrap();
+    let order = loop {
+        let orders = next().await;
+        if orders != json!([]) {
+            break orders;
+        }
+    };
+    assert_eq!(order[0]["limit"], 1000);
+    // All has come, and a copy has no room: the file stays, and nobody has to fetch it again.
+    host.spool(id, &bytes);
+    host.spool_part(id, 0);
+    host.set_free(100);
+    node.ask(report(FetchReport::Done)).await.unwrap();
+    let waiting = node.wait_state(Kind::Job, &job, "waiting").await.unwrap();
+    assert_eq!(text(&waiting, "/status/reason"), "NoSpace", "{waiting}");
+    assert!(text(&waiting, "/status/message").contains("600 bytes are needed and 100 are free"));
+    files(&host, (1, 0, 0)).await;
+    // Where both share their blocks a copy takes none.
+    host.set_sharing(true);
+    node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    files(&host, (0, 0, 1)).await;
+    let upload = Uuid::from_u128(9);
+    host.spool(upload, &[&bytes[..], b"more"].concat());
+    node.create(Kind::Image, image("other", "qcow2", json!({"upload": upload}))).await.unwrap();
+    node.wait_state(Kind::Image, "other", "available").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_downloads_are_not_given_the_same_room() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = RunningNode::start_as(folder.path(), &host, PeerRole::Root).await.unwrap();
+    host.set_free(1000);
+    let mut jobs = Vec::new();
+    for name in ["one", "two"] {
+        let mut body = image(name, "qcow2", json!({"url": format!("https://example.org/{name}")}));
+        body["spec"]["sha256"] = json!("0".repeat(64));
+        let made = node.create(Kind::Image, body).await.unwrap();
+        let job = text(&made, "/status/job").to_owned();
+        node.wait_state(Kind::Job, &job, "running").await.unwrap();
+        jobs.push(job);
+    }
+    let told = |job: &str, done| Request::FetchReport {
+        id: Uuid::parse_str(job).unwrap(),
+        report: FetchReport::Progress { done, total: Some(800) },
+    };
+    eventually(LIMIT, || node.ask(told(&jobs[0], 1))).await.unwrap();
+    eventually(LIMIT, || async {
+        let job = node.get(Kind::Job, &jobs[0]).await?;
+        if job["status"]["bytes_done"] == 1 { Ok(()) } else { bail!("{job}") }
+    })
+    .await
+    .unwrap();
+    eventually(LIMIT, || node.ask(told(&jobs[1], 1))).await.unwrap();
+    let waiting = node.wait_state(Kind::Job, &jobs[1], "waiting").await.unwrap();
+    let message = text(&waiting, "/status/message");
+    assert!(message.contains("799 bytes are needed and 201 are free"), "{message}");
+    let first = node.get(Kind::Job, &jobs[0]).await.unwrap();
+    assert_eq!(text(&first, "/status/state"), "running");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_north_side_gets_orders_and_only_operators_bring_in() {
     let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
     let node = RunningNode::start_as(folder.path(), &host, PeerRole::Console).await.unwrap();

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Whence, lseek};
@@ -19,14 +20,20 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<bool> {
     let source = File::open(from)?;
     let mut target =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
-    match ioctl_ficlone(&target, &source) {
-        Ok(()) => return Ok(true),
-        // Another file system, or one that cannot share.
-        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY) => {}
-        Err(error) => return Err(error.into()),
+    if share(&source, &target)? {
+        return Ok(true);
     }
     copy_data(&source, &mut target)?;
     Ok(false)
+}
+
+/// Gives an empty file all blocks of another. `false` on another file system, or on one that cannot share.
+pub fn share(source: &File, target: &File) -> io::Result<bool> {
+    match ioctl_ficlone(target, source) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What of a file system of some size, in bytes, is to stay free.
@@ -61,7 +68,10 @@ pub fn free_for(needed: u64, folder: &Path, kept_free: KeptFree) -> io::Result<(
 
 /// Whether files below a folder can share blocks. An older XFS cannot either, so it is tried.
 pub fn can_share(folder: &Path) -> bool {
-    let (from, to) = (folder.join("share-from"), folder.join("share-to"));
+    // Several ask at once.
+    static TRIES: AtomicU64 = AtomicU64::new(0);
+    let number = TRIES.fetch_add(1, Ordering::Relaxed);
+    let [from, to] = ["from", "to"].map(|name| folder.join(format!("share-{name}-{number}")));
     let tried = fs::write(&from, [1; 4096]).and_then(|()| copy(&from, &to));
     for path in [&from, &to] {
         // What stays is in the folder of what is tidied away.

@@ -125,12 +125,61 @@ async fn foreign_formats_become_qcow2_with_the_same_content() {
         if format == F::Raw {
             continue;
         }
-        ground.library.convert(id(n), format).await.unwrap();
+        ground.library.convert(id(n), format, Arc::new(Quiet)).await.unwrap();
         assert_eq!(ground.library.inspect(id(n), F::Qcow2, GIB).await.unwrap(), Some(8 << 20));
         let source = ground.places.source(id(n));
         assert_eq!(fs::metadata(&source).unwrap().uid(), 0);
         qemu_img(&["compare", "-f", "raw", "-F", "qcow2", paths[0], source.to_str().unwrap()]);
     }
+}
+
+/// Leaves so many bytes of the room to the job `n`.
+async fn leave(ground: &Ground, n: u128, bytes: u64) {
+    let free = ground.library.free_for(id(n)).await.unwrap();
+    ground.library.claim(id(999), free - bytes).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_outgrows_the_room_is_told_so_with_numbers_and_is_not_damaged() {
+    let ground = Ground::new();
+    let (spooled, plain) = (ground.spool(id(1)), ground.aside("plain"));
+    make(&plain, "raw", "64M", &[]);
+    fill(&plain, "raw", 32);
+    let convert = ["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized"];
+    let paths = [plain.to_str().unwrap(), spooled.to_str().unwrap()];
+    qemu_img(&[&convert[..], &paths].concat());
+    assert!(fs::metadata(&spooled).unwrap().len() < 4 << 20, "compressed it is small");
+    ground.look(id(1), F::Vmdk).await.unwrap();
+    leave(&ground, 1, 8 << 20).await;
+    let refused = ground.library.convert(id(1), F::Vmdk, Arc::new(Quiet)).await.unwrap_err();
+    let LibraryError::NoSpace { needed, free } = refused else { panic!("{refused}") };
+    assert!((32 << 20..40 << 20).contains(&needed) && free <= 8 << 20, "{needed} {free}");
+    assert_eq!(ground.library.promises().others(id(999)), 0, "a refusal holds nothing back");
+    ground.library.promises().release(id(999));
+    ground.library.convert(id(1), F::Vmdk, Arc::new(Quiet)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_others_were_promised_is_not_there_for_a_copy() {
+    let ground = Ground::new();
+    fs::write(ground.spool(id(1)), vec![1; 4 << 20]).unwrap();
+    let arrived = ground.library.incoming(&Incoming::Spooled(id(1))).await.unwrap().unwrap();
+    assert_eq!(arrived.size, 4 << 20);
+    // An upload that is to bring 10 MiB and has brought 4.
+    let free = ground.library.free_for(id(1)).await.unwrap();
+    let upload = ground.spool(id(2));
+    fs::write(upload.with_extension("json"), format!(r#"{{"name":"x","size":{}}}"#, 10 << 20))
+        .unwrap();
+    fs::write(upload.with_extension("part"), vec![1; 4 << 20]).unwrap();
+    assert_eq!(ground.library.announced().await.unwrap(), 6 << 20);
+    assert_eq!(ground.library.fetched(id(2)).await.unwrap(), 4 << 20);
+    assert!(ground.library.free_for(id(1)).await.unwrap() <= free - (6 << 20));
+    leave(&ground, 1, 1 << 20).await;
+    let taken = ground.library.take(id(1), &Incoming::Spooled(id(1)), Arc::new(Quiet)).await;
+    // Where blocks are shared a copy takes nothing.
+    assert_eq!(taken.is_ok(), arrived.copy == 0, "{taken:?}");
+    ground.library.promises().release(id(999));
+    ground.library.take(id(1), &Incoming::Spooled(id(1)), Arc::new(Quiet)).await.unwrap();
 }
 
 /// Puts a disk where a copy of a volume is put.
@@ -255,7 +304,7 @@ async fn only_plain_files_of_the_allowed_places_are_taken() {
         .unwrap();
     let size = |path: &str| {
         let (library, what) = (ground.library.clone(), Incoming::Medium(path.to_owned()));
-        async move { library.incoming(&what).await }
+        async move { library.incoming(&what).await.map(|found| found.map(|found| found.size)) }
     };
     assert_eq!(size("sub/disk").await.unwrap(), Some(4));
     assert_eq!(size("nothing").await.unwrap(), None);
@@ -303,7 +352,7 @@ async fn a_file_of_the_inbox_that_changes_or_goes_while_it_is_read_is_refused() 
     ];
     for meddle in meddlers {
         fs::write(&file, "whole").unwrap();
-        assert_eq!(library.incoming(&what).await.unwrap(), Some(5));
+        assert_eq!(library.incoming(&what).await.unwrap().map(|found| found.size), Some(5));
         let meddler = Arc::new(Meddler(file.clone(), meddle));
         let refused = library.take(id(1), &what, meddler).await.unwrap_err().to_string();
         assert!(refused.contains("was changed while it was read"), "{refused}");

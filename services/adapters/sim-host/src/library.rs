@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
-    DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal, LibraryError,
-    LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Room, check_head,
+    Arrived, DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal,
+    LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Promises, Room,
+    check_head,
 };
 use uuid::Uuid;
 
@@ -29,6 +30,11 @@ pub(crate) struct SimLibrary {
     /// Words of volumes that were copied here.
     pub lent: BTreeMap<PathBuf, String>,
     pub free: u64,
+    /// Sizes of files in the spool that have not come whole.
+    pub parts: BTreeMap<Uuid, u64>,
+    /// Whether copies share their blocks.
+    pub shares: bool,
+    pub promises: Promises,
 }
 
 impl Default for SimLibrary {
@@ -40,6 +46,9 @@ impl Default for SimLibrary {
             files: BTreeMap::new(),
             lent: BTreeMap::new(),
             free: GIB,
+            parts: BTreeMap::new(),
+            shares: false,
+            promises: Promises::default(),
         }
     }
 }
@@ -55,12 +64,15 @@ impl SimLibrary {
             what: format!("{what:?}"),
             hint: "bring it in first",
         })?;
-        let size = size_of(&bytes);
-        if size > self.free {
-            return Err(LibraryError::NoSpace { needed: size, free: self.free });
-        }
+        let (size, copy) = (size_of(&bytes), self.copy_of(&bytes));
+        let claimed = self.promises.claim(job, copy, self.free);
+        claimed.map_err(|free| LibraryError::NoSpace { needed: copy, free })?;
         self.work.insert(job, bytes);
         Ok(size)
+    }
+
+    fn copy_of(&self, bytes: &[u8]) -> u64 {
+        if self.shares { 0 } else { size_of(bytes) }
     }
 
     fn working(&self, job: Uuid) -> Result<&Vec<u8>, LibraryError> {
@@ -117,6 +129,16 @@ impl SimHost {
     /// Puts a finished file into the spool, as the north side does.
     pub fn spool(&self, id: Uuid, bytes: &[u8]) {
         self.world().library.spool.insert(id, bytes.to_vec());
+    }
+
+    /// So many bytes have come of a file of the spool.
+    pub fn spool_part(&self, id: Uuid, bytes: u64) {
+        self.world().library.parts.insert(id, bytes);
+    }
+
+    /// Has copies of files share their blocks, or not.
+    pub fn set_sharing(&self, shares: bool) {
+        self.world().library.shares = shares;
     }
 
     /// Puts a file onto the import medium.
@@ -207,8 +229,22 @@ impl ImageLibrary for SimHost {
         Ok(MediaList { items })
     }
 
-    async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {
-        Ok(self.world().incoming(what).map(|bytes| size_of(&bytes)))
+    fn promises(&self) -> Promises {
+        self.world().library.promises.clone()
+    }
+
+    async fn announced(&self) -> Result<u64, LibraryError> {
+        Ok(0)
+    }
+
+    async fn fetched(&self, id: Uuid) -> Result<u64, LibraryError> {
+        Ok(self.world().library.parts.get(&id).copied().unwrap_or(0))
+    }
+
+    async fn incoming(&self, what: &Incoming) -> Result<Option<Arrived>, LibraryError> {
+        let world = self.world();
+        let bytes = world.incoming(what);
+        Ok(bytes.map(|b| Arrived { size: size_of(&b), copy: world.library.copy_of(&b) }))
     }
 
     async fn take(
@@ -249,7 +285,13 @@ impl ImageLibrary for SimHost {
         .await
     }
 
-    async fn convert(&self, job: Uuid, _from: ImageFormat) -> Result<(), LibraryError> {
+    async fn convert(
+        &self,
+        job: Uuid,
+        _from: ImageFormat,
+        meter: Arc<dyn Meter>,
+    ) -> Result<(), LibraryError> {
+        meter.bytes(0, 512);
         self.image_step("ConvertImage", |library| {
             let size = size_of(library.working(job)?);
             let disk = disk_of(size, b"");

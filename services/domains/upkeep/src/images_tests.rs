@@ -9,8 +9,8 @@ use skerry_model::{
 
 use super::*;
 use crate::{
-    DiskBase, FileDigest, HostError, HostFacts, Incoming, Inventory, JournalLines, JournalQuery,
-    LibraryError, LibraryKeep, MediaList, Meter, PowerAction, Room,
+    Arrived, DiskBase, FileDigest, HostError, HostFacts, Incoming, Inventory, JournalLines,
+    JournalQuery, LibraryError, LibraryKeep, MediaList, Meter, PowerAction, Promises, Room,
 };
 
 #[derive(Default)]
@@ -51,7 +51,16 @@ impl ImageLibrary for Files {
     async fn media(&self) -> Result<MediaList, LibraryError> {
         Ok(MediaList::default())
     }
-    async fn incoming(&self, _what: &Incoming) -> Result<Option<u64>, LibraryError> {
+    fn promises(&self) -> Promises {
+        Promises::default()
+    }
+    async fn announced(&self) -> Result<u64, LibraryError> {
+        Ok(0)
+    }
+    async fn fetched(&self, _id: Uuid) -> Result<u64, LibraryError> {
+        Ok(0)
+    }
+    async fn incoming(&self, _what: &Incoming) -> Result<Option<Arrived>, LibraryError> {
         Ok(None)
     }
     async fn take(
@@ -73,7 +82,12 @@ impl ImageLibrary for Files {
     ) -> Result<Option<u64>, LibraryError> {
         Err(LibraryError::Stopped)
     }
-    async fn convert(&self, _job: Uuid, _from: ImageFormat) -> Result<(), LibraryError> {
+    async fn convert(
+        &self,
+        _job: Uuid,
+        _from: ImageFormat,
+        _meter: Arc<dyn Meter>,
+    ) -> Result<(), LibraryError> {
         Err(LibraryError::Stopped)
     }
     async fn lend(&self, _job: Uuid) -> Result<PathBuf, LibraryError> {

@@ -17,9 +17,9 @@ pub use builtin::{ImageListError, builtin_images};
 pub use host::{FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, PowerAction};
 pub use images::{IMAGE_FINALIZER, ImageController, image_users};
 pub use intake::{
-    CheckReport, DiskBase, DiskReport, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal,
-    LARGEST_DISK, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Quiet, Room,
-    check_head, judge_check, judge_disk,
+    Arrived, CheckReport, DiskBase, DiskReport, HEAD, ImageLibrary, ImportMedium, Incoming,
+    IntakeRefusal, LARGEST_DISK, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind,
+    Meter, Promise, Promises, Quiet, Room, check_head, judge_check, judge_disk,
 };
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, DiskFileSystem, HugePages, Inventory, MemoryInfo, MemoryModule, Nic,

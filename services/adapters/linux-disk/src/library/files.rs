@@ -5,17 +5,18 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, chown};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
-    DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep,
-    MediaList, Meter, Room, check_head, judge_check, judge_disk,
+    Arrived, DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError,
+    LibraryKeep, MediaList, Meter, Promises, Room, check_head, judge_check, judge_disk,
 };
 use uuid::Uuid;
 
@@ -23,7 +24,10 @@ use super::folders::FolderPlace;
 use super::media::{Media, Reading};
 use super::places::DiskPlaces;
 use super::tool::{QemuImg, QemuImgError};
+use crate::copy::{can_share, share};
 
+/// Largest record of an upload that is read.
+const RECORD: u64 = 64 * 1024;
 /// Bytes between two looks at the meter.
 const STEP: u64 = 16 << 20;
 /// The library on the data partition.
@@ -32,12 +36,16 @@ pub struct LinuxLibrary {
     places: DiskPlaces,
     tool: QemuImg,
     media: Option<Media>,
+    promises: Promises,
+    /// Whether files of the library share blocks with their copies; tried once.
+    shares: Arc<OnceLock<bool>>,
 }
 
 impl LinuxLibrary {
     /// The library in these places. Nothing is made yet.
-    pub const fn new(places: DiskPlaces, tool: QemuImg) -> Self {
-        Self { places, tool, media: None }
+    pub fn new(places: DiskPlaces, tool: QemuImg) -> Self {
+        let (promises, shares) = (Promises::default(), Arc::default());
+        Self { places, tool, media: None, promises, shares }
     }
 
     /// The same, which mounts import media itself.
@@ -66,6 +74,56 @@ impl LinuxLibrary {
     /// The tool.
     pub(super) const fn tool(&self) -> &QemuImg {
         &self.tool
+    }
+
+    /// Whether a copy of a file of the library takes no room.
+    pub(super) async fn shares(&self) -> Result<bool, LibraryError> {
+        let shares = Arc::clone(&self.shares);
+        self.blocking(move |places| {
+            if let Some(known) = shares.get() {
+                return Ok(*known);
+            }
+            let trial = places.all_work().join("share");
+            folder(&places.images())?;
+            folder(&trial)?;
+            let known = *shares.get_or_init(|| can_share(&trial));
+            remove_tree(&trial)?;
+            Ok(known)
+        })
+        .await
+    }
+
+    /// Size of what came in, and the room that a copy takes.
+    async fn arrived(
+        &self,
+        what: &Incoming,
+        place: Option<FolderPlace>,
+    ) -> Result<Option<Arrived>, LibraryError> {
+        let (shares, what) = (self.shares().await?, what.clone());
+        self.blocking(move |places| {
+            let Some(file) = open_incoming(places, &what, place.as_ref())? else { return Ok(None) };
+            let found = file.metadata().map_err(fault("look at", places.data()))?;
+            let images = places.images();
+            let here = fs::metadata(&images).map_err(fault("look at", &images))?.dev();
+            let copy = if shares && found.dev() == here { 0 } else { found.len() };
+            Ok(Some(Arrived { size: found.len(), copy }))
+        })
+        .await
+    }
+
+    async fn take_from(
+        &self,
+        job: Uuid,
+        what: &Incoming,
+        place: Option<FolderPlace>,
+        meter: Arc<dyn Meter>,
+    ) -> Result<u64, LibraryError> {
+        // What an earlier run left gives its room back first.
+        self.blocking(move |places| make_work(places, job)).await?;
+        let arrived = self.arrived(what, place.clone()).await?.ok_or_else(|| missing(what))?;
+        self.claim(job, arrived.copy).await?;
+        let what = what.clone();
+        self.blocking(move |places| take(places, job, &what, place.as_ref(), meter.as_ref())).await
     }
 
     /// Runs blocking work on a thread of its own.
@@ -173,6 +231,10 @@ fn room(places: &DiskPlaces) -> Result<Room, LibraryError> {
 
 /// Copies in steps. Where the file system can, blocks are shared and no byte moves.
 fn copy(from: &File, to: &File, size: u64, meter: &dyn Meter) -> io::Result<bool> {
+    if share(from, to)? {
+        meter.bytes(size, size);
+        return Ok(true);
+    }
     let (mut from, mut to, mut done) = (from, to, 0);
     while done < size {
         if meter.is_stopped() {
@@ -189,6 +251,38 @@ fn copy(from: &File, to: &File, size: u64, meter: &dyn Meter) -> io::Result<bool
     Ok(true)
 }
 
+/// What uploads that have begun are still to bring.
+fn announced(places: &DiskPlaces) -> Result<u64, LibraryError> {
+    let (spool, mut sum) = (places.spool(), 0_u64);
+    for name in names(&spool)? {
+        let Some(id) = name.strip_suffix(".json").and_then(|id| Uuid::try_parse(id).ok()) else {
+            continue;
+        };
+        let path = spool.join(&name);
+        let text = File::open(&path).and_then(|file| {
+            let mut text = Vec::new();
+            file.take(RECORD).read_to_end(&mut text).map(|_| text)
+        });
+        // It may have gone meanwhile, and is the north side's: what cannot be read promises nothing.
+        let upload = text.ok().and_then(|text| serde_json::from_slice::<Upload>(&text).ok());
+        if let Some(upload) = upload.filter(|_| !places.spooled(id).exists()) {
+            sum = sum.saturating_add(upload.size.saturating_sub(part_length(places, id)));
+        }
+    }
+    Ok(sum)
+}
+
+/// Bytes of a file of the spool that has not come whole.
+fn part_length(places: &DiskPlaces, id: Uuid) -> u64 {
+    fs::symlink_metadata(places.spooled(id).with_extension("part")).map_or(0, |found| found.len())
+}
+
+/// The part of an upload's record that matters here.
+#[derive(Deserialize)]
+struct Upload {
+    size: u64,
+}
+
 fn take(
     places: &DiskPlaces,
     job: Uuid,
@@ -200,11 +294,6 @@ fn take(
     let source = places.source(job);
     let before = incoming.metadata().map_err(fault("look at", &source))?;
     let size = before.len();
-    make_work(places, job)?;
-    let free = room(places)?.free;
-    if size > free {
-        return Err(LibraryError::NoSpace { needed: size, free });
-    }
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(0o644);
     let copied = options.open(&source).map_err(fault("make", &source))?;
@@ -223,7 +312,7 @@ fn take(
         Ok(true) => Ok(size),
         Ok(false) => Err(LibraryError::Stopped),
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            Err(LibraryError::NoSpace { needed: size, free })
+            Err(LibraryError::NoSpace { needed: size, free: room(places)?.free })
         }
         Err(error) => Err(match what {
             Incoming::Spooled(_) => fault("copy to", &source)(error),
@@ -254,12 +343,12 @@ pub(super) fn make_work(places: &DiskPlaces, job: Uuid) -> Result<(), LibraryErr
     folder(&places.work(job))
 }
 
-/// An empty folder that the tool's user may write into, and the most that may come into it.
+/// An empty folder that the tool's user may write into.
 pub(super) fn make_out(
     places: &DiskPlaces,
     job: Uuid,
     owner: Option<(u32, u32)>,
-) -> Result<u64, LibraryError> {
+) -> Result<(), LibraryError> {
     let made = places.out(job);
     remove_tree(&made)?;
     folder(&made)?;
@@ -267,7 +356,7 @@ pub(super) fn make_out(
         chown(&made, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
             .map_err(|error| fault("hand over", &made)(error.into()))?;
     }
-    Ok(room(places)?.free)
+    Ok(())
 }
 
 /// Makes what the tool wrote the job's file. The tool's user owns what it made, so it is copied: nobody else may have
@@ -410,16 +499,23 @@ impl ImageLibrary for LinuxLibrary {
         })
     }
 
-    async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError> {
+    fn promises(&self) -> Promises {
+        self.promises.clone()
+    }
+
+    async fn announced(&self) -> Result<u64, LibraryError> {
+        self.blocking(announced).await
+    }
+
+    async fn fetched(&self, id: Uuid) -> Result<u64, LibraryError> {
+        self.blocking(move |places| Ok(part_length(places, id))).await
+    }
+
+    async fn incoming(&self, what: &Incoming) -> Result<Option<Arrived>, LibraryError> {
         let reading = self.medium(what, false).await?;
-        let (what, folder) = (what.clone(), folder_of(reading.as_ref()));
-        let size = self.blocking(move |places| {
-            let file = open_incoming(places, &what, folder.as_ref())?;
-            Ok(file.and_then(|file| file.metadata().ok()).map(|found| found.len()))
-        });
-        let size = size.await;
+        let arrived = self.arrived(what, folder_of(reading.as_ref())).await;
         end(reading).await;
-        size
+        arrived
     }
 
     async fn take(
@@ -429,10 +525,9 @@ impl ImageLibrary for LinuxLibrary {
         meter: Arc<dyn Meter>,
     ) -> Result<u64, LibraryError> {
         let reading = self.medium(what, true).await?;
-        let (what, folder) = (what.clone(), folder_of(reading.as_ref()));
-        let taken = self
-            .blocking(move |places| take(places, job, &what, folder.as_ref(), meter.as_ref()))
-            .await;
+        let folder = folder_of(reading.as_ref());
+        let taken = self.take_from(job, what, folder, meter).await;
+        self.promises.release(job);
         end(reading).await;
         taken
     }
@@ -464,12 +559,13 @@ impl ImageLibrary for LinuxLibrary {
         Ok(Some(virtual_size))
     }
 
-    async fn convert(&self, job: Uuid, from: ImageFormat) -> Result<(), LibraryError> {
-        let owner = self.tool.cage().owner();
-        let limit = self.blocking(move |places| make_out(places, job, owner)).await?;
-        let (source, out) = (self.places.source(job), self.places.out(job));
-        self.tool.convert(&source, from, &out, "disk", limit).await.map_err(refused_or_tool)?;
-        self.blocking(move |places| take_over(places, job)).await
+    async fn convert(
+        &self,
+        job: Uuid,
+        from: ImageFormat,
+        meter: Arc<dyn Meter>,
+    ) -> Result<(), LibraryError> {
+        self.convert_taken(job, from, meter).await
     }
 
     async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError> {

@@ -16,6 +16,10 @@ use super::cage::{Cage, CageError, Ended, Order};
 /// Where the tool is.
 const PROGRAM: &str = "/usr/bin/qemu-img";
 const MIB: u64 = 1 << 20;
+/// The largest piece that it writes at once.
+const PIECE: u64 = 4 * MIB;
+/// What the system says when a file cannot grow.
+const FULL: [&str; 3] = ["No space left on device", "File too large", "Disk quota exceeded"];
 /// Enough for the tables of the largest disk that is taken; a disk that needs more is refused.
 const MEMORY: u64 = 512 * MIB;
 
@@ -36,6 +40,12 @@ pub enum QemuImgError {
         verb: &'static str,
         /// What it said, cut.
         detail: String,
+    },
+    /// What it wrote found no room, or was larger than it might be.
+    #[error("qemu-img {verb} found no room for what it writes")]
+    Full {
+        /// What it was to do.
+        verb: &'static str,
     },
     /// Its report cannot be read.
     #[error("the report of qemu-img {verb} cannot be read")]
@@ -93,6 +103,19 @@ impl QemuImg {
         }
     }
 
+    /// Bytes that the same disk takes as qcow2, at most.
+    pub async fn measure(&self, path: &Path, format: ImageFormat) -> Result<u64, QemuImgError> {
+        let path = path.to_string_lossy();
+        let argv = [PROGRAM, "measure", "--output=json", "-O", "qcow2", "-f", format.word(), &path];
+        let ended = self.cage.run(reading("qemu-img-measure", &argv)).await?;
+        if ended.code != Some(0) {
+            return Err(failed("measure", &ended));
+        }
+        let report: Measure = serde_json::from_slice(&ended.stdout)
+            .map_err(|source| QemuImgError::Report { verb: "measure", source })?;
+        Ok(report.required)
+    }
+
     /// Writes the same disk as qcow2 into a folder that the cage's user owns, of at most `limit` bytes.
     pub async fn convert(
         &self,
@@ -142,8 +165,21 @@ impl QemuImg {
             ..reading("qemu-img-convert", &argv)
         };
         let ended = self.cage.run(order).await?;
-        if ended.code == Some(0) { Ok(()) } else { Err(failed("convert", &ended)) }
+        let written = std::fs::metadata(&to).map_or(0, |found| found.len());
+        match ended.code {
+            Some(0) => Ok(()),
+            // The limit of size ended it. It writes in pieces, so that the last one was not begun.
+            None if written.saturating_add(PIECE) >= limit => {
+                Err(QemuImgError::Full { verb: "convert" })
+            }
+            _ => Err(failed("convert", &ended)),
+        }
     }
+}
+
+#[derive(Deserialize)]
+struct Measure {
+    required: u64,
 }
 
 /// A `qcow2` disk with what it is based on, in the tool's own words.
@@ -178,6 +214,9 @@ fn reading(label: &'static str, argv: &[&str]) -> Order {
 
 fn failed(verb: &'static str, ended: &Ended) -> QemuImgError {
     let text = String::from_utf8_lossy(&ended.stderr);
+    if FULL.iter().any(|words| text.contains(words)) {
+        return QemuImgError::Full { verb };
+    }
     let line = text.lines().next().unwrap_or_default();
     let said: String = line.chars().take(200).flat_map(char::escape_default).collect();
     let detail = match ended.code {

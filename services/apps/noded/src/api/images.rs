@@ -128,9 +128,9 @@ async fn check_source(node: &Node, spec: &ImageSpec) -> Result<(), Refusal> {
         | ImageSource::Volume { .. } => return Ok(()),
     };
     let library = &node.machine.images;
-    let size =
+    let arrived =
         library.incoming(&incoming).await.map_err(|error| wrong_field(field, error.to_string()))?;
-    let Some(size) = size else {
+    let Some(arrived) = arrived else {
         return Err(wrong_field(field, "is not there, or not complete"));
     };
     if matches!(incoming, Incoming::Spooled(_)) {
@@ -143,9 +143,10 @@ async fn check_source(node: &Node, spec: &ImageSpec) -> Result<(), Refusal> {
             return Err(Refusal::new(RefusalClass::Conflict, detail));
         }
     }
-    let free = library.room().await.map_err(library_fault)?.free;
-    if size > free {
-        let error = LibraryError::NoSpace { needed: size, free };
+    // There is no job yet, so that all promises are those of others.
+    let free = library.free_for(Uuid::nil()).await.map_err(library_fault)?;
+    if arrived.copy > free {
+        let error = LibraryError::NoSpace { needed: arrived.copy, free };
         return Err(Refusal::new(RefusalClass::Capacity, error.to_string()));
     }
     Ok(())

@@ -123,6 +123,7 @@ impl Operation for ExportVolume {
     async fn run(&self, job: &JobContext) -> Result<String, JobFailure> {
         let gone = || Ok("the image was deleted meanwhile".to_owned());
         let Some(image) = self.image(job)? else { return gone() };
+        let _promise = self.library.promises().open(job.id);
         if image.spec.files.is_empty() {
             let base = self.copy(job, &image.spec).await?;
             let file = self.work(job, base.as_ref()).await.map_err(failure)?;

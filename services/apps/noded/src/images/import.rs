@@ -72,14 +72,25 @@ impl ImportImage {
             return Ok(());
         }
         job.progress.stage("receive");
-        let limit = self.library.room().await.map_err(failure)?.free;
+        // What has come already takes its room.
+        let there = self.library.fetched(job.id).await.map_err(failure)?;
+        let free = self.library.free_for(job.id).await.map_err(failure)?;
+        let limit = free.saturating_add(there);
         let mut ticket = self.desk.order(FetchOrder { id: job.id, url: url.to_owned(), limit });
         loop {
             match ticket.next().await {
-                FetchReport::Progress { done, total } => job.progress.bytes(done, total),
-                FetchReport::Done => return Ok(()),
+                FetchReport::Progress { done, total } => {
+                    job.progress.bytes(done, total);
+                    // Of a file whose size is not told, only what is free at all can be kept to.
+                    let missing = total.map_or(1, |total| total.saturating_sub(done));
+                    self.library.claim(job.id, missing).await.map_err(no_room)?;
+                }
+                FetchReport::Done => {
+                    self.library.promises().release(job.id);
+                    return Ok(());
+                }
                 FetchReport::Failed { detail, retry: true } => {
-                    return Err(JobFailure::retry("FetchFailed", detail));
+                    return Err(JobFailure::waiting("FetchFailed", detail));
                 }
                 FetchReport::Failed { detail, retry: false } => {
                     return Err(JobFailure::refused("FetchRefused", detail));
@@ -110,7 +121,7 @@ impl ImportImage {
         let mut virtual_size = self.library.inspect(job.id, spec.format, limit).await?;
         if !spec.format.is_kept() {
             job.progress.stage("convert");
-            self.library.convert(job.id, spec.format).await?;
+            self.library.convert(job.id, spec.format, meter()).await?;
             job.progress.stage("inspect");
             virtual_size = self.library.inspect(job.id, spec.format.kept(), limit).await?;
             digest = self.library.digest(job.id, meter()).await?;
@@ -160,8 +171,13 @@ impl Operation for ImportImage {
         JobClass::Bulk
     }
 
+    /// Since the last byte that came: a server may be away for days.
     fn deadline(&self) -> Duration {
-        Duration::from_secs(24 * 3600)
+        Duration::from_secs(7 * 24 * 3600)
+    }
+
+    fn brings_in(&self) -> bool {
+        true
     }
 
     fn retries(&self) -> u32 {
@@ -173,6 +189,7 @@ impl Operation for ImportImage {
             return Ok("the image was deleted meanwhile".to_owned());
         };
         let incoming = Self::incoming(job, &image.spec)?;
+        let _promise = self.library.promises().open(job.id);
         if !image.spec.files.is_empty() {
             self.clear(job, &incoming).await;
             return Ok("the image is there".to_owned());
@@ -185,6 +202,10 @@ impl Operation for ImportImage {
             Err(LibraryError::Refused(refusal)) => {
                 self.clear(job, &incoming).await;
                 return Err(JobFailure::refused(refusal.reason(), refusal.to_string()));
+            }
+            // What was fetched, perhaps over days, stays until there is room for it.
+            Err(error) if matches!(image.spec.source, ImageSource::Url(_)) => {
+                return Err(no_room(error));
             }
             Err(error) => return Err(failure(error)),
         };
@@ -225,6 +246,14 @@ impl Meter for JobMeter {
     }
     fn is_stopped(&self) -> bool {
         self.stopped.is_cancelled()
+    }
+}
+
+/// The same where something has come already: it waits for room and stays.
+fn no_room(error: LibraryError) -> JobFailure {
+    match error {
+        LibraryError::NoSpace { .. } => JobFailure::waiting("NoSpace", error.to_string()),
+        other => failure(other),
     }
 }
 

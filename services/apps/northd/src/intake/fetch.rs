@@ -228,6 +228,8 @@ impl Fetcher {
         let guard = self.spool.turn(id).await.map_err(io)?.guard;
         let open = move |spool: &Spool| Target::open(spool, id, limit, guard);
         let mut target = self.spool.blocking(open).await.map_err(io)?;
+        // Room may come: what was fetched before is not thrown away for want of it.
+        let resumed = target.length() > 0;
         let response = self.ask(url, target.length()).await?;
         let total = match response.status() {
             StatusCode::PARTIAL_CONTENT if continues(&response, target.length()) => {
@@ -247,9 +249,11 @@ impl Fetcher {
                 "the file has {} bytes and there is room for {limit}",
                 total.unwrap_or_default()
             );
-            return Err(Failed::lasting(detail));
+            return Err(Failed { detail, retry: resumed });
         }
-        let target = self.receive(id, response, target, total).await?;
+        let received = self.receive(id, response, target, total).await;
+        let target =
+            received.map_err(|failed| Failed { retry: failed.retry || resumed, ..failed })?;
         if total.is_some_and(|total| total != target.length()) {
             target.flush().await.map_err(io)?;
             return Err(Failed::passing("the server hung up before the end of the file"));

@@ -134,6 +134,23 @@ async fn a_download_that_breaks_off_is_resumed() {
 }
 
 #[tokio::test]
+async fn what_was_fetched_stays_while_there_is_no_room_for_the_rest() {
+    let ground = Ground::new();
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
+    let rest = "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 5-9/10\r\ncontent-length: 5\r\n\r\nworld";
+    let untold = "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 5-9/10\r\n\r\nworld";
+    let site = site(&[half, rest, untold, rest]).await;
+    let url = || format!("http://{}/disk", site.address);
+    failed(ground.fetch(url(), 100, Reach::Anywhere).await);
+    for part in ["has 10 bytes and there is room for 7", "more than the 7 bytes"] {
+        let (retry, detail) = failed(ground.fetch(url(), 7, Reach::Anywhere).await);
+        assert!(retry && detail.contains(part), "{detail}");
+    }
+    assert_eq!(ground.fetch(url(), 10, Reach::Anywhere).await, FetchReport::Done);
+    assert_eq!(ground.content(), "helloworld");
+}
+
+#[tokio::test]
 async fn a_server_that_begins_anew_is_taken_from_the_start() {
     let ground = Ground::new();
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";

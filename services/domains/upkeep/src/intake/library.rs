@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use skerry_model::ImageFormat;
 use uuid::Uuid;
 
+use super::promises::Promises;
 use crate::{FileDigest, IntakeRefusal};
 
 /// A file that came in and is to become an image.
@@ -17,6 +18,15 @@ pub enum Incoming {
     Spooled(Uuid),
     /// A file on an import medium: the medium's name, `/`, and the path there.
     Medium(String),
+}
+
+/// What came in whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Room that a copy takes beside it: none where the file system lets both share their blocks.
+    pub copy: u64,
 }
 
 /// An image file on an import medium.
@@ -224,11 +234,34 @@ pub trait ImageLibrary: Send + Sync + 'static {
     /// Room on the data partition.
     async fn room(&self) -> Result<Room, LibraryError>;
 
+    /// What running work was promised of that room.
+    fn promises(&self) -> Promises;
+
+    /// Bytes that uploads were promised and have not brought yet.
+    async fn announced(&self) -> Result<u64, LibraryError>;
+
+    /// Bytes that have come of a file that is being fetched into the spool.
+    async fn fetched(&self, id: Uuid) -> Result<u64, LibraryError>;
+
+    /// Bytes that this job may write yet: what is free without what uploads and other jobs were promised.
+    async fn free_for(&self, job: Uuid) -> Result<u64, LibraryError> {
+        let free = self.room().await?.free.saturating_sub(self.announced().await?);
+        Ok(free.saturating_sub(self.promises().others(job)))
+    }
+
+    /// This job has so many bytes to write yet; others leave them to it until it says less, or gives its
+    /// [`super::promises::Promise`] back.
+    async fn claim(&self, job: Uuid, bytes: u64) -> Result<(), LibraryError> {
+        let free = self.room().await?.free.saturating_sub(self.announced().await?);
+        let claimed = self.promises().claim(job, bytes, free);
+        claimed.map_err(|free| LibraryError::NoSpace { needed: bytes, free })
+    }
+
     /// The import media that are plugged in and the folders of the node, with the image files on them.
     async fn media(&self) -> Result<MediaList, LibraryError>;
 
-    /// Size of what came in; `None` if it is not there, or not there whole.
-    async fn incoming(&self, what: &Incoming) -> Result<Option<u64>, LibraryError>;
+    /// What came in; `None` if it is not there, or not there whole.
+    async fn incoming(&self, what: &Incoming) -> Result<Option<Arrived>, LibraryError>;
 
     /// Makes a copy for the job that nobody else has open. Gives its size.
     async fn take(
@@ -255,7 +288,12 @@ pub trait ImageLibrary: Send + Sync + 'static {
     ) -> Result<Option<u64>, LibraryError>;
 
     /// Replaces the job's file by the same disk in the form in which images are kept.
-    async fn convert(&self, job: Uuid, from: ImageFormat) -> Result<(), LibraryError>;
+    async fn convert(
+        &self,
+        job: Uuid,
+        from: ImageFormat,
+        meter: std::sync::Arc<dyn Meter>,
+    ) -> Result<(), LibraryError>;
 
     /// Makes the job's folder anew, and tells where in it a disk (`qcow2`) may be put for [`Self::flatten`].
     async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError>;

@@ -6,13 +6,15 @@
 
 mod head;
 mod library;
+mod promises;
 mod refusal;
 mod verdict;
 
 pub use head::{HEAD, check_head};
 pub use library::{
-    CheckReport, DiskBase, DiskReport, ImageLibrary, ImportMedium, Incoming, LibraryError,
+    Arrived, CheckReport, DiskBase, DiskReport, ImageLibrary, ImportMedium, Incoming, LibraryError,
     LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Quiet, Room,
 };
+pub use promises::{Promise, Promises};
 pub use refusal::IntakeRefusal;
 pub use verdict::{LARGEST_DISK, judge_check, judge_disk};
