@@ -118,7 +118,7 @@ async fn serve(node: &dyn Node, order: PullOrder) {
                 () = tell(node, job, &meter) => return,
             }
         }
-        Err(detail) => PullReport::Failed { detail, retry: false, unsigned: false },
+        Err(detail) => PullReport::Failed { detail, retry: false, wait: false, unsigned: false },
     };
     if let PullReport::Failed { detail, .. } = &report {
         tracing::warn!(%job, reference, detail, "not pulled");
@@ -138,7 +138,8 @@ async fn tell(node: &dyn Node, job: Uuid, meter: &Meter) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let report = PullReport::Progress { done: meter.done(), total: meter.total() };
+        let (done, total, missing) = (meter.done(), meter.total(), meter.missing());
+        let report = PullReport::Progress { done, total, missing };
         if let Err(NodeError::Refused(refusal)) =
             node.call(Auth::Peer, Request::Pulled { job, report }).await
         {
@@ -165,6 +166,7 @@ fn last_report(result: Result<Pulled, RegistryError>) -> PullReport {
         Err(error) => PullReport::Failed {
             detail: error.chain(),
             retry: error.class() != Class::NeedsOperator,
+            wait: error.waits(),
             unsigned: matches!(error, RegistryError::Unsigned { .. }),
         },
     }
@@ -181,7 +183,7 @@ fn prepare(order: PullOrder) -> Result<Order, String> {
         endpoints: endpoints?,
         folder: PathBuf::from(order.folder),
         have: order.have.into_iter().collect(),
-        limits: Limits { image: order.limit, ..Limits::default() },
+        limits: Limits { room: order.limit, ..Limits::default() },
         signatures: match order.signatures {
             PullSignatures::Ignore => Signatures::Ignore,
             PullSignatures::Look => Signatures::Look,

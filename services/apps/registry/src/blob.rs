@@ -93,7 +93,10 @@ impl Download<'_> {
         let result = self.fill(session, blob, &mut part).await;
         // Whatever came is kept for the next try, unless it proved wrong.
         let kept = match &result {
-            Err(RegistryError::WrongBytes { .. }) => part.discard().await,
+            Err(RegistryError::WrongBytes { .. }) => {
+                self.meter.lost(part.length);
+                part.discard().await
+            }
             _ => part.file.flush().await.map_err(|e| spool("write", e)),
         };
         if result.is_err() {
@@ -142,6 +145,7 @@ impl Download<'_> {
     ) -> Result<(), RegistryError> {
         if part.length > 0 && !continues(&response, part.length) {
             self.meter.take_back(part.length);
+            self.meter.lost(part.length);
             part.restart().await?;
             if response.status() == StatusCode::PARTIAL_CONTENT {
                 return Err(session.misbehaves("it sends another range than was asked for"));
@@ -157,7 +161,7 @@ impl Download<'_> {
                 return Err(session.wrong_bytes(&blob.digest));
             }
             part.write(piece).await?;
-            self.meter.add(piece.len() as u64);
+            self.meter.came(piece.len() as u64);
         }
         if part.length < blob.size {
             return Err(session.misbehaves("an answer that ends too early"));

@@ -118,6 +118,18 @@ pub enum RegistryError {
         /// The limit.
         limit: u64,
     },
+    /// There is no room for what is missing of the image.
+    #[error(
+        "{missing} bytes of the image are missing and there is room for {room}; delete images or volumes"
+    )]
+    NoRoom {
+        /// Bytes that are still to come.
+        missing: u64,
+        /// Bytes that may be written.
+        room: u64,
+        /// Whether some of it has come already.
+        begun: bool,
+    },
     /// The folder for downloads.
     #[error("cannot {action} a downloaded file")]
     Spool {
@@ -140,8 +152,13 @@ impl RegistryError {
                     || *status == StatusCode::REQUEST_TIMEOUT;
                 if passing { Class::Retry } else { Class::NeedsOperator }
             }
-            Self::Spool { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Class::NeedsOperator
+            // What has come is not thrown away for want of room: some may become free.
+            Self::NoRoom { begun, .. } => {
+                if *begun {
+                    Class::Retry
+                } else {
+                    Class::NeedsOperator
+                }
             }
             Self::Spool { .. } => Class::Retry,
             Self::Settings { .. }
@@ -151,6 +168,15 @@ impl RegistryError {
             | Self::Unusable(_)
             | Self::Unsigned { .. }
             | Self::TooLarge { .. } => Class::NeedsOperator,
+        }
+    }
+
+    /// Whether it heals as soon as something outside has changed, so that any number of tries is right.
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::WrongBytes { .. } => false,
+            Self::Spool { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => self.class() == Class::Retry,
         }
     }
 

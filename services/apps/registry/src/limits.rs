@@ -20,6 +20,8 @@ pub struct Limits {
     pub parallel: usize,
     /// Bytes of a whole image.
     pub image: u64,
+    /// Bytes that may yet be written: what is in the folder, or need not be fetched, takes none of them.
+    pub room: u64,
 }
 
 impl Default for Limits {
@@ -32,6 +34,7 @@ impl Default for Limits {
             attempts: 5,
             parallel: 3,
             image: 32 << 30,
+            room: u64::MAX,
         }
     }
 }
@@ -41,6 +44,7 @@ impl Default for Limits {
 pub struct Meter {
     done: AtomicU64,
     total: AtomicU64,
+    missing: AtomicU64,
 }
 
 impl Meter {
@@ -54,8 +58,26 @@ impl Meter {
         self.total.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_total(&self, bytes: u64) {
-        self.total.store(bytes, Ordering::Relaxed);
+    /// Bytes that are still to be written; `None` until that is known.
+    pub fn missing(&self) -> Option<u64> {
+        (self.total() > 0).then(|| self.missing.load(Ordering::Relaxed))
+    }
+
+    /// An image of `total` bytes, of which so many are not there.
+    pub(crate) fn expect(&self, total: u64, missing: u64) {
+        self.missing.store(missing, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Bytes have come and are written.
+    pub(crate) fn came(&self, bytes: u64) {
+        self.add(bytes);
+        self.missing.fetch_sub(bytes.min(self.missing.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// Bytes that were written are to come again.
+    pub(crate) fn lost(&self, bytes: u64) {
+        self.missing.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn add(&self, bytes: u64) {

@@ -72,12 +72,42 @@ pub async fn pull(order: &Order, meter: &Meter) -> Result<Pulled, RegistryError>
     if size > order.limits.image {
         return Err(RegistryError::TooLarge { size, limit: order.limits.image });
     }
-    meter.set_total(size);
     let blobs = parts.blobs();
+    meter.expect(size, room_for(order, &blobs).await?);
     fetch_all(order, &sessions, &parts, &blobs, meter).await?;
     let folder = File::open(&order.folder).await.map_err(|e| spool("open", e))?;
     folder.sync_all().await.map_err(|e| spool("write out", e))?;
     Ok(Pulled { named, manifest, blobs, signatures })
+}
+
+/// Bytes that are still to come, for which there has to be room.
+async fn room_for(order: &Order, blobs: &[Blob]) -> Result<u64, RegistryError> {
+    let (mut missing, mut there) = (0_u64, 0_u64);
+    let mut seen = BTreeSet::new();
+    for blob in blobs {
+        if order.have.contains(&blob.digest) || !seen.insert(&blob.digest) {
+            continue;
+        }
+        let length = length_of(&order.folder, blob).await;
+        there = there.saturating_add(length);
+        missing = missing.saturating_add(blob.size.saturating_sub(length));
+    }
+    let room = order.limits.room;
+    if missing > room {
+        return Err(RegistryError::NoRoom { missing, room, begun: there > 0 });
+    }
+    Ok(missing)
+}
+
+/// Bytes of a blob that are in the folder. A part that is too long is no part of it.
+async fn length_of(folder: &Path, blob: &Blob) -> u64 {
+    let length = async |name: &str| fs::metadata(folder.join(name)).await.ok().map(|m| m.len());
+    match length(&blob.digest).await {
+        Some(whole) if whole == blob.size => whole,
+        _ => {
+            length(&format!("{}.part", blob.digest)).await.filter(|l| *l <= blob.size).unwrap_or(0)
+        }
+    }
 }
 
 /// The configuration first: it says whether the rest is of any use here.

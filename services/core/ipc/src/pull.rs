@@ -57,7 +57,7 @@ pub struct PullOrder {
     pub folder: String,
     /// Digests of blobs that need not be fetched.
     pub have: Vec<String>,
-    /// Most bytes of the whole image.
+    /// Most bytes that may yet be written. What is in the folder takes none of them.
     pub limit: u64,
     /// Whether its signatures are wanted.
     pub signatures: PullSignatures,
@@ -72,6 +72,8 @@ pub enum PullReport {
         done: u64,
         /// Bytes in all.
         total: u64,
+        /// Bytes that are still to be written, if that is known.
+        missing: Option<u64>,
     },
     /// Everything is in the folder.
     Done {
@@ -88,6 +90,8 @@ pub enum PullReport {
         detail: String,
         /// Whether trying again may help.
         retry: bool,
+        /// Whether it waits for something outside, such as a network, so that any number of tries is right.
+        wait: bool,
         /// It has no signature, and was to have one.
         unsigned: bool,
     },

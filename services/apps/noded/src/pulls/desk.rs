@@ -112,9 +112,19 @@ mod tests {
         assert_eq!(watch.next().await, Some(vec![]));
         let mut ticket = desk.order(order(1));
         assert_eq!(watch.next().await, Some(vec![order(1)]));
-        let failed = PullReport::Failed { detail: "x".to_owned(), retry: false, unsigned: false };
+        let failed = PullReport::Failed {
+            detail: "x".to_owned(),
+            retry: false,
+            wait: false,
+            unsigned: false,
+        };
         assert!(desk.report(Uuid::from_u128(1), failed.clone()));
-        assert!(desk.report(Uuid::from_u128(1), PullReport::Progress { done: 1, total: 2 }));
+        assert!(
+            desk.report(
+                Uuid::from_u128(1),
+                PullReport::Progress { done: 1, total: 2, missing: None }
+            )
+        );
         assert_eq!(ticket.next().await, failed, "the last word stays");
         drop(ticket);
         assert_eq!(watch.next().await, Some(vec![]));

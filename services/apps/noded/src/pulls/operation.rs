@@ -15,7 +15,9 @@ use skerry_model::{
     RegistryHost, RegistrySpec, Resource,
 };
 use skerry_store::{Store, StoreError, Transaction};
-use skerry_upkeep::{BlobFault, BlobTrouble, ImageBlobs, ImageController, ImageLibrary, JobClass};
+use skerry_upkeep::{
+    BlobFault, BlobTrouble, ImageBlobs, ImageController, ImageLibrary, JobClass, LibraryError,
+};
 use tokio::sync::Mutex;
 
 use super::desk::PullDesk;
@@ -24,8 +26,6 @@ use crate::jobs::{JobContext, JobFailure, Operation};
 
 /// The operation's name.
 pub const PULL: &str = "image.pull";
-/// Most bytes of one image.
-const LIMIT: u64 = 32 << 30;
 
 /// What the north side brought.
 struct Received {
@@ -80,15 +80,6 @@ impl PullImage {
         Ok(whole)
     }
 
-    /// Most bytes that an image may have now. What is there already counts too, so this is on the safe side.
-    async fn limit(&self) -> u64 {
-        match self.library.room().await {
-            Ok(room) => room.free.min(LIMIT),
-            // The disk will say so itself.
-            Err(_) => LIMIT,
-        }
-    }
-
     async fn receive(
         &self,
         job: &JobContext,
@@ -104,19 +95,27 @@ impl PullImage {
             endpoints: endpoints(&self.store, reference.host()).map_err(store_failure)?,
             folder: folder.display().to_string(),
             have: have.into_iter().collect(),
-            limit: self.limit().await,
+            // If that cannot be told, the disk will say so itself.
+            limit: self.library.free_for(job.id).await.unwrap_or(u64::MAX),
             signatures: trusted.wanted(),
         });
         loop {
             match ticket.next().await {
-                PullReport::Progress { done, total } => {
+                PullReport::Progress { done, total, missing } => {
                     job.progress.bytes(done, Some(total).filter(|total| *total > 0));
+                    if let Some(missing) = missing {
+                        self.library.claim(job.id, missing).await.map_err(no_room)?;
+                    }
                 }
                 PullReport::Done { named, blobs, signatures } => {
+                    self.library.promises().release(job.id);
                     return Ok(Received { named, blobs, signatures });
                 }
                 PullReport::Failed { detail, unsigned: true, .. } => {
                     return Err(JobFailure::refused(SIGNATURE_REFUSED, detail));
+                }
+                PullReport::Failed { detail, wait: true, .. } => {
+                    return Err(JobFailure::waiting("PullFailed", detail));
                 }
                 PullReport::Failed { detail, retry: true, .. } => {
                     return Err(JobFailure::retry("PullFailed", detail));
@@ -212,8 +211,13 @@ impl Operation for PullImage {
         JobClass::Bulk
     }
 
+    /// Since the last byte that came: a registry may be away for days.
     fn deadline(&self) -> Duration {
-        Duration::from_secs(24 * 3600)
+        Duration::from_secs(7 * 24 * 3600)
+    }
+
+    fn brings_in(&self) -> bool {
+        true
     }
 
     fn retries(&self) -> u32 {
@@ -228,6 +232,7 @@ impl Operation for PullImage {
             self.images.doubt(image.meta.id);
             return Ok("the image is there".to_owned());
         }
+        let _promise = self.library.promises().open(job.id);
         let told = self.take(job, &image).await?;
         self.images.doubt(image.meta.id);
         if let Err(error) = self.blobs.remove_folder(job.id).await {
@@ -279,6 +284,14 @@ fn failure(fault: BlobFault) -> JobFailure {
         // Fetched again it may be right.
         BlobTrouble::Wrong => JobFailure::retry("WrongBytes", fault.message),
         BlobTrouble::NoSpace => JobFailure::refused("NoSpace", fault.message),
+    }
+}
+
+/// What has come stays, and waits for room for the rest.
+fn no_room(error: LibraryError) -> JobFailure {
+    match error {
+        LibraryError::NoSpace { .. } => JobFailure::waiting("NoSpace", error.to_string()),
+        other => JobFailure::retry("DiskFailed", other.to_string()),
     }
 }
 

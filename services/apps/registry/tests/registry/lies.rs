@@ -277,3 +277,44 @@ async fn tokens_are_fetched_and_used() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_there_needs_no_room_and_is_kept_for_want_of_it() {
+    let (parts, replies) = honest();
+    let layer = parts.layers[0].clone();
+    let liar = Liar::start(replies).await;
+    let folder = tempdir().unwrap();
+    let room = |bytes: usize| {
+        let mut order = liar.order(folder.path());
+        order.limits.room = bytes as u64;
+        order
+    };
+    let missing = layer.len() + parts.config.len();
+    // Nothing has come: somebody has to make room.
+    let error = pull(&room(missing - 1), &Meter::default()).await.unwrap_err();
+    assert_eq!(error.class(), Class::NeedsOperator, "{error:?}");
+    assert!(error.to_string().contains(&format!("{missing} bytes of the image are missing")));
+    // The line breaks, and what is free then is only enough for the rest.
+    let cut = format!("{OK}\nContent-Length: {}", layer.len());
+    liar.set(&blob_path(&layer), raw(&cut, &layer[..9000]));
+    let (order, meter) = (room(missing), Meter::default());
+    let error = pull(&order, &meter).await.unwrap_err();
+    assert!(error.waits(), "{error:?}");
+    assert_eq!(meter.missing(), Some(layer.len() as u64 - 9000));
+    liar.set(&blob_path(&layer), Reply::Good(layer.clone()));
+    let rest = layer.len() - 9000;
+    let error = pull(&room(rest - 1), &Meter::default()).await.unwrap_err();
+    assert!(error.waits(), "{error:?}");
+    let part = folder.path().join(format!("{}.part", sha256(&layer)));
+    assert_eq!(fs::metadata(&part).unwrap().len(), 9000, "what came stays");
+    let meter = Meter::default();
+    pull(&room(rest), &meter).await.unwrap();
+    assert_eq!((meter.missing(), meter.done()), (Some(0), meter.total()));
+    // All of it is there, or need not be fetched.
+    pull(&room(0), &Meter::default()).await.unwrap();
+    let other = tempdir().unwrap();
+    let mut order = liar.order(other.path());
+    order.limits.room = 0;
+    order.have = [&layer, &parts.config].map(|blob| sha256(blob)).into();
+    pull(&order, &Meter::default()).await.unwrap();
+}

@@ -178,15 +178,16 @@ fn pull_report() -> impl Strategy<Value = PullReport> {
         (bytes(), text()).prop_map(|(payload, signature)| PulledSignature { payload, signature });
     let signatures = prop::collection::vec(signature, 0..3);
     prop_oneof![
-        (any::<u64>(), any::<u64>()).prop_map(|(done, total)| PullReport::Progress { done, total }),
+        (any::<u64>(), any::<u64>(), option::of(any::<u64>()))
+            .prop_map(|(done, total, missing)| PullReport::Progress { done, total, missing }),
         (text(), blobs, signatures).prop_map(|(named, blobs, signatures)| PullReport::Done {
             named,
             blobs,
             signatures
         }),
-        (text(), any::<bool>(), any::<bool>()).prop_map(|(detail, retry, unsigned)| {
-            PullReport::Failed { detail, retry, unsigned }
-        }),
+        (text(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(detail, retry, wait, unsigned)| PullReport::Failed { detail, retry, wait, unsigned }
+        ),
     ]
 }
 
