@@ -38,6 +38,7 @@ pub struct ImageController {
     now: fn() -> Timestamp,
     /// Generation that was read, and when.
     seen: Mutex<BTreeMap<Uuid, (u64, Instant)>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl ImageController {
@@ -48,7 +49,13 @@ impl ImageController {
         library: Arc<dyn ImageLibrary>,
         now: fn() -> Timestamp,
     ) -> Self {
-        Self { store, host, library, now, seen: Mutex::default() }
+        Self { store, host, library, now, seen: Mutex::default(), turn: Arc::default() }
+    }
+
+    /// To be held from the moment when a file is put into the library until a record names it, and while a file is removed
+    /// that no record names: images of the same bytes have the same file.
+    pub async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
     }
 
     /// Says that the bytes of an image at this generation have just been read and are as recorded.
@@ -92,6 +99,7 @@ impl ImageController {
 
     /// Removes the files that no other image has, then the record.
     async fn take_down(&self, image: &Resource<Image>) -> Result<Outcome, Failure> {
+        let _turn = self.turn().await;
         let all = self.store.list::<Image>().map_err(store_failure)?;
         let others = || all.iter().filter(|other| other.id() != image.id());
         for file in image.spec.files.iter().filter(|_| image.spec.source.is_brought_in()) {

@@ -276,3 +276,35 @@ async fn users_are_named_and_files_go_with_the_last_image_that_has_them() {
         assert_eq!(files.0.lock().unwrap().len(), left);
     }
 }
+
+/// Another image of the same bytes is just being brought in: its file is there, its record does not name it yet.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_about_to_be_named_is_not_removed() {
+    let (files, controller, second, _) = importing().await;
+    let first = Id::<Image>::new(Uuid::from_u128(5));
+    let empty = controller.store.get(second).unwrap().unwrap().spec;
+    let file = ImageFile::new("disk", "/images/a", "a".repeat(64), 3);
+    let spec = ImageSpec { files: vec![file], ..empty };
+    let mut new = NewResource::<Image>::new(first, Name::new("first").unwrap(), spec.clone());
+    new.finalizers = vec![IMAGE_FINALIZER.to_owned()];
+    let mut tx = Transaction::new();
+    tx.create(new);
+    controller.store.commit(tx).await.unwrap();
+    let digest = FileDigest { sha256: "a".repeat(64), size: 3 };
+    files.0.lock().unwrap().insert("/images/a".to_owned(), digest);
+    let mut tx = Transaction::new();
+    tx.begin_removal(first, None);
+    controller.store.commit(tx).await.unwrap();
+    let turn = controller.turn().await;
+    let remove = controller.reconcile(LocalRef { kind: Kind::Image, id: first.uuid() });
+    let name = async {
+        let mut tx = Transaction::new();
+        tx.put_spec(second, None, spec);
+        controller.store.commit(tx).await.unwrap();
+        drop(turn);
+    };
+    let (removed, ()) = tokio::join!(remove, name);
+    removed.unwrap();
+    assert!(controller.store.get(first).unwrap().is_none());
+    assert_eq!(files.0.lock().unwrap().len(), 1, "the second image has lost its file");
+}

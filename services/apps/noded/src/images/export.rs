@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skerry_model::{
-    Id, Image, ImageFile, ImageFormat, ImageSource, ImageSpec, Kind, LocalRef, Resource,
-};
+use skerry_model::{Id, Image, ImageFormat, ImageSource, ImageSpec, Kind, LocalRef, Resource};
 use skerry_storage::{CopyOutError, DiskFormat, StorageController};
-use skerry_store::{Store, Transaction};
-use skerry_upkeep::{DiskBase, FileDigest, ImageController, ImageLibrary, JobClass, LibraryError};
+use skerry_store::Store;
+use skerry_upkeep::{DiskBase, ImageController, ImageLibrary, JobClass, LibraryError};
 
 use super::import::{JobMeter, THIN, failure, store_failure};
+use super::place::{Found, Placing};
 use crate::jobs::{JobContext, JobFailure, Operation};
 
 /// The operation's name.
@@ -72,33 +71,23 @@ impl ExportVolume {
         }))
     }
 
-    /// Makes the library's file of the copy.
-    async fn work(
-        &self,
-        job: &JobContext,
-        base: Option<&DiskBase>,
-    ) -> Result<ImageFile, LibraryError> {
+    /// Makes the job's file of the copy.
+    async fn work(&self, job: &JobContext, base: Option<&DiskBase>) -> Result<Found, LibraryError> {
         job.progress.stage("convert");
         self.library.flatten(job.id, base, JobMeter::of(job)).await?;
         job.progress.stage("inspect");
         let limit = self.library.room().await?.total.saturating_mul(THIN);
         let virtual_size = self.library.inspect(job.id, ImageFormat::Qcow2, limit).await?;
         let digest = self.library.digest(job.id, JobMeter::of(job)).await?;
-        let FileDigest { sha256, size } = digest;
-        job.progress.stage("adopt");
-        let path = self.library.adopt(job.id, &sha256).await?.display().to_string();
-        Ok(ImageFile { virtual_size, ..ImageFile::new("disk", path, sha256, size) })
+        Ok(Found { job: job.id, role: "disk".to_owned(), digest, virtual_size })
     }
 
-    /// Makes the file the image's, in one commit.
-    async fn commit(&self, image: &Resource<Image>, file: ImageFile) -> Result<(), JobFailure> {
-        let mut tx = Transaction::new();
-        let spec = ImageSpec { files: vec![file], ..image.spec.clone() };
-        tx.put_spec(image.id(), Some(image.meta.revision), spec);
-        // The bytes were read a moment ago; reading them again would only take time.
-        self.images.vouch(image.meta.id, image.meta.generation.saturating_add(1));
-        self.store.commit(tx).await.map_err(store_failure)?;
-        Ok(())
+    fn placing(&self) -> Placing {
+        Placing {
+            store: self.store.clone(),
+            library: Arc::clone(&self.library),
+            images: Arc::clone(&self.images),
+        }
     }
 }
 
@@ -126,16 +115,20 @@ impl Operation for ExportVolume {
         let _promise = self.library.promises().open(job.id);
         if image.spec.files.is_empty() {
             let base = self.copy(job, &image.spec).await?;
-            let file = self.work(job, base.as_ref()).await.map_err(failure)?;
-            // Labels or a description may have been changed meanwhile.
-            let Some(image) = self.image(job)? else { return gone() };
-            self.commit(&image, file).await?;
+            let found = self.work(job, base.as_ref()).await.map_err(failure)?;
+            job.progress.stage("adopt");
+            if !self.placing().place(image.id(), found, |spec| spec).await? {
+                self.undo(job).await?;
+                return gone();
+            }
         }
         self.undo(job).await?;
         Ok("the image is in the library".to_owned())
     }
 
     async fn undo(&self, job: &JobContext) -> Result<(), JobFailure> {
+        // What has begun to be placed is placed.
+        let _turn = self.images.turn().await;
         self.library.discard(job.id).await.map_err(failure)
     }
 }

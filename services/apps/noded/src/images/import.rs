@@ -8,17 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skerry_ipc::{FetchOrder, FetchReport};
-use skerry_model::{
-    Id, Image, ImageFile, ImageFormat, ImageSource, ImageSpec, Kind, LocalRef, Resource,
-};
-use skerry_store::{Store, StoreError, Transaction};
+use skerry_model::{Id, Image, ImageSource, ImageSpec, Kind, LocalRef, Resource};
+use skerry_store::{Store, StoreError};
 use skerry_upkeep::{
-    FileDigest, ImageController, ImageLibrary, Incoming, IntakeRefusal, JobClass, LibraryError,
-    Meter,
+    ImageController, ImageLibrary, Incoming, IntakeRefusal, JobClass, LibraryError, Meter,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::desk::FetchDesk;
+use super::place::{Found, Placing};
 use crate::jobs::{JobContext, JobFailure, Operation, Progress};
 
 /// The operation's name.
@@ -51,6 +49,14 @@ impl ImportImage {
             return Err(JobFailure::bug("the job names no image"));
         };
         self.store.get(Id::<Image>::new(id)).map_err(store_failure)
+    }
+
+    fn placing(&self) -> Placing {
+        Placing {
+            store: self.store.clone(),
+            library: Arc::clone(&self.library),
+            images: Arc::clone(&self.images),
+        }
     }
 
     /// Where the bytes come from.
@@ -99,13 +105,13 @@ impl ImportImage {
         }
     }
 
-    /// Takes a copy, and checks that it is what it should be. Gives the library's file.
+    /// Takes a copy, and checks that it is what it should be. Tells what it is.
     async fn work(
         &self,
         job: &JobContext,
         spec: &ImageSpec,
         incoming: &Incoming,
-    ) -> Result<ImageFile, LibraryError> {
+    ) -> Result<Found, LibraryError> {
         let meter = || JobMeter::of(job);
         job.progress.stage("copy");
         self.library.take(job.id, incoming, meter()).await?;
@@ -126,25 +132,8 @@ impl ImportImage {
             virtual_size = self.library.inspect(job.id, spec.format.kept(), limit).await?;
             digest = self.library.digest(job.id, meter()).await?;
         }
-        job.progress.stage("adopt");
-        let FileDigest { sha256, size } = digest;
-        let path = self.library.adopt(job.id, &sha256).await?;
         let role = spec.format.roles().first().copied().unwrap_or("disk").to_owned();
-        let path = path.display().to_string();
-        Ok(ImageFile { virtual_size, ..ImageFile::new(role, path, sha256, size) })
-    }
-
-    /// Makes the file the image's, in one commit.
-    async fn commit(&self, image: &Resource<Image>, file: ImageFile) -> Result<(), JobFailure> {
-        let format: ImageFormat = image.spec.format.kept();
-        let generation = image.meta.generation.saturating_add(1);
-        let mut tx = Transaction::new();
-        let spec = ImageSpec { format, files: vec![file], ..image.spec.clone() };
-        tx.put_spec(image.id(), Some(image.meta.revision), spec);
-        // The bytes were read a moment ago; reading them again would only take time.
-        self.images.vouch(image.meta.id, generation);
-        self.store.commit(tx).await.map_err(store_failure)?;
-        Ok(())
+        Ok(Found { job: job.id, role, digest, virtual_size })
     }
 
     /// Removes what is no longer needed of what came in. It is found again by age if this fails.
@@ -197,7 +186,7 @@ impl Operation for ImportImage {
         if let ImageSource::Url(url) = &image.spec.source {
             self.fetch(job, url).await?;
         }
-        let file = match self.work(job, &image.spec, &incoming).await {
+        let found = match self.work(job, &image.spec, &incoming).await {
             Ok(done) => done,
             Err(LibraryError::Refused(refusal)) => {
                 self.clear(job, &incoming).await;
@@ -209,18 +198,20 @@ impl Operation for ImportImage {
             }
             Err(error) => return Err(failure(error)),
         };
-        // Labels or a description may have been changed meanwhile.
-        let Some(image) = self.image(job)? else {
-            self.clear(job, &incoming).await;
-            return Ok("the image was deleted meanwhile".to_owned());
-        };
-        let size = file.size;
-        self.commit(&image, file).await?;
+        job.progress.stage("adopt");
+        let (size, id) = (found.digest.size, image.id());
+        let kept = |spec: ImageSpec| ImageSpec { format: spec.format.kept(), ..spec };
+        let there = self.placing().place(id, found, kept).await?;
         self.clear(job, &incoming).await;
+        if !there {
+            return Ok("the image was deleted meanwhile".to_owned());
+        }
         Ok(format!("the image is in the library, {size} bytes"))
     }
 
     async fn undo(&self, job: &JobContext) -> Result<(), JobFailure> {
+        // What has begun to be placed is placed.
+        let _turn = self.images.turn().await;
         self.library.discard(job.id).await.map_err(failure)?;
         // What was fetched for this job; an upload stays, so that it can be used for another try.
         self.library.drop_spooled(job.id).await.map_err(failure)

@@ -3,6 +3,7 @@
 mod desk;
 mod export;
 mod import;
+mod place;
 mod tidy;
 
 pub use desk::FetchDesk;
