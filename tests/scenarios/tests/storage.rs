@@ -378,6 +378,52 @@ async fn copies_and_rebuilds(node: &RunningNode, host: &SimHost) {
     gone(node, Kind::Vm, "twin").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_of_an_image_is_an_alarm_until_a_volume_brings_a_fresh_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    pool_is_ready(&node).await;
+    let bring = async |node: &RunningNode, name: &str, n| {
+        let upload = uuid::Uuid::from_u128(n);
+        host.spool(upload, &qcow2());
+        let image = json!({"metadata": {"name": name},
+            "spec": {"format": "qcow2", "source": {"upload": upload}, "architecture": "x86_64"}});
+        node.create(Kind::Image, image).await.unwrap();
+        node.wait_state(Kind::Image, name, "available").await.unwrap();
+    };
+    let from = |name: &str, image: &str| json!({"metadata": {"name": name}, "spec": {"source": {"image": image}}});
+    bring(&node, "debian", 1).await;
+    node.create(Kind::Volume, from("one", "debian")).await.unwrap();
+    node.wait_state(Kind::Volume, "one", "available").await.unwrap();
+    let stands = async |node: &RunningNode, wanted: bool| {
+        eventually(LIMIT, || async {
+            let alarms = node.list(Kind::Alarm).await.map_err(|error| error.to_string())?;
+            let found = alarms.iter().any(|alarm| {
+                alarm["spec"]["definition"] == "IMAGE_DAMAGED"
+                    && alarm["spec"]["object"]["kind"] == json!(Kind::Pool)
+                    && alarm["status"]["cleared"].is_null()
+            });
+            if found == wanted { Ok(()) } else { Err(format!("{alarms:?}")) }
+        })
+        .await
+        .unwrap();
+    };
+    node.stop().await.unwrap();
+    host.spoil_bases();
+    host.spoil_images();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    node.wait_state(Kind::Image, "debian", "quarantined").await.unwrap();
+    stands(&node, true).await;
+    let pool = node.get(Kind::Pool, "default").await.unwrap();
+    assert!(pool.to_string().contains("import the image again"), "{pool}");
+    bring(&node, "again", 2).await;
+    node.create(Kind::Volume, from("two", "again")).await.unwrap();
+    node.wait_state(Kind::Volume, "two", "available").await.unwrap();
+    stands(&node, false).await;
+    node.stop().await.unwrap();
+}
+
 async fn pool_says(node: &RunningNode, state: &str) -> Value {
     eventually(Duration::from_secs(40), || async {
         let pool = node.get(Kind::Pool, "fast").await.map_err(|e| e.to_string())?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 use skerry_model::{Id, PoolSource, Snapshot, Volume};
 use skerry_storage::{
     BaseImage, Content, DiskFormat, DiskSeen, FileSystemSeen, KeptSeen, PlaceSeen, PlaceStep,
@@ -251,24 +252,45 @@ impl LinuxDisk {
     ) -> Result<(), StorageError> {
         let what = "making a volume from an image";
         let base = places.base(&image.sha256, image.format);
-        let temporary = places.making("base", &image.sha256);
-        let (from, to) = (image.path.clone(), base.clone());
-        let (format, tmp, kept_free) = (image.format, places.tmp(), self.kept_free);
-        let own_size = on_disk(what, move || {
-            if !to.exists() {
-                room_for(&[&from], &tmp, kept_free)?;
-                copy(&from, &temporary)?;
-                fs::set_permissions(&temporary, Permissions::from_mode(0o444))?;
-                place(&temporary, &to)?;
-            }
-            match format {
-                DiskFormat::Raw => fs::metadata(&to).map(|meta| meta.len().div_ceil(512) * 512),
-                DiskFormat::Qcow2 => sound_base(&to),
-            }
+        if !base.exists() {
+            self.bring_base(places, image, false).await?;
+        }
+        let (to, format) = (base.clone(), image.format);
+        let own_size = on_disk(what, move || match format {
+            DiskFormat::Raw => fs::metadata(&to).map(|meta| meta.len().div_ceil(512) * 512),
+            DiskFormat::Qcow2 => sound_base(&to),
         })
         .await?;
         let size = size.unwrap_or(0).max(own_size);
         self.qemu_img.create_on(making, &base, image.format, size).await
+    }
+
+    /// Puts the pool's own copy of an image in its place, over one that may be there. What was read for it is compared with
+    /// the image's digest; where blocks are shared nothing is read, and that is done only if `always`.
+    async fn bring_base(
+        &self,
+        places: &Places,
+        image: &BaseImage,
+        always: bool,
+    ) -> Result<(), StorageError> {
+        let to = places.base(&image.sha256, image.format);
+        let temporary = places.making("base", &image.sha256);
+        let (image, tmp, kept_free) = (image.clone(), places.tmp(), self.kept_free);
+        on_disk("copying an image into the pool", move || {
+            room_for(&[&image.path], &tmp, kept_free)?;
+            let shared = copy(&image.path, &temporary)?;
+            if (always || !shared) && !is_intact(&temporary, &image.sha256)? {
+                remove_file(&temporary)?;
+                let message = format!(
+                    "{} has other bytes than were recorded: the image is damaged; import it again",
+                    image.path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            fs::set_permissions(&temporary, Permissions::from_mode(0o444))?;
+            place(&temporary, &to)
+        })
+        .await
     }
 
     /// A copy of a volume's file; returns the image that it shares data with.
@@ -451,6 +473,7 @@ impl LinuxDisk {
                 })
                 .await
             }
+            StorageStep::RenewBase { image } => self.bring_base(places, image, true).await,
             StorageStep::DropBase { sha256 } => {
                 let paths = [DiskFormat::Qcow2, DiskFormat::Raw].map(|f| places.base(sha256, f));
                 on_disk("removing an unused image", move || {
@@ -474,6 +497,13 @@ fn remove_folder(places: &Places, volume: Id<Volume>, erase: bool) -> io::Result
         overwrite_all(&to)?;
     }
     remove_all(&to)
+}
+
+/// Whether a file has the bytes that a SHA-256 names.
+fn is_intact(path: &Path, sha256: &str) -> io::Result<bool> {
+    let (mut file, mut hash) = (fs::File::open(path)?, Sha256::new());
+    io::copy(&mut file, &mut hash)?;
+    Ok(hex::encode(hash.finalize()) == sha256)
 }
 
 /// The size of an image that names no other file.
@@ -552,6 +582,23 @@ impl VolumeHost for LinuxDisk {
         // A power cut, or an earlier version of the node, may have left it out.
         self.reserve.take_in(&places, &places.volume(volume)).await;
         self.qemu_img.check(&places.volume(volume)).await
+    }
+
+    async fn check_base(&self, pool: &PoolRef, sha256: &str) -> Result<bool, StorageError> {
+        let (places, sha256) = (self.places(pool)?, sha256.to_owned());
+        on_disk("reading the copy of an image", move || {
+            for format in [DiskFormat::Qcow2, DiskFormat::Raw] {
+                match is_intact(&places.base(&sha256, format), &sha256) {
+                    Ok(true) => {}
+                    // It may have been removed just now.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    // Sectors that cannot be read are damage too.
+                    Ok(false) | Err(_) => return Ok(false),
+                }
+            }
+            Ok(true)
+        })
+        .await
     }
 
     async fn copy_out(

@@ -97,7 +97,8 @@ fn image(ground: &Ground, format: DiskFormat) -> BaseImage {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    BaseImage { sha256: "a".repeat(64), path, format }
+    let sha256 = hex::encode(Sha256::digest(std::fs::read(&path).unwrap()));
+    BaseImage { sha256, path, format }
 }
 
 #[tokio::test]
@@ -195,6 +196,44 @@ async fn volumes_of_an_image_share_the_pools_own_copy() {
 }
 
 #[tokio::test]
+async fn damage_in_an_image_or_in_the_copy_of_one_is_found_and_a_copy_is_renewed() {
+    let ground = ground();
+    let image = image(&ground, DiskFormat::Raw);
+    ground.create(1, 64, Content::Image(image.clone())).await.unwrap();
+    let sha256 = image.sha256.clone();
+    assert!(ground.disk.check_base(&ground.pool, &sha256).await.unwrap());
+    let base = ground.disk.places(&ground.pool).unwrap().base(&sha256, image.format);
+    let spoil = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[100] ^= 1;
+        let fresh = path.with_extension("fresh");
+        std::fs::write(&fresh, bytes).unwrap();
+        std::fs::rename(&fresh, path).unwrap();
+    };
+    spoil(&base);
+    assert!(!ground.disk.check_base(&ground.pool, &sha256).await.unwrap());
+    let whole = std::fs::read(&image.path).unwrap();
+    spoil(&image.path);
+    let renew = StorageStep::RenewBase { image: image.clone() };
+    let refused = ground.disk.apply(&ground.pool, &renew).await;
+    assert!(matches!(refused, Err(StorageError::Refused { .. })), "{refused:?}");
+    std::fs::write(&image.path, whole).unwrap();
+    ground.apply(renew).await;
+    assert!(ground.disk.check_base(&ground.pool, &sha256).await.unwrap());
+    ground.reads(1, 9);
+    assert_eq!(ground.seen().await.bases, [sha256]);
+    // Where nothing is shared, what is read is compared.
+    ground.apply(StorageStep::Remove { volume: id(1), erase: false }).await;
+    ground.apply(StorageStep::DropBase { sha256: image.sha256.clone() }).await;
+    spoil(&image.path);
+    if !crate::copy::can_share(ground.folder.path()) {
+        let refused = ground.create(2, 64, Content::Image(image)).await.unwrap_err();
+        assert!(refused.to_string().contains("the image is damaged"), "{refused}");
+        assert_eq!(ground.seen().await.bases, [""; 0]);
+    }
+}
+
+#[tokio::test]
 async fn an_image_that_names_another_file_is_refused() {
     let ground = ground();
     let base = image(&ground, DiskFormat::Qcow2);
@@ -205,7 +244,9 @@ async fn an_image_that_names_another_file_is_refused() {
         .output()
         .unwrap();
     assert!(output.status.success());
-    let refused = ground.create(1, 64, Content::Image(BaseImage { path: bad, ..base })).await;
+    let sha256 = hex::encode(Sha256::digest(std::fs::read(&bad).unwrap()));
+    let bad = BaseImage { sha256, path: bad, ..base };
+    let refused = ground.create(1, 64, Content::Image(bad)).await;
     assert!(matches!(refused, Err(StorageError::Refused { .. })), "{refused:?}");
     assert_eq!(ground.seen().await.volumes, []);
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
+use skerry_storage::BaseImage;
 use skerry_upkeep::{
     Arrived, DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal,
     LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Promises, Room,
@@ -69,6 +70,11 @@ impl SimLibrary {
         claimed.map_err(|free| LibraryError::NoSpace { needed: copy, free })?;
         self.work.insert(job, bytes);
         Ok(size)
+    }
+
+    /// Whether an image's file has the bytes that were recorded.
+    pub(crate) fn is_intact(&self, image: &BaseImage) -> bool {
+        self.files.get(&image.path).is_some_and(|bytes| digest_of(bytes).sha256 == image.sha256)
     }
 
     fn copy_of(&self, bytes: &[u8]) -> u64 {

@@ -38,6 +38,8 @@ pub(crate) struct SimDisk {
     volumes: BTreeMap<Id<Volume>, SimFile>,
     snapshots: BTreeMap<Id<Snapshot>, (String, Files)>,
     bases: BTreeSet<String>,
+    /// Copies of images that have other bytes than they should.
+    spoiled: BTreeSet<String>,
     free: u64,
     /// Further disks by their stable names; whether each is plugged in.
     disks: BTreeMap<String, (DiskSeen, bool)>,
@@ -69,6 +71,7 @@ impl Default for SimDisk {
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             bases: BTreeSet::new(),
+            spoiled: BTreeSet::new(),
             free: 48 * GIB,
             disks: BTreeMap::new(),
             formatted: BTreeMap::new(),
@@ -133,6 +136,12 @@ impl SimHost {
         let world = self.world();
         let there = world.disk.kept.get(uuid);
         there.map(|there| there.folders.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Changes a bit of every copy of an image in pools, as a failing disk does.
+    pub fn spoil_bases(&self) {
+        let mut world = self.world();
+        world.disk.spoiled = world.disk.bases.clone();
     }
 
     /// Writes the word that stands for a volume's data, as a guest would.
@@ -313,6 +322,10 @@ impl SimDisk {
             StorageStep::Drop { snapshot } => {
                 self.snapshots.remove(snapshot);
             }
+            StorageStep::RenewBase { image } => {
+                self.bases.insert(image.sha256.clone());
+                self.spoiled.remove(&image.sha256);
+            }
             StorageStep::DropBase { sha256 } => {
                 self.bases.remove(sha256);
             }
@@ -416,7 +429,18 @@ impl VolumeHost for SimHost {
 
     async fn apply(&self, pool: &PoolRef, step: &StorageStep) -> Result<(), StorageError> {
         let name = step.name();
-        self.step(name, |world| world.disk.take(pool, step)).await.map_err(ordered(name))?
+        let done = self.step(name, |world| match step {
+            StorageStep::RenewBase { image } if !world.library.is_intact(image) => {
+                let message = "the image is damaged".to_owned();
+                Err(StorageError::Refused { what: name, message })
+            }
+            step => world.disk.take(pool, step),
+        });
+        done.await.map_err(ordered(name))?
+    }
+
+    async fn check_base(&self, _pool: &PoolRef, sha256: &str) -> Result<bool, StorageError> {
+        Ok(!self.world().disk.spoiled.contains(sha256))
     }
 
     async fn check(&self, _pool: &PoolRef, _volume: Id<Volume>) -> Result<Soundness, StorageError> {

@@ -1,11 +1,13 @@
 //! Which states of pools, volumes and snapshots are alarms.
 
-use skerry_model::{Pool, PoolState, Resource, Snapshot, SnapshotState, Volume, VolumeState};
+use skerry_model::{
+    ConditionState, Pool, PoolState, Resource, Snapshot, SnapshotState, Volume, VolumeState,
+};
 use skerry_storage::{Level, level_of};
 
 use crate::alarm_watch::Verdict;
 
-/// How scarce space is, one alarm for each level; and files without a record.
+/// How scarce space is, one alarm for each level; copies of images that are damaged; and files without a record.
 pub fn of_pool(pool: Option<Resource<Pool>>) -> Vec<Verdict> {
     let conditions = pool.as_ref().map(|pool| &pool.status.conditions);
     let low = conditions.and_then(|c| c.get("SpaceLow"));
@@ -19,8 +21,12 @@ pub fn of_pool(pool: Option<Resource<Pool>>) -> Vec<Verdict> {
         .map(|c| format!("pool `{name}`: {}", c.message));
     let away = pool.as_ref().filter(|pool| pool.status.state == PoolState::Failed);
     let away = away.map(|pool| format!("pool `{name}`: {}", pool.status.reason));
+    let copies = conditions.and_then(|c| c.get("ImagesIntact"));
+    let copies = copies.filter(|c| c.state == ConditionState::False);
+    let copies = copies.map(|c| format!("pool `{name}`: {}", c.message));
     vec![
         ("POOL_AWAY", away),
+        ("IMAGE_DAMAGED", copies),
         space("POOL_SPACE_MINOR", Level::Minor),
         space("POOL_SPACE_MAJOR", Level::Major),
         space("POOL_SPACE_CRITICAL", Level::Critical),

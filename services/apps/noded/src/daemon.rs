@@ -258,6 +258,10 @@ impl Daemon {
         tasks.spawn(async move {
             until.run_until_cancelled(storage.keep_reserves()).await;
         });
+        let (storage, until) = (Arc::clone(&node.storage), cancel.clone());
+        tasks.spawn(async move {
+            until.run_until_cancelled(storage.keep_bases()).await;
+        });
         let (working, until) = (Arc::clone(&node), cancel.clone());
         tasks.spawn(async move {
             // First, since it takes away what no record names.

@@ -1,7 +1,7 @@
 //! The controller of pools, volumes and snapshots. It keeps the passes apart; what each does is in
 //! `pools`, `volumes` and `snapshots`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
@@ -13,6 +13,7 @@ use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::Semaphore;
 
 use crate::admission::admit_demand;
+use crate::bases::Reads;
 use crate::claims::Claims;
 use crate::{AdmissionError, Demand, Guests, PoolRef, StorageError, VolumeHost};
 
@@ -38,6 +39,8 @@ pub struct StorageController {
     /// Read while a volume is made of something that may build on an image, written while unused images are removed.
     /// Until the volume is in its place nobody names the image's copy, which would be removed as unused.
     pub(crate) bases: tokio::sync::RwLock<()>,
+    /// What was found of copies of images when they were last read.
+    pub(crate) reads: Mutex<Reads>,
 }
 
 impl StorageController {
@@ -52,7 +55,8 @@ impl StorageController {
         let (claims, long_work) = (Claims::default(), Semaphore::new(LONG_WORK));
         let bases = tokio::sync::RwLock::new(());
         let resting = tokio::sync::Mutex::new(());
-        Self { store, host, guests, clock, boot, claims, long_work, resting, bases }
+        let reads = Mutex::default();
+        Self { store, host, guests, clock, boot, claims, long_work, resting, bases, reads }
     }
 
     /// One over another store, to ask whether pools could hold what that has. It is not for running.

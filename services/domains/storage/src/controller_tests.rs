@@ -159,6 +159,46 @@ async fn what_a_volume_is_being_made_on_is_not_removed() {
     assert!(world.host.model().bases.is_empty(), "nothing builds on it any more");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_damaged_copy_of_an_image_is_told_and_renewed() {
+    let world = World::new().await;
+    let pool = || world.store.get::<Pool>(id(1)).unwrap().unwrap();
+    world.image(7).await;
+    world.volume(2, "root", r#"{"source":{"image":"disk"}}"#).await;
+    world.settle().await;
+    world.controller.read_bases(&pool()).await.unwrap();
+    world.settle().await;
+    assert!(pool().status.conditions.holds("ImagesIntact"));
+    // Damaged, and the image is gone: only an import of it helps.
+    let mut tx = Transaction::new();
+    tx.remove(id::<Image>(7));
+    world.store.commit(tx).await.unwrap();
+    let sha256 = "a".repeat(64);
+    world.host.model().damaged_bases.insert(sha256.clone());
+    world.controller.read_bases(&pool()).await.unwrap();
+    world.settle().await;
+    assert!(pool().status.conditions.holds("ImagesIntact"), "read once a day");
+    tokio::time::advance(std::time::Duration::from_secs(24 * 3600)).await;
+    world.controller.read_bases(&pool()).await.unwrap();
+    world.settle().await;
+    let intact = pool().status.conditions.get("ImagesIntact").cloned().unwrap();
+    assert_eq!(intact.state, skerry_model::ConditionState::False);
+    assert!(intact.message.contains(&sha256), "{}", intact.message);
+    // It is there again: a new volume is made on a fresh copy.
+    world.image(8).await;
+    world.volume(3, "more", r#"{"source":{"image":"disk"}}"#).await;
+    world.settle().await;
+    assert_eq!(world.seen(3).status.state, VolumeState::Available);
+    assert!(world.host.model().damaged_bases.is_empty());
+    world.settle().await;
+    assert!(pool().status.conditions.holds("ImagesIntact"));
+    // And without one, too.
+    world.host.model().damaged_bases.insert(sha256);
+    tokio::time::advance(std::time::Duration::from_secs(24 * 3600)).await;
+    world.controller.read_bases(&pool()).await.unwrap();
+    assert!(world.host.model().damaged_bases.is_empty());
+}
+
 #[tokio::test]
 async fn space_that_is_to_be_taken_at_once_is_given_once() {
     let world = World::new().await;

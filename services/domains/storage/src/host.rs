@@ -223,6 +223,11 @@ pub enum StorageStep {
         /// The snapshot.
         snapshot: Id<Snapshot>,
     },
+    /// Put a fresh copy of an image in the place of a damaged one. Its bytes are compared with its SHA-256 first.
+    RenewBase {
+        /// The image.
+        image: BaseImage,
+    },
     /// Remove an image that no volume or snapshot shares data with.
     DropBase {
         /// Its SHA-256.
@@ -241,6 +246,7 @@ impl StorageStep {
             Self::Examine { .. } => "examine snapshot",
             Self::Revert { .. } => "revert volume",
             Self::Drop { .. } => "drop snapshot",
+            Self::RenewBase { .. } => "renew base",
             Self::DropBase { .. } => "drop base",
         }
     }
@@ -355,6 +361,9 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// Checks the structure of a volume that no guest runs with, and gives back space that nothing
     /// refers to.
     async fn check(&self, pool: &PoolRef, volume: Id<Volume>) -> Result<Soundness, StorageError>;
+
+    /// Reads the pool's copy of an image whole: whether it has the bytes that its SHA-256 names.
+    async fn check_base(&self, pool: &PoolRef, sha256: &str) -> Result<bool, StorageError>;
 
     /// Copies a disk's file, as it is or as a snapshot has it, to a place outside the pool, and tells what it is based
     /// on. Nobody writes to it meanwhile.

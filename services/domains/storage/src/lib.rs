@@ -8,6 +8,7 @@
 
 mod admission;
 mod attach;
+mod bases;
 mod claims;
 mod content;
 mod controller;

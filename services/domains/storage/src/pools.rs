@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skerry_engine::{Failure, Outcome, planned};
+use skerry_engine::{Failure, Outcome};
 use skerry_model::{
     Condition, ConditionState, Id, Image, Name, Phase, Pool, PoolState, PoolStatus, Resource,
     Snapshot, UnmanagedFile, Volume,
@@ -11,7 +11,7 @@ use skerry_store::Transaction;
 
 use crate::admission::committed;
 use crate::controller::{FINALIZER, StorageController, failure, pool_ref, store_failure};
-use crate::{Level, PoolObserved, Space, StorageError, VolumeFile, plan_bases, reserve, unmanaged};
+use crate::{Level, PoolObserved, Space, StorageError, VolumeFile, reserve, unmanaged};
 
 /// How often a pool's space is looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -51,6 +51,7 @@ impl StorageController {
         let mut status = self.pool_status(&pool, &seen, &volumes, &snapshots);
         if seen.is_ok() {
             self.describe_reserve(&pool, &mut status).await;
+            self.describe_bases(pool.id(), &mut status, (self.clock)());
         }
         let mut tx = Transaction::new();
         tx.put_status(id, status);
@@ -112,18 +113,6 @@ impl StorageController {
             Err(error) => (ConditionState::Unknown, "NotKnown", error.to_string()),
         };
         status.conditions.set("ReserveHeld", state, reason, message, now);
-    }
-
-    /// Images that no volume shares data with any more. While volumes are being made it is left for a later pass: a copy
-    /// may take long, and the pool's figures do not wait for it.
-    pub(crate) async fn drop_bases(&self, pool: &Resource<Pool>) -> Result<(), Failure> {
-        let Ok(_turn) = self.bases.try_write() else { return Ok(()) };
-        let seen = self.host.observe(&pool_ref(pool)).await.map_err(failure)?;
-        for step in plan_bases(&seen) {
-            planned(step.name());
-            self.host.apply(&pool_ref(pool), &step).await.map_err(failure)?;
-        }
-        Ok(())
     }
 
     fn pool_status(

@@ -28,6 +28,8 @@ pub struct Disk {
     pub volumes: BTreeMap<Id<Volume>, File>,
     pub snapshots: BTreeMap<Id<Snapshot>, BTreeMap<Id<Volume>, File>>,
     pub bases: BTreeSet<String>,
+    /// Copies of images that have other bytes than they should.
+    pub damaged_bases: BTreeSet<String>,
     pub free: u64,
     /// Whether guests can be kept from the reserve.
     pub holds: bool,
@@ -190,6 +192,10 @@ impl Disk {
             StorageStep::Drop { snapshot } => {
                 self.snapshots.remove(snapshot);
             }
+            StorageStep::RenewBase { image } => {
+                self.bases.insert(image.sha256.clone());
+                self.damaged_bases.remove(&image.sha256);
+            }
             StorageStep::DropBase { sha256 } => {
                 self.bases.remove(sha256);
             }
@@ -328,6 +334,12 @@ impl VolumeHost for ModelHost {
             return Err(StorageError::Damaged { message: "refcount errors".to_owned() });
         }
         Ok(Soundness::Sound)
+    }
+
+    async fn check_base(&self, _pool: &PoolRef, sha256: &str) -> Result<bool, StorageError> {
+        let mut disk = self.model();
+        disk.steps.push("check base");
+        Ok(!disk.damaged_bases.contains(sha256))
     }
 
     async fn copy_out(

@@ -218,6 +218,9 @@ impl<'a> Pass<'a> {
             _ => Some(controller.bases.read().await),
         };
         self.set_operation(VolumeOperation::Creating).await?;
+        if let Content::Image(image) = &source.content {
+            controller.mend_base(&self.pool, image).await?;
+        }
         if let Some(other) = &source.reads {
             controller.quiet(other, VolumeOperation::Cloning).await?;
         }
