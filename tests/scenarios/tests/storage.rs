@@ -340,6 +340,14 @@ async fn copies_and_rebuilds(node: &RunningNode, host: &SimHost) {
     node.wait_state(Kind::Vm, "guest", "stopped").await.unwrap();
     let root = node.get(Kind::Volume, "guest-root").await.unwrap();
     host.write_volume(id(&root), "first");
+    node.ask(Request::Patch {
+        kind: Kind::Volume,
+        key: "guest-root".to_owned(),
+        patch: Json(json!({"spec": {"erase_on_delete": true}}).to_string()),
+        if_revision: None,
+    })
+    .await
+    .unwrap();
     let twin = node.create(Kind::Vm, clone()).await.unwrap();
     assert_eq!(twin["spec"]["disks"][0]["volume"], "twin-root");
     assert_eq!(
@@ -349,6 +357,7 @@ async fn copies_and_rebuilds(node: &RunningNode, host: &SimHost) {
     node.wait_state(Kind::Vm, "twin", "running").await.unwrap();
     let copy = node.get(Kind::Volume, "twin-root").await.unwrap();
     assert_eq!(host.read_volume(id(&copy)).unwrap(), "first");
+    assert_eq!(copy["spec"]["erase_on_delete"], true, "the same data");
     host.write_volume(id(&copy), "second");
     assert_eq!(host.read_volume(id(&root)).unwrap(), "first");
 
@@ -371,6 +380,7 @@ async fn copies_and_rebuilds(node: &RunningNode, host: &SimHost) {
     assert_eq!(seen["spec"]["disks"][0]["volume"], "guest-root-2");
     let renewed = node.wait_state(Kind::Volume, "guest-root-2", "in_use").await.unwrap();
     assert_eq!(renewed["status"]["size_bytes"], 4_u64 << 30);
+    assert_eq!(renewed["spec"]["erase_on_delete"], true, "a disk for the same purpose");
     node.wait_state(Kind::Volume, "guest-root", "available").await.unwrap();
     node.ask(act(Action::Start)).await.unwrap();
     node.wait_state(Kind::Vm, "guest", "running").await.unwrap();

@@ -66,7 +66,10 @@ pub fn expand_clone(
 fn copy_volume(node: &Node, tx: &mut Transaction, from: &Name, to: &Name) -> Result<Name, Refusal> {
     let original = named_volume(node, "spec.clone_of", from)?;
     let source = VolumeSource { volume: Some(from.clone()), ..VolumeSource::default() };
-    let copy = VolumeSpec { pool: original.spec.pool, source, ..VolumeSpec::empty() };
+    // The same data deserves the same end.
+    let erase_on_delete = original.spec.erase_on_delete;
+    let copy =
+        VolumeSpec { pool: original.spec.pool, source, erase_on_delete, ..VolumeSpec::empty() };
     new_volume(node, tx, to, copy, BTreeMap::new())?;
     Ok(to.clone())
 }
@@ -102,8 +105,13 @@ pub fn rebuild(
     spec.firmware = Some(check_firmware(&image, firmware)?);
     let size = least_size(&image).max(old.status.size_bytes.div_ceil(MIB)).max(1);
     let source = VolumeSource { image: Some(spec.image.clone()), ..VolumeSource::default() };
-    let volume =
-        VolumeSpec { pool: old.spec.pool, size_mib: Some(size), source, ..VolumeSpec::empty() };
+    let volume = VolumeSpec {
+        pool: old.spec.pool,
+        size_mib: Some(size),
+        source,
+        erase_on_delete: old.spec.erase_on_delete,
+        ..VolumeSpec::empty()
+    };
     let made = free_name(node, name, "root")?;
     new_volume(node, tx, &made, volume, BTreeMap::new())?;
     let renewed = VmDisk { volume: made, ..root.clone() };
