@@ -9,7 +9,7 @@ use anyhow::bail;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use skerry_ipc::{Action, Answer, Auth, FetchReport, PeerRole, Request, StreamItem};
+use skerry_ipc::{Action, Answer, Auth, FetchReport, PeerRole, PullReport, Request, StreamItem};
 use skerry_model::Kind;
 use skerry_scenarios_tests::{RunningNode, eventually};
 use skerry_sim_host::SimHost;
@@ -340,6 +340,46 @@ async fn what_was_fetched_stays_until_there_is_room_and_counts_as_there() {
     host.spool(upload, &[&bytes[..], b"more"].concat());
     node.create(Kind::Image, image("other", "qcow2", json!({"upload": upload}))).await.unwrap();
     node.wait_state(Kind::Image, "other", "available").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_waits_for_the_network_and_for_room_and_keeps_what_came() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = RunningNode::start_as(folder.path(), &host, PeerRole::Root).await.unwrap();
+    let mut orders = Box::pin(node.client.open(Auth::Peer, Request::Pulls).await.unwrap());
+    let mut next = async || loop {
+        match orders.next().await.unwrap().unwrap() {
+            StreamItem::Pulls(orders) if orders.is_empty() => {}
+            StreamItem::Pulls(orders) => return orders[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    host.set_free(1000);
+    let source = json!({"registry": {"reference": "registry.lab:5000/app:1"}});
+    let made = node.create(Kind::Image, image("app", "oci_archive", source)).await.unwrap();
+    let job = text(&made, "/status/job").to_owned();
+    let order = next().await;
+    assert_eq!((order.job.to_string(), order.limit), (job.clone(), 1000));
+    let came = std::path::Path::new(&order.folder).join("aa.part");
+    std::fs::write(&came, "what has come").unwrap();
+    let told = |report| Request::Pulled { job: order.job, report };
+    let (retry, unsigned) = (true, false);
+    let away = |wait| PullReport::Failed { detail: "it is away".to_owned(), retry, wait, unsigned };
+    // The line breaks: what is missing is asked for anew.
+    node.ask(told(away(true))).await.unwrap();
+    let waiting = node.wait_state(Kind::Job, &job, "waiting").await.unwrap();
+    assert!(text(&waiting, "/status/message").contains("it is away; tried again in"), "{waiting}");
+    assert_eq!(next().await.folder, order.folder);
+    host.set_free(700);
+    let missing = Some(800);
+    node.ask(told(PullReport::Progress { done: 300, total: 1100, missing })).await.unwrap();
+    let waiting = node.wait_state(Kind::Job, &job, "waiting").await.unwrap();
+    assert_eq!(text(&waiting, "/status/reason"), "NoSpace", "{waiting}");
+    assert!(came.exists());
+    node.ask(act(&job, Action::Abort)).await.unwrap();
+    node.wait_state(Kind::Job, &job, "aborted").await.unwrap();
+    assert!(!came.exists(), "an abort removes what came");
     node.stop().await.unwrap();
 }
 
