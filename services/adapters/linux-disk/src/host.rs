@@ -609,6 +609,7 @@ impl VolumeHost for LinuxDisk {
         to: &Path,
     ) -> Result<Option<(PathBuf, DiskFormat)>, StorageError> {
         let (places, to) = (self.places(pool)?, to.to_owned());
+        let kept_free = self.kept_free;
         let copied = move || {
             let (file, note) = match snapshot {
                 Some(snapshot) => {
@@ -617,6 +618,8 @@ impl VolumeHost for LinuxDisk {
                 }
                 None => (places.volume(volume), places.volume_note(volume)),
             };
+            // It lies on the node's own partition, whatever the pool lies on.
+            room_for(&[&file], to.parent().unwrap_or(&to), kept_free)?;
             copy(&file, &to)?;
             let Some(base) = read_note::<VolumeNote>(&note).and_then(|note| note.base) else {
                 return Ok(None);

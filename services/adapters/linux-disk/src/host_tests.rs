@@ -146,6 +146,25 @@ async fn space_below_the_reserve_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_copy_for_an_image_leaves_the_reserve_alone() {
+    let ground = ground();
+    ground.create(1, 8, Content::Empty { preallocated: true }).await.unwrap();
+    ground.write(1, 5);
+    let work = ground.folder.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let to = work.join("lent");
+    let full = LinuxDisk { kept_free: |size| size, ..ground.disk.clone() };
+    if !crate::copy::can_share(&work) {
+        let refused = full.copy_out(&ground.pool, id(1), None, &to).await;
+        assert!(matches!(refused, Err(StorageError::NoSpace { .. })), "{refused:?}");
+        assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
+    }
+    ground.disk.copy_out(&ground.pool, id(1), None, &to).await.unwrap();
+    assert_eq!(std::fs::read(&to).unwrap(), std::fs::read(ground.path(1)).unwrap());
+    assert_eq!(std::fs::read_dir(&work).unwrap().count(), 1);
+}
+
+#[tokio::test]
 async fn snapshots_keep_revert_and_go_in_any_order() {
     let ground = ground();
     ground.create(1, 16, empty()).await.unwrap();
