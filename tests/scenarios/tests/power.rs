@@ -55,6 +55,33 @@ async fn a_machine_is_paused_suspended_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn machines_end_with_the_node_but_not_with_its_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let spec = json!({"image": "tiny-vm", "memory_mib": 128});
+    node.create(Kind::Vm, json!({"metadata": {"name": "guest"}, "spec": spec})).await.unwrap();
+    let pid = state(&node, "running").await["status"]["pid"].clone();
+    // The daemon alone ends, as for an update.
+    node.stop().await.unwrap();
+    assert_eq!(host.running(), (1, 0));
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    assert_eq!(state(&node, "running").await["status"]["pid"], pid);
+    // Somebody presses the power button, and systemd ends the daemon.
+    host.press_power();
+    node.stop().await.unwrap();
+    assert_eq!(host.running(), (0, 0));
+    host.power_cut();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let guest = state(&node, "running").await;
+    assert_eq!(
+        (&guest["status"]["crashes"], &guest["spec"]["power"]),
+        (&json!(0), &json!("running"))
+    );
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_and_requests_come_from_actions_alone() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();

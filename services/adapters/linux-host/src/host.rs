@@ -134,6 +134,10 @@ impl Host for LinuxHost {
         power::power(action).await
     }
 
+    async fn going_down(&self) -> bool {
+        self.running && power::going_down().await
+    }
+
     async fn journal(&self, query: JournalQuery) -> Result<JournalLines, HostError> {
         journal::lines(&self.journalctl, &query)
     }

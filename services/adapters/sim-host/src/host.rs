@@ -33,6 +33,11 @@ impl SimHost {
         self.world().cards.clone()
     }
 
+    /// Somebody presses the power button: from now on the machine is on its way down, until it is cut off.
+    pub fn press_power(&self) {
+        self.world().going_down = true;
+    }
+
     /// Plugs something into the machine.
     pub fn plug_in(&self, device: HostDevice) {
         self.world().devices.push(device);
@@ -131,6 +136,10 @@ impl Host for SimHost {
     async fn power(&self, action: PowerAction) -> Result<(), HostError> {
         self.world().power_orders.push(action);
         Ok(())
+    }
+
+    async fn going_down(&self) -> bool {
+        self.world().going_down
     }
 
     async fn journal(&self, _query: JournalQuery) -> Result<JournalLines, HostError> {

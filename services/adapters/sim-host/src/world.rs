@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub devices: Vec<HostDevice>,
     /// Restart and power-off orders, for tests to see.
     pub power_orders: Vec<skerry_upkeep::PowerAction>,
+    /// The machine is on its way down.
+    pub going_down: bool,
 }
 
 impl World {
@@ -134,6 +136,7 @@ impl SimHost {
             cards: Vec::new(),
             devices: Vec::new(),
             power_orders: Vec::new(),
+            going_down: false,
         };
         Self {
             shared: Arc::new(Shared {
@@ -162,6 +165,7 @@ impl SimHost {
         host::forget_virtual(&mut world.pci);
         world.faults = FaultPlan::default();
         world.dark = false;
+        world.going_down = false;
         world.boots = world.boots.saturating_add(1);
     }
 

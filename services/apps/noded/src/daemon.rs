@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::dirs::Dirs;
 use crate::events::{self, Names};
 use crate::fault_watch::watch_faults;
+use crate::going_down::stop_guests_with_machine;
 use crate::identity::{load_claim, load_identity};
 use crate::images::{ExportVolume, FetchDesk, ImportImage, tidy_library};
 use crate::jobs::Jobs;
@@ -242,7 +243,8 @@ impl Daemon {
         Arc::clone(&self.node)
     }
 
-    /// Runs until cancelled, then ends in order: no new requests, the current passes, a checkpoint.
+    /// Runs until cancelled, then ends in order: no new requests, the current passes, the guests if the machine goes down
+    /// too, a checkpoint. Else workloads run on.
     pub async fn run(self, cancel: CancellationToken) {
         let Self { node, engine, server, names, recovered } = self;
         let tasks = TaskTracker::new();
@@ -295,10 +297,12 @@ impl Daemon {
         server.run(cancel).await;
         tasks.close();
         tasks.wait().await;
+        // Nothing acts on workloads any more, so what ends now is taken for nobody's own wish.
+        stop_guests_with_machine(&node).await;
         if let Err(error) = node.store.checkpoint().await {
             tracing::warn!(%error, "no checkpoint at the end");
         }
-        tracing::info!("node daemon ended; workloads run on");
+        tracing::info!("node daemon ended");
     }
 }
 

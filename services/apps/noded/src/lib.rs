@@ -15,6 +15,7 @@ mod dirs;
 mod durable;
 mod events;
 mod fault_watch;
+mod going_down;
 mod identity;
 mod images;
 pub mod jobs;

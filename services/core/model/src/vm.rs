@@ -185,10 +185,12 @@ impl VmSpec {
     const fn default_memory() -> u64 {
         256
     }
-    const fn default_stop_timeout() -> u32 {
+    /// Seconds that a guest gets for its own shutdown if nothing is said of that.
+    pub const fn default_stop_timeout() -> u32 {
         90
     }
-    const fn middle_order() -> u32 {
+    /// The place in the order of starts if nothing is said of it.
+    pub const fn middle_order() -> u32 {
         500
     }
 }

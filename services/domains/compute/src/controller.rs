@@ -6,28 +6,25 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_model::{
     Accelerator, Id, Image, Kind, LocalRef, Pod, PodSpec, Port, Resource, Snapshot, Timestamp, Vm,
-    VmSpec, VmStatus,
+    VmSpec,
 };
-use skerry_store::{Change, Store, StoreError, Transaction};
+use skerry_store::{Change, Store, StoreError};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use crate::devices;
 use crate::disks::{vms_of_snapshot, vms_of_volume};
 use crate::functions::FunctionSettings;
 use crate::ledger::{Holding, charges, taken};
-use crate::memory::{ASK_EVERY, Memory};
+use crate::memory::Memory;
 use crate::pass::Pass;
 use crate::{
-    Capacity, Charge, DoesNotFit, DomainObserved, Event, Hypervisor, HypervisorError,
-    HypervisorFacts, PciAsk, PlacementRefused, TopologyHost, VmStep, Wish, admit, next, place,
-    place_pages, unfit_cpu,
+    Capacity, Charge, DoesNotFit, Hypervisor, HypervisorError, HypervisorFacts, PciAsk,
+    PlacementRefused, TopologyHost, Wish, admit, place, place_pages, unfit_cpu,
 };
 
 /// The name under which a machine's record is kept until its domain is gone.
@@ -75,6 +72,11 @@ pub struct VmController {
     pub(crate) admission: Arc<tokio::sync::Mutex<()>>,
     /// Turns to wait for an agent's answer within a pass.
     pub(crate) hearing: tokio::sync::Semaphore,
+    /// What machines without a record cost, and whether they are to be looked for.
+    pub(crate) unmanaged: Mutex<Vec<Charge>>,
+    pub(crate) unmanaged_due: AtomicBool,
+    /// Held while guests are stopped for the host.
+    pub(crate) host_stop: tokio::sync::Mutex<()>,
     facts: OnceCell<HypervisorFacts>,
     memory: Mutex<BTreeMap<Id<Vm>, Memory>>,
     held: AtomicBool,
@@ -100,6 +102,9 @@ impl VmController {
             boot: (!boot.is_empty()).then(|| boot.to_owned()),
             admission: Arc::default(),
             hearing: tokio::sync::Semaphore::new(HEARING),
+            unmanaged: Mutex::default(),
+            unmanaged_due: AtomicBool::new(true),
+            host_stop: tokio::sync::Mutex::default(),
             facts: OnceCell::new(),
             memory: Mutex::default(),
             held: AtomicBool::new(false),
@@ -133,62 +138,6 @@ impl VmController {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// Shuts every guest down because the host goes down: asks, waits, and after `budget` forces. What
-    /// is wanted of the machines stays as it is, so they run again after the next boot, or after
-    /// [`Self::release`]. Returns how many had to be forced.
-    pub async fn stop_all_for_host(&self, budget: Duration) -> Result<usize, HypervisorError> {
-        self.hold();
-        let deadline = Instant::now() + budget;
-        let mut ask_at = Instant::now();
-        let mut noted = false;
-        loop {
-            let up: Vec<_> =
-                self.hypervisor.observe().await?.into_iter().filter(|d| d.power.is_up()).collect();
-            let now = Instant::now();
-            if up.is_empty() {
-                return Ok(0);
-            }
-            if !std::mem::replace(&mut noted, true) {
-                self.note_stopping(&up).await;
-            }
-            if now >= deadline {
-                for domain in &up {
-                    self.hypervisor.apply(&VmStep::Destroy(domain.vm)).await?;
-                }
-                return Ok(up.len());
-            }
-            if now >= ask_at {
-                ask_at = now + ASK_EVERY;
-                self.ask_to_stop(&up).await;
-            }
-            tokio::time::sleep_until(deadline.min(now + Duration::from_millis(500))).await;
-        }
-    }
-
-    /// Writes down that it is not the guests who want to be off.
-    async fn note_stopping(&self, domains: &[DomainObserved]) {
-        let mut tx = Transaction::new();
-        for domain in domains {
-            let Ok(Some(record)) = self.store.get::<Vm>(domain.vm) else { continue };
-            if let Ok((state, _)) = next(record.status.state, Event::Shutdown) {
-                let reason = "the host is going down".to_owned();
-                tx.put_status(domain.vm, VmStatus { state, reason, ..record.status });
-            }
-        }
-        if let Err(error) = self.store.commit(tx).await {
-            tracing::error!(%error, "guests are stopped for the host without a note of it");
-        }
-    }
-
-    async fn ask_to_stop(&self, domains: &[DomainObserved]) {
-        for domain in domains {
-            // A guest that cannot be asked is forced at the deadline.
-            if let Err(error) = self.hypervisor.apply(&VmStep::Shutdown(domain.vm)).await {
-                tracing::warn!(id = %domain.vm, %error, "a guest could not be asked to stop");
-            }
-        }
-    }
-
     /// What the hypervisor can do; asked once.
     pub async fn facts(&self) -> Result<&HypervisorFacts, HypervisorError> {
         self.facts.get_or_try_init(|| self.hypervisor.facts()).await
@@ -196,7 +145,7 @@ impl VmController {
 
     /// What runs guests. Until the hypervisor has answered, the one that costs more: a request must not
     /// wait for it.
-    fn accelerator(&self) -> Accelerator {
+    pub(crate) fn accelerator(&self) -> Accelerator {
         self.facts.get().map_or(Accelerator::Emulation, |facts| facts.accelerator)
     }
 

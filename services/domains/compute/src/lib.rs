@@ -22,6 +22,9 @@ mod devices;
 mod disks;
 mod functions;
 mod hardware;
+#[cfg(test)]
+mod host_scenarios;
+mod host_stop;
 mod hypervisor;
 mod ledger;
 mod lifecycle;
@@ -79,6 +82,7 @@ pub use hardware::{HardwareDefinition, unfit_cpu};
 pub use hypervisor::{
     Acceleration, DomainObserved, DomainPower, GuestMemory, Hold, Hypervisor, HypervisorError,
     HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
+pub use host_stop::HostStop;
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use metadata::metadata;

@@ -15,6 +15,8 @@ pub struct ModelHypervisor {
     memory: Option<GuestMemory>,
     /// The guest has no driver for memory that comes while it runs.
     pub takes_no_memory: bool,
+    /// Let go, it is held again at once.
+    pub stuck: Option<Hold>,
     /// What its USB is to have from the start.
     usb: Vec<UsbPlace>,
     /// Ethernet addresses of the interfaces that it is to have from the start.
@@ -122,7 +124,9 @@ impl ModelHypervisor {
                 self.wrong.push(format!("{} of what is off", step.name()));
             }
             VmStep::Pause(_) => domain.power = DomainPower::Paused(Hold::Asked),
-            VmStep::Resume(_) => domain.power = DomainPower::Running,
+            VmStep::Resume(_) => {
+                domain.power = self.stuck.map_or(DomainPower::Running, DomainPower::Paused);
+            }
             VmStep::Reset(_) | VmStep::Reboot(_) => {}
             VmStep::Save(_) => {
                 domain.saved = domain.power.is_up();

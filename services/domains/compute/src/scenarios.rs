@@ -7,7 +7,7 @@ use skerry_model::{ConditionState, Id, Kind, LocalRef, Vm, VmAction, VmPower, Vm
 use tokio::time::advance;
 
 use crate::testing::{Mood, Node};
-use crate::{Hold, OffReason};
+use crate::{Hold, HostStop, OffReason};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
@@ -126,7 +126,7 @@ async fn the_host_can_stop_all_guests_and_forces_the_deaf() {
     let node = Node::new(4096).await;
     let first = running(&node, 1).await;
     let second = running(&node, 2).await;
-    assert_eq!(node.controller.stop_all_for_host(MINUTE).await.unwrap(), 0);
+    assert_eq!(node.controller.stop_all_for_host(MINUTE).await, HostStop::default());
     assert_eq!(node.fake.steps(), ["shutdown", "shutdown"]);
     for vm in [first, second] {
         assert_eq!(node.vm(vm).spec.power, VmPower::Running);
@@ -142,7 +142,8 @@ async fn the_host_can_stop_all_guests_and_forces_the_deaf() {
     let node = Node::new(4096).await;
     running(&node, 1).await;
     node.fake.set(Mood::Deaf);
-    assert_eq!(node.controller.stop_all_for_host(seconds(25)).await.unwrap(), 1);
+    let stopped = node.controller.stop_all_for_host(seconds(25)).await;
+    assert_eq!(stopped, HostStop { forced: 1, left: 0 });
     assert_eq!(node.fake.steps(), ["shutdown", "shutdown", "shutdown", "destroy"]);
 }
 

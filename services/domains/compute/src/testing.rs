@@ -101,6 +101,9 @@ pub struct Fake {
     domains: Mutex<BTreeMap<Id<Vm>, ModelHypervisor>>,
     mood: Mutex<Mood>,
     steps: Mutex<Vec<&'static str>>,
+    log: Mutex<Vec<(Id<Vm>, &'static str)>>,
+    fails: Mutex<Vec<(Id<Vm>, &'static str)>>,
+    deaf: Mutex<Vec<Id<Vm>>>,
     asked: Mutex<Vec<&'static str>>,
     topology: Mutex<Topology>,
     pci: Mutex<Vec<PciFunction>>,
@@ -116,6 +119,9 @@ impl Fake {
             domains: Mutex::default(),
             mood: Mutex::default(),
             steps: Mutex::default(),
+            log: Mutex::default(),
+            fails: Mutex::default(),
+            deaf: Mutex::default(),
             asked: Mutex::default(),
             topology: Mutex::new(Topology::plain(4, 4096)),
             pci: Mutex::default(),
@@ -160,6 +166,21 @@ impl Fake {
         std::mem::take(&mut *self.steps.lock().unwrap())
     }
 
+    /// The same, each with its machine, and with those that failed.
+    pub fn log(&self) -> Vec<(Id<Vm>, &'static str)> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+
+    /// From now on this step of this machine fails.
+    pub fn fail(&self, vm: Id<Vm>, step: &'static str) {
+        self.fails.lock().unwrap().push((vm, step));
+    }
+
+    /// From now on this guest does not hear that it should shut down.
+    pub fn deafen(&self, vm: Id<Vm>) {
+        self.deaf.lock().unwrap().push(vm);
+    }
+
     /// What agents were asked since this was last asked.
     pub fn asked(&self) -> Vec<&'static str> {
         std::mem::take(&mut *self.asked.lock().unwrap())
@@ -202,7 +223,12 @@ impl Hypervisor for Fake {
         self.reachable()?;
         let vm = step.vm();
         let call = step.name();
-        match (step, self.mood()) {
+        self.log.lock().unwrap().push((vm, call));
+        if self.fails.lock().unwrap().contains(&(vm, call)) {
+            return Err(HypervisorError::Failed { call, vm, message: "broken".into() });
+        }
+        let mood = if self.deaf.lock().unwrap().contains(&vm) { Mood::Deaf } else { self.mood() };
+        match (step, mood) {
             (VmStep::Start(_), Mood::StartFails) => {
                 return Err(HypervisorError::Failed { call, vm, message: "no luck".into() });
             }

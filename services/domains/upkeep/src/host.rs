@@ -111,6 +111,10 @@ pub trait Host: Send + Sync + 'static {
     /// Restarts or powers off. Returns when the shutdown has begun.
     async fn power(&self, action: PowerAction) -> Result<(), HostError>;
 
+    /// Whether the machine is on its way down, whoever asked for it: then this service will not be started again in
+    /// this boot. No, if that cannot be told.
+    async fn going_down(&self) -> bool;
+
     /// Lines of the system journal.
     async fn journal(&self, query: JournalQuery) -> Result<JournalLines, HostError>;
 

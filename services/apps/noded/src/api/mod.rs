@@ -39,10 +39,8 @@ mod workloads;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use skerry_engine::Controller;
 use skerry_ipc::{
     Action, Answer, Auth, Handler, Json, PeerRole, PowerAction, Refusal, RefusalClass, Reply,
     Request,
@@ -51,11 +49,9 @@ use skerry_model::Kind;
 use skerry_trust::Permission;
 
 use crate::node::Node;
+use crate::going_down::go_down;
 use caller::Caller;
 use refuse::internal;
-
-/// Time for guests to shut down before the machine does.
-const GUESTS: Duration = Duration::from_secs(90);
 
 /// Answers requests of one node.
 pub struct Api {
@@ -180,26 +176,6 @@ impl Api {
         // Answered at once: guests may take their time, and the connection ends with the machine.
         tokio::spawn(go_down(Arc::clone(&self.node), action));
         Ok(Answer::Done)
-    }
-}
-
-/// Stops the guests in their own way, then the machine. What is wanted of them stays as it is.
-async fn go_down(node: Arc<Node>, action: skerry_upkeep::PowerAction) {
-    match node.vms.stop_all_for_host(GUESTS).await {
-        Ok(0) => {}
-        Ok(forced) => {
-            tracing::warn!(forced, "guests did not shut down in time and were forced off")
-        }
-        Err(error) => tracing::warn!(%error, "guests could not be shut down first"),
-    }
-    // What was wanted must be on disk before the machine goes down; a failure here is no reason to stay up.
-    if let Err(error) = node.store.checkpoint().await {
-        tracing::warn!(%error, "no checkpoint before the power action");
-    }
-    if let Err(error) = node.machine.host.power(action).await {
-        tracing::error!(%error, "the machine refused to go down; guests are started again");
-        node.vms.release();
-        node.engine.wake_all(node.vms.name());
     }
 }
 
