@@ -165,8 +165,10 @@ fn start_without_process(now: &Situation) -> Option<Event> {
         return Some(match reason {
             // It was up for less time than one look takes; the next event is its end.
             OffReason::Shutdown => Event::Up,
-            OffReason::Failed => Event::StartFailed,
-            OffReason::Unknown | OffReason::Destroyed | OffReason::Crashed => crash(now),
+            OffReason::Failed if now.on_crash == CrashAction::Restart => Event::StartFailed,
+            OffReason::Failed | OffReason::Unknown | OffReason::Destroyed | OffReason::Crashed => {
+                crash(now)
+            }
         });
     }
     match now.wanted {

@@ -355,7 +355,9 @@ impl<'a> Pass<'a> {
             self.memory.next_try = None;
             self.status.next_try = None;
         }
-        if !matches!(event, Event::StartFailed | Event::StartRejected) {
+        // What the start itself said is worth more.
+        let said = self.note.as_ref().is_some_and(|note| note.of_start());
+        if !said && !matches!(event, Event::StartFailed | Event::StartRejected) {
             self.note = Note::after(from, event, self.vm.spec.power);
         }
         // A request has done its part once it has moved the machine.

@@ -6,7 +6,7 @@ use tokio::time::advance;
 
 use crate::OffReason;
 use crate::scenarios::{MINUTE, reason, running, seconds};
-use crate::testing::Node;
+use crate::testing::{Mood, Node};
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_leads_to_what_was_set() {
@@ -107,4 +107,42 @@ async fn a_boot_starts_what_was_set_in_its_order() {
     node.restart();
     node.settle(always, MINUTE).await;
     assert_eq!(node.vm(always).status.state, VmState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_leads_to_what_was_set_for_crashes() {
+    for (action, state) in
+        [(CrashAction::Alarm, VmState::Crashed), (CrashAction::Stop, VmState::Stopped)]
+    {
+        let node = Node::new(2048).await;
+        let vm = node.create(1, 128).await;
+        node.edit(vm, |spec| spec.crash_policy.action = action).await;
+        node.fake.set(Mood::StartFails);
+        node.settle(vm, MINUTE * 20).await;
+        let status = node.vm(vm).status;
+        assert_eq!((status.state, status.crashes.max(1)), (state, 1), "{action:?}");
+        assert_eq!(node.fake.log().iter().filter(|(_, step)| *step == "start").count(), 1);
+        assert_eq!(reason(&node, vm), "StartFailed", "what the start said is kept");
+        assert!(node.vm(vm).status.reason.contains("no luck"));
+        // It starts once the cause is mended and somebody says so.
+        node.fake.set(Mood::Good);
+        node.act(vm, VmAction::Start).await;
+        node.settle(vm, MINUTE).await;
+        assert_eq!(node.vm(vm).status.state, VmState::Running);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_starts_are_given_up_if_that_was_set() {
+    let node = Node::new(2048).await;
+    let vm = node.create(1, 128).await;
+    node.edit(vm, |spec| {
+        spec.crash_policy = CrashPolicy { max: 2, give_up: true, ..CrashPolicy::default() };
+    })
+    .await;
+    node.fake.set(Mood::StartFails);
+    node.settle(vm, MINUTE * 60).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Crashed);
+    assert_eq!(node.fake.log().iter().filter(|(_, step)| *step == "start").count(), 3);
+    assert!(node.vm(vm).status.conditions.holds("CrashLoop"));
 }

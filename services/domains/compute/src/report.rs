@@ -37,6 +37,11 @@ impl Note {
         Self { reason, message: message.into(), known: true, on: None, again: None }
     }
 
+    /// Whether it says why a start just failed.
+    pub fn of_start(&self) -> bool {
+        matches!(self.reason, "StartFailed" | "FunctionNotSet")
+    }
+
     /// Something the hypervisor said.
     pub fn of(reason: &'static str, error: &HypervisorError) -> Self {
         Self::new(reason, error.to_string())
@@ -177,6 +182,8 @@ fn standing(status: &VmStatus, wanted: VmPower) -> (&'static str, String) {
             return kept("StoppedByGuest")
                 .or_else(|| kept("ForcedOff"))
                 .or_else(|| kept("Crashed"))
+                .or_else(|| kept("StartFailed"))
+                .or_else(|| kept("FunctionNotSet"))
                 .unwrap_or(("Stopped", String::new()));
         }
         VmState::Stopped if wanted == VmPower::Suspended => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skerry_engine::{ErrorClass, Failure};
-use skerry_model::{Autostart, Phase, Vm, VmState};
+use skerry_model::{Autostart, CrashAction, Phase, Vm, VmState};
 use tokio::time::Instant;
 
 use super::devices::LOOK_FOR_DEVICES;
@@ -106,7 +106,7 @@ impl Pass<'_> {
     pub(super) fn fits(&self) -> Result<Result<(), DoesNotFit>, Failure> {
         let Some(accelerator) = self.status.accelerator else { return Ok(Ok(())) };
         let own = Some(self.vm.local_ref());
-        let held = charges(&self.controller.store, accelerator, Holding::Running, own)
+        let mut held = charges(&self.controller.store, accelerator, Holding::Running, own)
             .map_err(store_failure)?;
         let charge = Charge::of_vm(&self.vm.spec, accelerator);
         Ok(admit(&self.controller.shared_capacity(&held, &charge), &held, &charge))
@@ -123,7 +123,7 @@ impl Pass<'_> {
             return self.take(Event::Withdrawn).await;
         }
         if let Some(error) = &self.define_error {
-            let event = failed_start(error);
+            let event = self.failed_start(error.class());
             self.note = Some(Note::of("StartFailed", error));
             return self.take(event).await;
         }
@@ -137,7 +137,7 @@ impl Pass<'_> {
         let steps = plan(Target::On, Some(definition), self.observed.as_ref());
         if let Err(why) = self.set_functions().await? {
             self.note = Some(Note::new("FunctionNotSet", why));
-            return self.take(Event::StartFailed).await;
+            return self.take(self.failed_start(ErrorClass::Retry)).await;
         }
         match self.apply(steps).await {
             Ok(()) => {
@@ -149,17 +149,20 @@ impl Pass<'_> {
                 error @ (HypervisorError::Unavailable { .. } | HypervisorError::TimedOut { .. }),
             ) => Err(failure(error)),
             Err(error) => {
-                let event = failed_start(&error);
+                let event = self.failed_start(error.class());
                 self.note = Some(Note::of("StartFailed", &error));
                 self.take(event).await
             }
         }
     }
-}
 
-fn failed_start(error: &HypervisorError) -> Event {
-    match error.class() {
-        ErrorClass::NeedsOperator => Event::StartRejected,
-        ErrorClass::Retry | ErrorClass::Bug => Event::StartFailed,
+    /// What follows from a start that failed: it counts as a crash, and the policy for those says what comes after it.
+    fn failed_start(&self, class: ErrorClass) -> Event {
+        match (self.on_crash(), class) {
+            (CrashAction::Restart, ErrorClass::NeedsOperator) => Event::StartRejected,
+            (CrashAction::Restart, ErrorClass::Retry | ErrorClass::Bug) => Event::StartFailed,
+            (CrashAction::Alarm, _) => Event::CrashForGood,
+            (CrashAction::Stop, _) => Event::CrashOff,
+        }
     }
 }
