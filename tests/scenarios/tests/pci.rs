@@ -58,6 +58,26 @@ async fn inventory(node: &RunningNode) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clone_has_no_functions_of_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = RunningNode::start(folder.path(), &machine()).await.unwrap();
+    node.create(Kind::Vm, vm("desk", "01:00.0")).await.unwrap();
+    node.wait_state(Kind::Vm, "desk", "running").await.unwrap();
+    let key = "desk".to_owned();
+    node.ask(Request::Act { kind: Kind::Vm, key, action: Action::Stop }).await.unwrap();
+    node.wait_state(Kind::Vm, "desk", "stopped").await.unwrap();
+    let copy = json!({"metadata": {"name": "copy"}, "spec": {"clone_of": "desk"}});
+    let copy = node.create(Kind::Vm, copy).await.unwrap();
+    assert!(copy["spec"]["pci"].as_array().is_none_or(Vec::is_empty), "{copy}");
+    node.wait_state(Kind::Vm, "copy", "running").await.unwrap();
+    // The original starts beside it.
+    let key = "desk".to_owned();
+    node.ask(Request::Act { kind: Kind::Vm, key, action: Action::Start }).await.unwrap();
+    node.wait_state(Kind::Vm, "desk", "running").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn functions_are_given_once_and_the_list_says_what_becomes_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let node = RunningNode::start(folder.path(), &machine()).await.unwrap();

@@ -108,7 +108,7 @@ pub struct VmSpec {
     #[serde(default)]
     pub disk_size_mib: Option<u64>,
     /// Name of a virtual machine that is off, of which this one is made as a copy: with volumes of its own that
-    /// begin as the other's are, without what it publishes and devices of the node, and with whatever else is given here. Counts when the
+    /// begin as the other's are, without what it publishes, devices and PCI functions of the node and protection, and with whatever else is given here. Counts when the
     /// machine is made.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
@@ -374,6 +374,27 @@ mod tests {
         assert_eq!(
             fields,
             [
+    #[test]
+    fn shares_of_the_processors_are_bounded() {
+        let faults = |json: &str| {
+            let mut found = Invalid::default();
+            serde_json::from_str::<VmSpec>(json).unwrap().validate(&mut found);
+            found.violations().iter().map(|v| v.field.clone()).collect::<Vec<_>>()
+        };
+        for good in [(1, 1), (10_000, 100_000)] {
+            let (weight, limit) = good;
+            let json =
+                format!(r#"{{"image":"tiny","cpu_weight":{weight},"cpu_limit_percent":{limit}}}"#);
+            assert_eq!(faults(&json), [""; 0]);
+        }
+        for bad in [(0, 0), (10_001, 100_001)] {
+            let (weight, limit) = bad;
+            let json =
+                format!(r#"{{"image":"tiny","cpu_weight":{weight},"cpu_limit_percent":{limit}}}"#);
+            assert_eq!(faults(&json), ["spec.cpu_weight", "spec.cpu_limit_percent"]);
+        }
+    }
+
                 "spec.vcpus",
                 "spec.memory_mib",
                 "spec.publish[0].host_port",

@@ -53,6 +53,7 @@ pub fn expand_clone(
     spec.publish = Vec::new();
     // There is only one of each.
     spec.host_devices = Vec::new();
+    spec.pci = Vec::new();
     spec.request = None;
     spec.power = VmPower::Running;
     if let Some(init) = &mut spec.init {
