@@ -48,8 +48,8 @@ pub fn define(connection: &Connect, vm: Id<Vm>, xml: &str) -> Result<(), CallErr
     Ok(())
 }
 
-/// Starts a domain.
-pub fn start(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
+/// Starts a domain; with `held`, its guest does nothing yet.
+pub fn start(connection: &Connect, vm: Id<Vm>, held: bool) -> Result<(), CallError> {
     let Some(domain) = find(connection, vm)? else {
         let message = "it is not defined".to_owned();
         return Err(HypervisorError::Failed { call: "start", vm, message }.into());
@@ -58,7 +58,8 @@ pub fn start(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
     if domain.is_active()? {
         return Ok(());
     }
-    match domain.create() {
+    let flags = if held { sys::VIR_DOMAIN_START_PAUSED } else { 0 };
+    match domain.create_with_flags(flags) {
         Ok(_) => Ok(()),
         // Somebody else was faster.
         Err(_) if domain.is_active().unwrap_or(false) => Ok(()),
@@ -105,6 +106,14 @@ pub fn discard(connection: &Connect, vm: Id<Vm>) -> Result<(), CallError> {
         domain.managed_save_remove(0)?;
     }
     Ok(())
+}
+
+/// Whether a guest's memory is just being put on disk.
+pub fn is_being_saved(connection: &Connect, vm: Id<Vm>) -> Result<bool, CallError> {
+    let Some(domain) = find(connection, vm)? else { return Ok(false) };
+    let (state, reason) = domain.get_state()?;
+    let saving = u32::try_from(reason) == Ok(sys::VIR_DOMAIN_PAUSED_SAVE);
+    Ok(state == sys::VIR_DOMAIN_PAUSED && saving)
 }
 
 /// Lets a held guest run on.
@@ -281,7 +290,8 @@ fn power(state: sys::virDomainState, reason: i32) -> DomainPower {
             DomainPower::Running
         }
         sys::VIR_DOMAIN_PAUSED => DomainPower::Paused(match reason {
-            sys::VIR_DOMAIN_PAUSED_USER => Hold::Asked,
+            // With its memory from disk it is started held, and let go once that cannot come back. It is never moved.
+            sys::VIR_DOMAIN_PAUSED_USER | sys::VIR_DOMAIN_PAUSED_MIGRATION => Hold::Asked,
             sys::VIR_DOMAIN_PAUSED_IOERROR => Hold::DiskFault,
             _ => Hold::Other,
         }),
@@ -315,6 +325,8 @@ mod tests {
         assert_eq!(power(sys::VIR_DOMAIN_PAUSED, 1), DomainPower::Paused(Hold::Asked));
         let disk = i32::try_from(sys::VIR_DOMAIN_PAUSED_IOERROR).unwrap();
         assert_eq!(power(sys::VIR_DOMAIN_PAUSED, disk), DomainPower::Paused(Hold::DiskFault));
+        let restored = i32::try_from(sys::VIR_DOMAIN_PAUSED_MIGRATION).unwrap();
+        assert_eq!(power(sys::VIR_DOMAIN_PAUSED, restored), DomainPower::Paused(Hold::Asked));
         let starting = i32::try_from(sys::VIR_DOMAIN_PAUSED_STARTING_UP).unwrap();
         assert_eq!(power(sys::VIR_DOMAIN_PAUSED, starting), DomainPower::Running);
     }

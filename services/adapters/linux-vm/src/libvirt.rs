@@ -141,20 +141,32 @@ impl Libvirt {
         self.change.call("define", Some(vm), ASK, define).await
     }
 
-    /// Starts a domain. If that used up memory on disk, this is made to last: going on with the same
-    /// memory a second time would spoil the guest's disks.
+    /// Starts a domain. If that used up memory on disk, the guest runs only once that cannot come back, even by a power
+    /// cut: going on with the same memory a second time, after it has written, would spoil its disks.
     async fn start_domain(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
         self.make_folder(vm).await?;
         let guests = self.config.guests;
+        let held = self.places.saved(vm).unwrap_or(false);
         let start = move |connection: &_| {
             devices::hand_over(connection, vm, guests)?;
-            calls::start(connection, vm)
+            calls::start(connection, vm, held)
         };
-        if !self.places.saved(vm).unwrap_or(false) {
+        if !held {
             return self.change.call("start", Some(vm), START, start).await;
         }
         self.memory.call("start", Some(vm), MEMORY, start).await?;
-        self.discard(vm).await
+        self.let_go(vm).await
+    }
+
+    /// Lets a held guest run on. It may be one that was started with memory from disk and not let go, since this service
+    /// ended then; so that is removed first, and for good. What is just being written is none of that.
+    async fn let_go(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
+        let saving = move |connection: &_| calls::is_being_saved(connection, vm);
+        if !self.change.call("resume", Some(vm), STEP, saving).await? {
+            self.discard(vm).await?;
+        }
+        let resume = move |connection: &_| calls::resume(connection, vm);
+        self.change.call("resume", Some(vm), STEP, resume).await
     }
 
     async fn discard(&self, vm: Id<Vm>) -> Result<(), HypervisorError> {
@@ -294,7 +306,7 @@ impl Hypervisor for Libvirt {
                 return self.memory.call("save", Some(vm), MEMORY, save).await;
             }
             VmStep::Pause(_) => (calls::pause, STEP),
-            VmStep::Resume(_) => (calls::resume, STEP),
+            VmStep::Resume(_) => return self.let_go(vm).await,
             VmStep::Reset(_) => (calls::reset, STEP),
             VmStep::Reboot(_) => (calls::reboot, STEP),
             VmStep::Attach { disk, .. } => return self.attach(vm, disk).await,

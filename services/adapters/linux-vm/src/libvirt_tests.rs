@@ -29,13 +29,18 @@ impl Bench {
     }
 
     fn at(uri: &str) -> Self {
+        Self::with(uri, false)
+    }
+
+    /// One where memory of suspended guests would lie in a folder of its own.
+    fn with(uri: &str, memory: bool) -> Self {
         let root = tempfile::tempdir().unwrap();
         let direct = Connect::open(Some("test:///default")).unwrap();
         let libvirt = Libvirt::start(LibvirtConfig {
             uri: uri.into(),
             data: root.path().join("vm"),
             pids: root.path().join("run"),
-            memory: None,
+            memory: memory.then(|| root.path().to_owned()),
             guests: None,
             // Without a device guests are emulated.
             probe: Probe { device: root.path().join("kvm"), ..Probe::system(root.path()) },
@@ -258,6 +263,28 @@ async fn a_held_guest_goes_on() {
 
 #[tokio::test]
 async fn a_guest_is_saved_and_goes_on_or_is_dropped() {
+#[tokio::test]
+async fn a_guest_is_let_go_only_without_its_memory_on_disk() {
+    let bench = Bench::with("test:///default", true);
+    bench.define().await;
+    bench.apply(VmStep::Start(bench.vm)).await;
+    // As one that was started with it, when this service ended before it had removed that.
+    bench.apply(VmStep::Pause(bench.vm)).await;
+    let name = DomainDefinition::domain_name(bench.vm);
+    let file = bench.root.path().join(format!("{name}.save"));
+    std::fs::write(&file, "LibvirtQemudSave and more").unwrap();
+    bench.apply(VmStep::Resume(bench.vm)).await;
+    assert!(!file.exists(), "it could be gone on with a second time");
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Running);
+
+    bench.apply(VmStep::Destroy(bench.vm)).await;
+    std::fs::write(&file, "LibvirtQemudSave and more").unwrap();
+    assert!(bench.look().await.unwrap().saved);
+    bench.apply(VmStep::Start(bench.vm)).await;
+    assert!(!file.exists());
+    assert_eq!(bench.look().await.unwrap().power, DomainPower::Running);
+}
+
     let bench = Bench::new();
     bench.define().await;
     bench.apply(VmStep::Start(bench.vm)).await;
