@@ -82,6 +82,49 @@ async fn machines_end_with_the_node_but_not_with_its_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_the_store_forgot_is_shown_and_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let spec = json!({"image": "tiny-vm", "memory_mib": 128});
+    node.create(Kind::Vm, json!({"metadata": {"name": "guest"}, "spec": spec})).await.unwrap();
+    let id = state(&node, "running").await["metadata"]["id"].as_str().unwrap().to_owned();
+    node.stop().await.unwrap();
+    // The store is lost; what runs is not.
+    let other = tempfile::tempdir().unwrap();
+    let node = RunningNode::start(other.path(), &host).await.unwrap();
+    let found = async |count: usize| {
+        eventually(Duration::from_secs(20), || async {
+            let status = node.list(Kind::Node).await?[0]["status"].clone();
+            let found = status["unmanaged_vms"].as_array().unwrap();
+            anyhow::ensure!(found.len() == count, "{status}");
+            let alarms = node.list(Kind::Alarm).await?;
+            let stands = alarms.iter().any(|alarm| {
+                alarm["spec"]["definition"] == "VMS_UNMANAGED"
+                    && alarm["status"]["cleared"].is_null()
+            });
+            anyhow::ensure!(stands == (count > 0), "{alarms:?}");
+            Ok::<_, anyhow::Error>(status)
+        })
+        .await
+        .unwrap()
+    };
+    let status = found(1).await;
+    let seen = &status["unmanaged_vms"][0];
+    assert_eq!((&seen["id"], &seen["running"]), (&json!(id), &json!(true)));
+    assert!(seen["memory_mib"].as_u64().unwrap() > 128, "{seen}");
+    assert!(status["conditions"].to_string().contains(&id));
+    assert_eq!(host.running(), (1, 0), "it is left alone");
+    let key = id.clone();
+    let delete = Request::Delete { kind: Kind::Vm, key, if_revision: None, with_volumes: false };
+    node.ask(delete.clone()).await.unwrap();
+    assert_eq!(host.running(), (0, 0));
+    found(0).await;
+    node.ask(delete).await.unwrap_err();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_and_requests_come_from_actions_alone() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();

@@ -240,6 +240,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
     // One that goes off between two calls has none.
     let vcpus =
         power.is_up().then(|| domain.get_vcpus_flags(sys::VIR_DOMAIN_VCPU_LIVE).ok()).flatten();
+    let info = power.is_up().then(|| domain.get_info().ok()).flatten();
     let mut disks = disks::of(&live_xml);
     // Not one of those that come and go.
     disks.retain(|disk| disk.path != places.seed(vm));
@@ -249,6 +250,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
     Ok(Some(DomainObserved {
         vm,
         vcpus,
+        most_memory_mib: info.map(|info| info.max_mem / 1024),
         memory: memory::of(&live_xml),
         disks: paths(false),
         hot_disks: paths(true),

@@ -146,6 +146,15 @@ impl Places {
         Some(read.is_ok() && begin == WHOLE)
     }
 
+    /// Whether there is a folder of any machine, or a process of any guest.
+    pub fn has_traces(&self) -> bool {
+        let processes = || {
+            let mut names = fs::read_dir(&self.pids).into_iter().flatten().flatten();
+            names.any(|entry| entry.path().extension().is_some_and(|end| end == "pid"))
+        };
+        self.machines().map_or(true, |machines| !machines.is_empty()) || processes()
+    }
+
     /// Removes a machine's memory from disk, and sees to it that it stays removed after a power cut.
     pub fn discard(&self, vm: Id<Vm>) -> io::Result<()> {
         let Some(path) = self.memory_file(vm) else { return Ok(()) };

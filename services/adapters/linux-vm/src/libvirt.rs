@@ -281,6 +281,12 @@ impl Hypervisor for Libvirt {
         self.look.call("observe", None, LOOK, look).await
     }
 
+    async fn has_traces(&self) -> bool {
+        let places = self.places.clone();
+        // What cannot be told may be something.
+        tokio::task::spawn_blocking(move || places.has_traces()).await.unwrap_or(true)
+    }
+
     async fn observe_one(&self, vm: Id<Vm>) -> Result<Option<DomainObserved>, HypervisorError> {
         let places = self.places.clone();
         let look = move |connection: &_| {

@@ -117,6 +117,7 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
                 ..DomainObserved::nothing(definition.vm)
             });
             entry.defined = Some(definition.fingerprint());
+            entry.most_memory_mib = Some(definition.memory_mib);
             world.defined_disks.insert(definition.vm, definition.disks.clone());
             world.defined_vcpus.insert(definition.vm, definition.vcpus);
             world.defined_memory.remove(&definition.vm);

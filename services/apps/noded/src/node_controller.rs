@@ -8,8 +8,8 @@ use skerry_compute::{Acceleration, VmController};
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_faults::{Faults, FaultsError};
 use skerry_model::{
-    Accelerator, ConditionState, Conditions, Id, Kind, LocalRef, Node as NodeKind, Resource,
-    Timestamp,
+    Accelerator, ConditionState, Conditions, Id, Kind, LocalRef, Node as NodeKind, NodeStatus,
+    Resource, Timestamp, UnmanagedVm,
 };
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::sync::watch;
@@ -18,6 +18,9 @@ use crate::node::Machine;
 
 /// The condition that says whether the virtual functions are there that the settings ask for.
 const VIRTUAL: &str = "VirtualFunctions";
+
+/// The condition that says whether there are virtual machines of which no record speaks.
+const UNMANAGED: &str = "UnmanagedVms";
 
 /// Writes the node's status.
 pub struct NodeController {
@@ -79,6 +82,7 @@ impl NodeController {
         status.conditions.set("KvmUsable", state, reason, why, now);
         status.accelerator = Some(accelerator);
         self.note_virtual(&mut status.conditions).await?;
+        self.note_unmanaged(&mut status).await;
         let mut tx = Transaction::new();
         tx.put_status(self.node, status);
         Ok(tx)
@@ -102,6 +106,29 @@ impl NodeController {
         Ok(())
     }
 
+    /// Says which virtual machines there are without a record. If that cannot be seen, it stays as it was told.
+    async fn note_unmanaged(&self, status: &mut NodeStatus) {
+        match self.vms.look_for_unmanaged().await {
+            Ok(Some(found)) => status.unmanaged_vms = found,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "machines without a record could not be looked for");
+                return;
+            }
+        }
+        let found = &status.unmanaged_vms;
+        if found.is_empty() {
+            status.conditions.clear(UNMANAGED);
+            return;
+        }
+        let told: Vec<_> = found.iter().map(told_of).collect();
+        let text = format!(
+            "no record speaks of {}: import a checkpoint that does, or delete them by their ids; their disks stay",
+            told.join(", ")
+        );
+        status.conditions.set(UNMANAGED, ConditionState::True, "NoRecord", text, (self.now)());
+    }
+
     async fn name_host(&self, node: &Resource<NodeKind>) -> Result<(), Failure> {
         let facts = self.machine.host.facts().await;
         if facts.hostname == node.spec.hostname.as_str() {
@@ -118,6 +145,10 @@ impl NodeController {
             }
             Some(_) => self.faults.clear("KVM_UNUSABLE", None).await,
             None => Ok(()),
+        }?;
+        match node.status.conditions.get(UNMANAGED) {
+            Some(found) => self.faults.raise("VMS_UNMANAGED", None, &found.message).await,
+            None => self.faults.clear("VMS_UNMANAGED", None).await,
         }?;
         match node.status.conditions.get(VIRTUAL) {
             Some(made) if made.state == ConditionState::False => {
@@ -167,6 +198,13 @@ impl Controller for NodeController {
         // Last, so that a kernel that refuses the name hides nothing else.
         self.name_host(&node).await?;
         Ok(Outcome::Done)
+    }
+}
+
+fn told_of(vm: &UnmanagedVm) -> String {
+    match vm.running {
+        true => format!("{} (runs, with {} MiB)", vm.id, vm.memory_mib),
+        false => format!("{} (off)", vm.id),
     }
 }
 

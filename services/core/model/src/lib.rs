@@ -76,7 +76,7 @@ pub use log::{LogRate, Since, SinceError};
 pub use mac_address::{MacAddress, MacAddressError};
 pub use meta::{LocalRef, Meta, Owner, Phase, Timestamp};
 pub use network::{METADATA_ADDRESS, Network, NetworkMode, NetworkSpec, NetworkStatus, Subnet};
-pub use node::{NicAddress, Node, NodeSpec, NodeStatus};
+pub use node::{NicAddress, Node, NodeSpec, NodeStatus, UnmanagedVm};
 pub use pod::{
     ContainerState, ContainerStatus, Pod, PodSpec, PodState, PodStatus, RestartPolicy,
     UserNamespace,

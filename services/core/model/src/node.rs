@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Accelerator, Conditions, Invalid, Kind, Name, ResourceKind, Timestamp, Validate};
+use crate::{
+    Accelerator, Conditions, Id, Invalid, Kind, Name, ResourceKind, Timestamp, Validate, Vm,
+};
 
 /// Marks the one [`crate::Resource`] that is the node.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,22 @@ pub struct NicAddress {
     pub origin: String,
 }
 
+/// What is there of a virtual machine of which no record speaks, as after a recovery of the store from an older checkpoint.
+/// It is shown, and what it takes is counted; it is left alone until an admin removes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UnmanagedVm {
+    /// Its id, by which it can be deleted as any machine.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = Uuid))]
+    pub id: Id<Vm>,
+    /// Whether its guest has a process; if not, files are left, and perhaps its definition.
+    pub running: bool,
+    /// Memory that it takes while it runs, with what QEMU takes beside it, in MiB.
+    pub memory_mib: u64,
+    /// Files of the disks that it has while it runs. They stay when it is deleted.
+    pub disks: Vec<String>,
+}
+
 /// What the node is. Values that change all the time, such as load, are not kept here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -61,7 +79,9 @@ pub struct NodeStatus {
     pub addresses: Vec<NicAddress>,
     /// What virtual machines run on.
     pub accelerator: Option<Accelerator>,
-    /// `Ready`, `StoreHealthy`, `KvmUsable`, `NetworkConnected`, and so on.
+    /// Virtual machines of which no record speaks.
+    pub unmanaged_vms: Vec<UnmanagedVm>,
+    /// `Ready`, `StoreHealthy`, `KvmUsable`, `NetworkConnected`, `UnmanagedVms`, and so on.
     pub conditions: Conditions,
 }
 

@@ -118,6 +118,7 @@ impl VmController {
         let (hypervisor, topology) = (Arc::clone(&self.hypervisor), Arc::clone(&self.topology));
         let mut other = Self::new(store, hypervisor, topology, self.capacity, self.clock, boot);
         other.facts = self.facts.clone();
+        other.unmanaged = Mutex::new(self.unmanaged_charges());
         other.functions = self.functions.clone();
         other
     }
@@ -206,7 +207,8 @@ impl VmController {
     }
 
     fn admit(&self, charge: &Charge, except: Option<LocalRef>) -> Result<(), AdmissionError> {
-        let held = charges(&self.store, self.accelerator(), Holding::Wanted, except)?;
+        let mut held = charges(&self.store, self.accelerator(), Holding::Wanted, except)?;
+        held.extend(self.unmanaged_charges());
         Ok(admit(&self.shared_capacity(&held, charge), &held, charge)?)
     }
 
@@ -309,6 +311,7 @@ impl Controller for VmController {
             Some(vm) => Pass::new(self, vm).run().await,
             None => {
                 self.forget(id);
+                self.expect_unmanaged();
                 Ok(Outcome::Done)
             }
         }

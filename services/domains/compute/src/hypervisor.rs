@@ -84,6 +84,8 @@ pub struct DomainObserved {
     pub pid: Option<u32>,
     /// Virtual processors that it has while it runs, if that can be told.
     pub vcpus: Option<u32>,
+    /// What it may take of memory at most while it runs, if that can be told, in MiB.
+    pub most_memory_mib: Option<u64>,
     /// Its memory while it runs, if it may be given more.
     pub memory: Option<GuestMemory>,
     /// Files of the disks that it has while it runs.
@@ -112,6 +114,7 @@ impl DomainObserved {
             live: None,
             pid: None,
             vcpus: None,
+            most_memory_mib: None,
             memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
@@ -408,6 +411,12 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Every domain that carries our label, and every machine of which files are left.
     async fn observe(&self) -> Result<Vec<DomainObserved>, HypervisorError>;
+
+    /// Whether there may be anything to observe, as far as that can be told without its service. That ends itself while
+    /// it has nothing to do, and is not to be woken for nothing.
+    async fn has_traces(&self) -> bool {
+        true
+    }
 
     /// One machine, if anything of it is there.
     async fn observe_one(&self, vm: Id<Vm>) -> Result<Option<DomainObserved>, HypervisorError> {

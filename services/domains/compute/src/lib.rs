@@ -59,6 +59,9 @@ mod space_scenarios;
 mod testing;
 mod topology;
 mod turn;
+mod unmanaged;
+#[cfg(test)]
+mod unmanaged_scenarios;
 mod virtual_functions;
 
 pub use actions::{actions, pending, possible, spec_after};

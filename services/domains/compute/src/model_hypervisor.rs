@@ -90,6 +90,7 @@ impl ModelHypervisor {
             VmStep::Define(wanted) => {
                 domain.defined = Some(wanted.fingerprint());
                 domain.files = true;
+                domain.most_memory_mib = Some(wanted.memory_mib);
                 self.has_agent = wanted.guest_agent;
                 self.vcpus = wanted.vcpus;
                 let mib = wanted.memory_mib;

@@ -151,6 +151,14 @@ pub const CATALOGUE: &[Definition] = &[
         repair: "Read the message; correct `virtual_functions` in node.toml, or switch SR-IOV on in the firmware.",
     },
     Definition {
+        key: "VMS_UNMANAGED",
+        severity: Severity::Warning,
+        cause: "CONFIGURATION_OR_CUSTOMIZATION_ERROR",
+        clearing: Clearing::Automatic,
+        text: "There are virtual machines of which no record speaks.",
+        repair: "Import a checkpoint that knows them, or delete them by the ids in the message (`skerry vm delete <id>`); their disks stay.",
+    },
+    Definition {
         key: "VM_CRASHED",
         severity: Severity::Major,
         cause: "HOST_OS_ERROR",

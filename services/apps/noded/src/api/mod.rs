@@ -34,6 +34,7 @@ mod roots;
 mod snapshots;
 mod storage;
 mod summary;
+mod unmanaged;
 mod watch;
 mod workloads;
 mod write;

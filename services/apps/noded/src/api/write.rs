@@ -16,7 +16,7 @@ use super::draft::{Draft, DraftMeta, merge, read_json, typed};
 use super::images;
 use super::read::{find, hide_init, shown};
 use super::refuse::{found, store};
-use super::{pools, registries, rename, snapshots, storage, workloads};
+use super::{pools, registries, rename, snapshots, storage, unmanaged, workloads};
 use crate::node::Node;
 
 /// What changing a kind takes, or why nobody may.
@@ -227,7 +227,12 @@ pub async fn delete(
         Kind::Job => Permission::ChangeWorkloads,
         kind => permission(kind)?,
     })?;
-    let present = find(node, kind, key)?;
+    let present = match find(node, kind, key) {
+        Err(unknown) if kind == Kind::Vm => {
+            return unmanaged::delete(node, caller, key).await?.ok_or(unknown);
+        }
+        found => found?,
+    };
     check_revision(&present, if_revision)?;
     let _turn = node.admission.lock().await;
     let mut tx = Transaction::new();

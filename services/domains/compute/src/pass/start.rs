@@ -108,6 +108,7 @@ impl Pass<'_> {
         let own = Some(self.vm.local_ref());
         let mut held = charges(&self.controller.store, accelerator, Holding::Running, own)
             .map_err(store_failure)?;
+        held.extend(self.controller.unmanaged_charges());
         let charge = Charge::of_vm(&self.vm.spec, accelerator);
         Ok(admit(&self.controller.shared_capacity(&held, &charge), &held, &charge))
     }
