@@ -82,6 +82,30 @@ async fn machines_end_with_the_node_but_not_with_its_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_protected_machine_is_deleted_only_when_that_is_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = SimHost::new();
+    let node = RunningNode::start(folder.path(), &host).await.unwrap();
+    let spec = json!({"image": "tiny-vm", "memory_mib": 128, "protected": true});
+    node.create(Kind::Vm, json!({"metadata": {"name": "guest"}, "spec": spec})).await.unwrap();
+    state(&node, "running").await;
+    let delete = || Request::Delete {
+        kind: Kind::Vm,
+        key: "guest".to_owned(),
+        if_revision: None,
+        with_volumes: true,
+    };
+    let refused = node.ask(delete()).await.unwrap_err().to_string();
+    assert!(refused.contains("protected"), "{refused}");
+    state(&node, "running").await;
+    let patch = Json(json!({"spec": {"protected": false}}).to_string());
+    let key = "guest".to_owned();
+    node.ask(Request::Patch { kind: Kind::Vm, key, patch, if_revision: None }).await.unwrap();
+    node.ask(delete()).await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_the_store_forgot_is_shown_and_can_be_removed() {
     let folder = tempfile::tempdir().unwrap();
     let host = SimHost::new();

@@ -325,10 +325,10 @@ mod tests {
         // The guest has shut down and its process is about to end.
         assert_eq!(power(sys::VIR_DOMAIN_SHUTDOWN, 1), DomainPower::Running);
         assert_eq!(power(sys::VIR_DOMAIN_PAUSED, 1), DomainPower::Paused(Hold::Asked));
-        let disk = i32::try_from(sys::VIR_DOMAIN_PAUSED_IOERROR).unwrap();
-        assert_eq!(power(sys::VIR_DOMAIN_PAUSED, disk), DomainPower::Paused(Hold::DiskFault));
         let restored = i32::try_from(sys::VIR_DOMAIN_PAUSED_MIGRATION).unwrap();
         assert_eq!(power(sys::VIR_DOMAIN_PAUSED, restored), DomainPower::Paused(Hold::Asked));
+        let disk = i32::try_from(sys::VIR_DOMAIN_PAUSED_IOERROR).unwrap();
+        assert_eq!(power(sys::VIR_DOMAIN_PAUSED, disk), DomainPower::Paused(Hold::DiskFault));
         let starting = i32::try_from(sys::VIR_DOMAIN_PAUSED_STARTING_UP).unwrap();
         assert_eq!(power(sys::VIR_DOMAIN_PAUSED, starting), DomainPower::Running);
     }

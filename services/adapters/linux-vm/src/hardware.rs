@@ -47,24 +47,41 @@ pub fn scsi(definition: &DomainDefinition) -> Element {
     scsi.child(Element::new("driver").attribute("iothread", before.saturating_add(1)))
 }
 
+/// One period over which a guest's processor time is limited, in microseconds.
+const PERIOD: u64 = 100_000;
+
+/// What it may have of processors that it shares: control groups hold all of QEMU's threads to it.
+fn shares(hardware: &HardwareDefinition) -> Vec<Element> {
+    let weight = hardware.cpu_weight.map(|weight| Element::new("shares").text(weight));
+    let mut elements: Vec<_> = weight.into_iter().collect();
+    if let Some(percent) = hardware.cpu_limit_percent {
+        let quota = PERIOD / 100 * u64::from(percent);
+        elements.push(Element::new("global_period").text(PERIOD));
+        elements.push(Element::new("global_quota").text(quota));
+    }
+    elements
+}
+
 /// Where its processors run, and on which NUMA nodes its memory lies.
 pub fn pinning(hardware: &HardwareDefinition) -> Vec<Element> {
     let mut elements = Vec::new();
+    let mut pins = shares(hardware);
     if !hardware.cpus.is_empty() {
-        let mut tune = Element::new("cputune");
         for (vcpu, cpu) in hardware.cpus.iter().enumerate() {
             let pin = Element::new("vcpupin").attribute("vcpu", vcpu);
-            tune = tune.child(pin.attribute("cpuset", cpu));
+            pins.push(pin.attribute("cpuset", cpu));
         }
         if !hardware.emulator.is_empty() {
             let pin = Element::new("emulatorpin");
-            tune = tune.child(pin.attribute("cpuset", &hardware.emulator));
+            pins.push(pin.attribute("cpuset", &hardware.emulator));
             for thread in 1..=hardware.io_threads.unwrap_or(0) {
                 let pin = Element::new("iothreadpin").attribute("iothread", thread);
-                tune = tune.child(pin.attribute("cpuset", &hardware.emulator));
+                pins.push(pin.attribute("cpuset", &hardware.emulator));
             }
         }
-        elements.push(tune);
+    }
+    if !pins.is_empty() {
+        elements.push(pins.into_iter().fold(Element::new("cputune"), Element::child));
     }
     // Huge pages were counted on these nodes, and there are no others for it. Ordinary memory is shared with all that
     // is bound nowhere: where they have filled a node, the kernel had to end the guest, so that is only preferred.
@@ -159,6 +176,26 @@ mod tests {
 
     fn topology(sockets: u32, cores: u32, threads: u32) -> Option<CpuTopology> {
         Some(CpuTopology { sockets, cores, threads })
+    }
+
+    #[test]
+    fn shares_are_written_beside_places_and_alone() {
+        let shared = HardwareDefinition {
+            cpu_weight: Some(500),
+            cpu_limit_percent: Some(150),
+            ..HardwareDefinition::default()
+        };
+        let alone = own(Accelerator::Kvm, shared.clone());
+        let parts = ["shares>500<", "global_period>100000<", "global_quota>150000<"];
+        for part in parts {
+            assert!(alone.contains(part), "no {part} in {alone}");
+        }
+        let placed = HardwareDefinition { cpus: vec![2], ..shared };
+        let placed = own(Accelerator::Kvm, placed);
+        assert_eq!(placed.matches("<cputune>").count(), 1, "{placed}");
+        assert!(parts.iter().all(|part| placed.contains(part)), "{placed}");
+        let none = own(Accelerator::Kvm, HardwareDefinition::default());
+        assert!(!none.contains("cputune"), "{none}");
     }
 
     #[test]

@@ -163,6 +163,8 @@ async fn libvirt_takes_a_place_on_the_machine() {
         max_vcpus: None,
         max_memory_mib: None,
         io_threads: Some(2),
+        cpu_weight: Some(500),
+        cpu_limit_percent: Some(150),
         cells: Vec::new(),
         pci: vec!["0000:3b:00.1".parse().unwrap()],
     };
@@ -262,8 +264,6 @@ async fn a_held_guest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_guest_is_saved_and_goes_on_or_is_dropped() {
-#[tokio::test]
 async fn a_guest_is_let_go_only_without_its_memory_on_disk() {
     let bench = Bench::with("test:///default", true);
     bench.define().await;
@@ -285,6 +285,8 @@ async fn a_guest_is_let_go_only_without_its_memory_on_disk() {
     assert_eq!(bench.look().await.unwrap().power, DomainPower::Running);
 }
 
+#[tokio::test]
+async fn a_guest_is_saved_and_goes_on_or_is_dropped() {
     let bench = Bench::new();
     bench.define().await;
     bench.apply(VmStep::Start(bench.vm)).await;

@@ -40,6 +40,12 @@ pub struct Placing {
     /// Threads of QEMU that work on its disks alone
     #[arg(long, value_name = "COUNT")]
     pub io_threads: Option<u32>,
+    /// Its share of processors that are short, against those of others; 100 if not given
+    #[arg(long, value_name = "1-10000")]
+    pub cpu_weight: Option<u32>,
+    /// What it may use of the processors at most, in percent of one: 150 is one and a half
+    #[arg(long, value_name = "PERCENT")]
+    pub cpu_limit: Option<u32>,
     /// PCI function that it has for itself: an address, as `skerry inventory` lists it, or a group of the node's settings;
     /// for a virtual function of a network card also its Ethernet address and VLAN, such as fast-net,mac=02:00:00:00:00:07,vlan=100
     #[arg(long, value_name = "ADDRESS|GROUP[,mac=MAC][,vlan=VLAN]", value_parser = pci)]
@@ -141,6 +147,8 @@ impl Placing {
         insert("numa", numa);
         insert("queues", self.queues.map(Value::from));
         insert("io_threads", self.io_threads.map(Value::from));
+        insert("cpu_weight", self.cpu_weight.map(Value::from));
+        insert("cpu_limit_percent", self.cpu_limit.map(Value::from));
         insert("pci", (!self.pci.is_empty()).then(|| Value::Array(self.pci.clone())));
     }
 }

@@ -92,6 +92,9 @@ pub struct Keeping {
     /// What happens after a crash
     #[arg(long, value_enum)]
     pub on_crash: Option<Crash>,
+    /// Keep it from being deleted, until `skerry vm protect --off`
+    #[arg(long)]
+    pub protect: bool,
     #[command(flatten)]
     pub starting: Starting,
 }
@@ -106,6 +109,9 @@ impl Keeping {
                 Crash::Stop => "stop",
             };
             spec.insert("crash_policy".to_owned(), json!({ "action": action }));
+        }
+        if self.protect {
+            spec.insert("protected".to_owned(), json!(true));
         }
         self.starting.add_to(spec);
     }
@@ -156,13 +162,14 @@ mod tests {
                 ("never", Autostart::Never),
             ] {
                 let words = ["x", "--on-crash", crash, "--autostart", boot];
-                let more = ["--start-order", "7", "--start-delay", "30"];
+                let more = ["--start-order", "7", "--start-delay", "30", "--protect"];
                 let line = Line::parse_from(words.into_iter().chain(more));
                 let mut spec = Map::from_iter([("image".to_owned(), json!("tiny"))]);
                 line.keeping.add_to(&mut spec);
                 let spec: VmSpec = serde_json::from_value(Value::Object(spec)).unwrap();
                 assert_eq!((spec.crash_policy.action, spec.autostart), (action, autostart));
                 assert_eq!((spec.start_order, spec.start_delay_s), (7, 30));
+                assert!(spec.protected);
             }
         }
     }

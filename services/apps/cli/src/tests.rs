@@ -288,6 +288,16 @@ async fn a_guest_is_asked_given_a_password_and_its_machine_a_name() {
     assert_eq!(at(&node, "vm rename web shop", &[]).await.0, 0);
     let Request::Patch { patch, .. } = node.request() else { panic!("no change") };
     assert_eq!(patch.0, r#"{"metadata":{"name":"shop"}}"#);
+
+    for (line, spec) in [
+        ("vm protect web", r#"{"spec":{"protected":true}}"#),
+        ("vm protect web --off", r#"{"spec":{"protected":false}}"#),
+    ] {
+        let node = Scripted::answers([document(json!({ "metadata": { "name": "web" } }))]);
+        assert_eq!(at(&node, line, &[]).await.0, 0);
+        let Request::Patch { patch, .. } = node.request() else { panic!("no change") };
+        assert_eq!(patch.0, spec);
+    }
 }
 
 #[tokio::test]

@@ -438,6 +438,14 @@ pub enum VmVerb {
     },
     #[command(flatten)]
     Guest(GuestVerb),
+    /// Keep it from being deleted
+    Protect {
+        /// Name or id
+        name: String,
+        /// Let it be deleted again
+        #[arg(long)]
+        off: bool,
+    },
     /// Begin anew with another disk image; its first volume is detached and stays
     Rebuild {
         /// Name or id

@@ -201,6 +201,7 @@ function vmExtras({ spec, status }: Vm): Extra[] {
     ),
     ...extra("Firmware", firmware ? [`${firmwareWords[firmware] ?? firmware}${spec.tpm ? ", TPM 2.0" : ""}`] : []),
     ...extra("cloud-init", told),
+    ...extra("Protected", spec.protected ? ["Deleting it is refused"] : []),
     ...extra("Guest agent", spec.guest_agent ? [hasAgent ? "There" : "Not there yet"] : []),
     ...extra("Guest says", guest),
   ];

@@ -165,6 +165,17 @@ pub struct VmSpec {
     /// Seconds to wait after a boot of the node, once it is its turn, 0 to 3600.
     #[serde(default)]
     pub start_delay_s: u32,
+    /// Its share of the processors where they are short, against those of the others, 1 to 10000; 100 if absent. Another one
+    /// counts from the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<u32>,
+    /// What it may use of the processors at most, QEMU's own threads included, in percent of one processor: 150 is one and a
+    /// half. 1 to 100000; no limit if absent. Another one counts from the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_limit_percent: Option<u32>,
+    /// Whether it is kept from being deleted: then that is refused until this is taken away.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 /// The network that exists from the first boot on.
@@ -337,6 +348,10 @@ impl Validate for VmSpec {
         found.require(queues, "spec.queues", "must be 1 to 64");
         let threads = self.io_threads.is_none_or(|threads| (1..=16).contains(&threads));
         found.require(threads, "spec.io_threads", "must be 1 to 16");
+        let weight = self.cpu_weight.is_none_or(|weight| (1..=10_000).contains(&weight));
+        found.require(weight, "spec.cpu_weight", "must be 1 to 10000");
+        let limit = self.cpu_limit_percent.is_none_or(|limit| (1..=100_000).contains(&limit));
+        found.require(limit, "spec.cpu_limit_percent", "must be 1 to 100000");
         self.validate_max_vcpus(found);
         self.validate_max_memory(found);
         self.validate_placement(found);
@@ -360,21 +375,6 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_odd_sizes_are_refused() {
-        assert!(serde_json::from_str::<VmSpec>(r#"{"image":"tiny","cpus":2}"#).is_err());
-        let spec: VmSpec = serde_json::from_str(
-            r#"{"image":"tiny","vcpus":0,"memory_mib":1,"publish":[
-                {"host_port":0,"workload_port":1},
-                {"host_port":80,"workload_port":1},{"host_port":80,"workload_port":2}]}"#,
-        )
-        .unwrap();
-        let mut found = Invalid::default();
-        spec.validate(&mut found);
-        let fields: Vec<_> = found.violations().iter().map(|v| v.field.as_str()).collect();
-        assert_eq!(
-            fields,
-            [
-    #[test]
     fn shares_of_the_processors_are_bounded() {
         let faults = |json: &str| {
             let mut found = Invalid::default();
@@ -395,6 +395,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn unknown_keys_and_odd_sizes_are_refused() {
+        assert!(serde_json::from_str::<VmSpec>(r#"{"image":"tiny","cpus":2}"#).is_err());
+        let spec: VmSpec = serde_json::from_str(
+            r#"{"image":"tiny","vcpus":0,"memory_mib":1,"publish":[
+                {"host_port":0,"workload_port":1},
+                {"host_port":80,"workload_port":1},{"host_port":80,"workload_port":2}]}"#,
+        )
+        .unwrap();
+        let mut found = Invalid::default();
+        spec.validate(&mut found);
+        let fields: Vec<_> = found.violations().iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
                 "spec.vcpus",
                 "spec.memory_mib",
                 "spec.publish[0].host_port",

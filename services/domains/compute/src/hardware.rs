@@ -50,6 +50,12 @@ pub struct HardwareDefinition {
     /// PCI functions of the machine that it has for itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pci: Vec<PciAddress>,
+    /// Its share of processors that are short, against those of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<u32>,
+    /// What it may use of the processors at most, in percent of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_limit_percent: Option<u32>,
 }
 
 impl HardwareDefinition {
@@ -67,6 +73,8 @@ impl HardwareDefinition {
             max_memory_mib: spec.max_memory_mib,
             nic_queues: (queues > 1).then_some(queues),
             io_threads: spec.io_threads,
+            cpu_weight: spec.cpu_weight,
+            cpu_limit_percent: spec.cpu_limit_percent,
             ..Self::default()
         };
         if let Some(placement) = placement.filter(|place| place.suits(spec)) {

@@ -82,10 +82,10 @@ pub use devices::plan_devices;
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
 pub use functions::FunctionSettings;
 pub use hardware::{HardwareDefinition, unfit_cpu};
+pub use host_stop::HostStop;
 pub use hypervisor::{
     Acceleration, DomainObserved, DomainPower, GuestMemory, Hold, Hypervisor, HypervisorError,
     HypervisorEvent, HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
-pub use host_stop::HostStop;
 };
 pub use lifecycle::{Effect, Event, Refused, next};
 pub use metadata::metadata;

@@ -176,6 +176,15 @@ pub(super) async fn rebuild(shell: &mut Shell<'_, '_>, name: String, image: &Nam
     report(shell, &changed, &format!("{name} begins anew with {image} at its next start."))
 }
 
+pub(super) async fn protect(shell: &mut Shell<'_, '_>, name: String, on: bool) -> Done {
+    let patch = Json(json!({ "spec": { "protected": on } }).to_string());
+    let request = Request::Patch { kind: Kind::Vm, key: name, patch, if_revision: None };
+    let changed = shell.document(request).await?;
+    let name = text::cell(&changed, "/metadata/name");
+    let what = if on { "is kept from being deleted" } else { "can be deleted" };
+    report(shell, &changed, &format!("{name} {what}."))
+}
+
 pub(super) async fn workload(
     shell: &mut Shell<'_, '_>,
     kind: Kind,

@@ -107,6 +107,7 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let spec = create::clone(&source, &publish, stopped);
             create::machine(shell, &name, spec, stopped, wait).await
         }
+        VmVerb::Protect { name, off } => create::protect(shell, name, !off).await,
         VmVerb::Rebuild { name, image } => create::rebuild(shell, name, &image).await,
         VmVerb::Screen { name, listen, once } => screen::screen(shell, name, listen, once).await,
         VmVerb::Serial { name, tail } => logs(shell, log_query(Kind::Vm, name, tail, None)).await,

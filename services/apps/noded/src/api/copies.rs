@@ -54,6 +54,7 @@ pub fn expand_clone(
     // There is only one of each.
     spec.host_devices = Vec::new();
     spec.pci = Vec::new();
+    spec.protected = false;
     spec.request = None;
     spec.power = VmPower::Running;
     if let Some(init) = &mut spec.init {

@@ -49,8 +49,8 @@ use skerry_ipc::{
 use skerry_model::Kind;
 use skerry_trust::Permission;
 
-use crate::node::Node;
 use crate::going_down::go_down;
+use crate::node::Node;
 use caller::Caller;
 use refuse::internal;
 

@@ -1,9 +1,9 @@
-//! What is left of machines of which no record speaks, and its deletion.
+//! What may be deleted of machines: not the protected ones, and also those of which no record speaks.
 
 use serde_json::json;
 use skerry_engine::ErrorClass;
 use skerry_ipc::{Answer, Json, Refusal, RefusalClass};
-use skerry_model::{Id, Vm};
+use skerry_model::{Document, Id, Vm};
 use skerry_trust::Permission;
 
 use super::caller::Caller;
@@ -11,6 +11,16 @@ use super::refuse::internal;
 use crate::clock::now;
 use crate::node::Node;
 use crate::node_controller::NodeController;
+
+/// Refuses the deletion of a machine that is protected from it.
+pub fn check_protection(vm: &Document) -> Result<(), Refusal> {
+    if vm.spec.get("protected").and_then(serde_json::Value::as_bool) != Some(true) {
+        return Ok(());
+    }
+    let name = &vm.metadata.name;
+    let detail = format!("`{name}` is protected; set `spec.protected` to false before deleting it");
+    Err(Refusal::new(RefusalClass::Conflict, detail))
+}
 
 /// Removes what is left of a machine without a record, named by its id. Nothing is answered if there is no such machine.
 pub async fn delete(node: &Node, caller: &Caller, key: &str) -> Result<Option<Answer>, Refusal> {

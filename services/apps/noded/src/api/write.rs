@@ -238,6 +238,7 @@ pub async fn delete(
     let mut tx = Transaction::new();
     match kind {
         Kind::Vm => {
+            unmanaged::check_protection(&present)?;
             storage::remove_volumes_of(node, &mut tx, &present, with_volumes)?;
             tx.begin_removal(Id::<skerry_model::Vm>::new(present.metadata.id), if_revision);
         }
