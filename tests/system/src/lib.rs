@@ -114,6 +114,22 @@ impl NodeUnderTest {
         Ok(self)
     }
 
+    /// Presses the power button, waits until the machine is off, and switches it on again.
+    pub fn power_button(mut self, limit: Duration) -> anyhow::Result<Self> {
+        let Self { machine, mut vm, .. } = self;
+        vm.power_button()?;
+        vm.wait_off(limit)?;
+        self = Self {
+            vm: machine.start()?,
+            machine,
+            page: self.page,
+            http: self.http,
+            token: self.token,
+            fingerprint: self.fingerprint,
+        };
+        Ok(self)
+    }
+
     /// One request; the answer's status and JSON (or text as a JSON string).
     pub async fn request(
         &self,

@@ -4,6 +4,8 @@
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "machines/ends.rs"]
+mod ends;
 #[path = "machines/place.rs"]
 mod place;
 
@@ -40,6 +42,11 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     ensure!(boots(&node).await? == 1, "it booted instead of going on");
     node.shell("test -z \"$(ls /var/lib/skerry/data/vm-memory)\"")?;
 
+    step(
+        "running, it outlives the end of the daemon and of libvirt's service, and goes on with its serial line",
+    );
+    ends::outlives_services(&mut node).await?;
+
     step("rebooted by its own shutdown, it keeps its process");
     let before = self::pid(&node).await?;
     act(&node, "reboot").await?;
@@ -54,6 +61,14 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     act(&node, "reset").await?;
     dealt_with(&node).await?;
     ensure!(self::pid(&node).await? == before, "another process");
+
+    step("deaf to its power button, it is forced off when its time is over");
+    eventually(GUEST, || async {
+        let boots = boots(&node).await?;
+        if boots == 3 { Ok(()) } else { bail!("{boots} boots") }
+    })
+    .await?;
+    ends::deaf(&mut node).await?;
 
     step("killed, it is started again, left, or off, as was set");
     crashes(&mut node).await?;
@@ -81,7 +96,11 @@ async fn a_machine_obeys_and_outlives() -> anyhow::Result<()> {
     .await?;
     let guest = node.get(VM).await?;
     ensure!(guest["status"]["state"] == "stopped", "{guest}");
-    Ok(())
+
+    step(
+        "by the node's power button its guests end in their own way, and they start again in their order",
+    );
+    ends::with_the_node(node).await
 }
 
 fn step(text: &str) {
