@@ -58,5 +58,5 @@ async fn manager_state() -> zbus::Result<String> {
         )
         .await?;
     let value: zbus::OwnedVariant = answer.body().deserialize()?;
-    Ok(String::try_from(value)?)
+    String::try_from(value)
 }

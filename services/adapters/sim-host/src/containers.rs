@@ -14,6 +14,9 @@ use tokio::sync::broadcast;
 use crate::logs::SimLogs;
 use crate::world::{SimHost, World};
 
+/// What a run is said to have taken if nobody says more.
+const SHORT_RUN: Duration = Duration::from_secs(1);
+
 /// Pods as the machine has them.
 #[derive(Default)]
 pub(crate) struct SimContainers {
@@ -68,7 +71,7 @@ impl SimContainers {
 impl SimHost {
     /// A container's process ends by itself.
     pub fn end_container(&self, pod: Id<Pod>, container: &Name, exit: Exit) {
-        self.end_container_after(pod, container, exit, Duration::from_secs(1));
+        self.end_container_after(pod, container, exit, SHORT_RUN);
     }
 
     /// The same, and the machine says that it ran so long: after a long run there is no wait before the next start.
@@ -189,8 +192,8 @@ fn take(world: &mut World, step: &PodStep) -> Result<(), String> {
             }
             start(state, *pod, container, pid)?;
         }
-        PodStep::Stop { pod, container } => state.end(*pod, container, Exit::Code(0)),
-        PodStep::Kill { pod, container } => state.end(*pod, container, Exit::Signal(9)),
+        PodStep::Stop { pod, container } => state.end(*pod, container, Exit::Code(0), SHORT_RUN),
+        PodStep::Kill { pod, container } => state.end(*pod, container, Exit::Signal(9), SHORT_RUN),
         PodStep::Forget { pod, container } => {
             let found = state.container(*pod, container);
             if !found.run.is_live() {

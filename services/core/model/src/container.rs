@@ -1,5 +1,7 @@
 //! Containers: what runs in a pod, and how it is held.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ContainerPages, Invalid, IoLimits, LogRate, Name, Probe, Validate, VolumeMount};
@@ -341,7 +343,8 @@ impl Container {
         }
         for (list, words) in [("add", &self.capabilities.add), ("drop", &self.capabilities.drop)] {
             let field = format!("capabilities.{list}");
-            let twice = (1..words.len()).any(|end| words[..end].contains(&words[end]));
+            let once: BTreeSet<_> = words.iter().collect();
+            let twice = once.len() < words.len();
             found.require(!twice, &field, "each capability may be given once");
         }
     }

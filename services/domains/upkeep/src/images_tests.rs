@@ -27,6 +27,9 @@ impl Host for Files {
     async fn power(&self, _action: PowerAction) -> Result<(), HostError> {
         Ok(())
     }
+    async fn going_down(&self) -> bool {
+        false
+    }
     async fn journal(&self, _query: JournalQuery) -> Result<JournalLines, HostError> {
         Err(HostError::Refused { action: "read the journal", detail: "there is none".to_owned() })
     }

@@ -58,6 +58,7 @@ impl Wanted {
             .collect();
         let request = PortRequest {
             workload: LocalRef { kind, id: Uuid::from_u128(seed << 96) },
+            further: None,
             hostname: &name,
             publish: &publish,
         };
