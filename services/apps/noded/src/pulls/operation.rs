@@ -283,7 +283,8 @@ fn failure(fault: BlobFault) -> JobFailure {
         BlobTrouble::Passing => JobFailure::retry("DiskFailed", fault.message),
         // Fetched again it may be right.
         BlobTrouble::Wrong => JobFailure::retry("WrongBytes", fault.message),
-        BlobTrouble::NoSpace => JobFailure::refused("NoSpace", fault.message),
+        // What has come stays, and waits for room to be taken over.
+        BlobTrouble::NoSpace => JobFailure::waiting("NoSpace", fault.message),
     }
 }
 
@@ -297,4 +298,22 @@ fn no_room(error: LibraryError) -> JobFailure {
 
 fn store_failure(error: StoreError) -> JobFailure {
     JobFailure::retry("StoreFailed", format!("the image's record could not be changed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use skerry_engine::ErrorClass;
+
+    use super::*;
+
+    #[test]
+    fn what_has_come_is_not_given_up_for_want_of_room() {
+        let of = |trouble| failure(BlobFault { trouble, message: "x".to_owned() });
+        let full = of(BlobTrouble::NoSpace);
+        assert_eq!((full.class, full.waits, full.reason), (ErrorClass::Retry, true, "NoSpace"));
+        let room = no_room(LibraryError::NoSpace { needed: 2, free: 1 });
+        assert!(room.waits && room.message.contains("2 bytes are needed"), "{room}");
+        // Fetched again for ever it would cost somebody else's traffic.
+        assert!(!of(BlobTrouble::Wrong).waits && !of(BlobTrouble::Passing).waits);
+    }
 }
