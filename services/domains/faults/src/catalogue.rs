@@ -153,7 +153,7 @@ pub const CATALOGUE: &[Definition] = &[
     Definition {
         key: "VMS_UNMANAGED",
         severity: Severity::Warning,
-        cause: "CONFIGURATION_OR_CUSTOMIZATION_ERROR",
+        cause: "HOST_OS_ERROR",
         clearing: Clearing::Automatic,
         text: "There are virtual machines of which no record speaks.",
         repair: "Import a checkpoint that knows them, or delete them by the ids in the message (`skerry vm delete <id>`); their disks stay.",
