@@ -258,13 +258,11 @@ fn announced(places: &DiskPlaces) -> Result<u64, LibraryError> {
         let Some(id) = name.strip_suffix(".json").and_then(|id| Uuid::try_parse(id).ok()) else {
             continue;
         };
-        let path = spool.join(&name);
-        let text = File::open(&path).and_then(|file| {
-            let mut text = Vec::new();
-            file.take(RECORD).read_to_end(&mut text).map(|_| text)
-        });
         // It may have gone meanwhile, and is the north side's: what cannot be read promises nothing.
-        let upload = text.ok().and_then(|text| serde_json::from_slice::<Upload>(&text).ok());
+        let Ok(Some(file)) = open_plain(&spool, &name) else { continue };
+        let mut text = Vec::new();
+        let read = file.take(RECORD).read_to_end(&mut text);
+        let upload = read.ok().and_then(|_| serde_json::from_slice::<Upload>(&text).ok());
         if let Some(upload) = upload.filter(|_| !places.spooled(id).exists()) {
             sum = sum.saturating_add(upload.size.saturating_sub(part_length(places, id)));
         }
