@@ -63,6 +63,8 @@ fn file<'a>(image: &'a Value, role: &str) -> &'a str {
 const BIG: usize = 12 << 20;
 /// Where the wire breaks, in bytes after the last break; all together less than the layer.
 const POINTS: Range<i64> = 256 << 10..1024 << 10;
+/// Layers of an image with many: more than one option of a mount could name.
+const DEEP: usize = 70;
 /// Pods at once.
 const MANY: usize = 50;
 
@@ -76,6 +78,10 @@ fn fill(registry: &Registry) -> anyhow::Result<()> {
         Ok(())
     };
     let program = layer("bin/busybox", 0o755, &busybox);
+    let mut deep = vec![program.clone()];
+    let file = |number: usize| layer(&format!("files/{number}"), 0o644, b"one of many\n");
+    deep.extend((1..DEEP).map(file));
+    push(deep, "lab/deep:1")?;
     push(vec![program, layer("www/index.html", 0o644, b"from afar\n")], "lab/web:1")?;
     push(vec![layer("big", 0o644, &noise(BIG, 7))], "lab/big:1")?;
     push(vec![layer("late", 0o644, &noise(5000, 8))], "lab/late:1")
@@ -115,6 +121,9 @@ async fn a_container_runs_from_a_registry_and_needs_it_no_more() -> anyhow::Resu
     node.post("/api/v1/pods", first).await?;
     node.wait_answer(ports[0], "from afar", SOON).await?;
 
+    println!("== an image of many layers");
+    deep(&node, registry.port).await?;
+
     println!("== out as an archive");
     archives(&node)?;
 
@@ -143,6 +152,24 @@ async fn a_container_runs_from_a_registry_and_needs_it_no_more() -> anyhow::Resu
 
     println!("== {MANY} pods at once");
     many(&mut node).await
+}
+
+/// With users of the pod's own and with the node's: all layers are there.
+async fn deep(node: &NodeUnderTest, port: u16) -> anyhow::Result<()> {
+    let reference = format!("{HOST}:{port}/lab/deep:1");
+    node.skerry(&["image", "pull", &reference, "--name", "deep", "--wait"])?;
+    for users in ["pod", "host"] {
+        let name = format!("deep-{users}");
+        let mut wanted = pod(&name, &["/bin/busybox", "sleep", "1000"]);
+        wanted["spec"]["containers"][0]["image"] = json!("deep");
+        wanted["spec"]["user_namespace"] = json!(users);
+        node.post("/api/v1/pods", wanted).await?;
+        node.wait_state(&format!("/api/v1/pods/{name}"), "running", SOON).await?;
+        let seen = node.skerry(&["exec", &name, "--", "/bin/busybox", "ls", "/files"])?;
+        ensure!(seen.split_whitespace().count() == DEEP - 1, "{users}: {seen}");
+        node.skerry(&["pod", "delete", &name])?;
+    }
+    Ok(())
 }
 
 /// The same each time, taken by skopeo, and the same image when it comes in again.

@@ -60,7 +60,11 @@ impl SimContainers {
         pod.containers.entry(name.clone()).or_default()
     }
 
-    fn end(&mut self, pod: Id<Pod>, name: &Name, exit: Exit, ran_for: Duration) {
+    fn end(&mut self, pod: Id<Pod>, name: &Name, exit: Exit) {
+        self.end_after(pod, name, exit, Duration::from_secs(1));
+    }
+
+    fn end_after(&mut self, pod: Id<Pod>, name: &Name, exit: Exit, ran_for: Duration) {
         let container = self.container(pod, name);
         if let Run::Running { run, .. } = &container.run {
             container.run = Run::Ended { run: run.clone(), exit, ran_for };
@@ -82,7 +86,7 @@ impl SimHost {
         exit: Exit,
         ran_for: Duration,
     ) {
-        self.world().containers.end(pod, container, exit, ran_for);
+        self.world().containers.end_after(pod, container, exit, ran_for);
         self.container_news(RuntimeEvent::Pod(pod));
     }
 

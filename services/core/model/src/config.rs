@@ -28,8 +28,8 @@ impl ResourceKind for Config {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigSpec {
-    /// Values by keys, at most 256 and 192 KiB together, written as JSON. A key is the file's name where it becomes a file: letters,
-    /// digits, `-`, `_` and `.`, not starting with `..`.
+    /// Values by keys, at most 256 and 192 KiB together as JSON. A key is the file's name where it becomes a file:
+    /// letters, digits, `-`, `_` and `.`, not starting with `..`.
     pub data: BTreeMap<String, String>,
 }
 
@@ -54,8 +54,8 @@ impl ResourceKind for Secret {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SecretSpec {
-    /// Values by keys, at most 256 and 192 KiB together, written as JSON. A key is the file's name where it becomes a file: letters,
-    /// digits, `-`, `_` and `.`, not starting with `..`.
+    /// Values by keys, at most 256 and 192 KiB together as JSON. A key is the file's name where it becomes a file:
+    /// letters, digits, `-`, `_` and `.`, not starting with `..`.
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub data: BTreeMap<String, Hidden>,
 }
