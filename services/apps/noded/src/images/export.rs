@@ -79,7 +79,7 @@ impl ExportVolume {
         let limit = self.library.room().await?.total.saturating_mul(THIN);
         let virtual_size = self.library.inspect(job.id, ImageFormat::Qcow2, limit).await?;
         let digest = self.library.digest(job.id, JobMeter::of(job)).await?;
-        Ok(Found { job: job.id, role: "disk".to_owned(), digest, virtual_size })
+        Ok(Found::new("disk", digest, virtual_size))
     }
 
     fn placing(&self) -> Placing {
@@ -117,7 +117,7 @@ impl Operation for ExportVolume {
             let base = self.copy(job, &image.spec).await?;
             let found = self.work(job, base.as_ref()).await.map_err(failure)?;
             job.progress.stage("adopt");
-            if !self.placing().place(image.id(), found, |spec| spec).await? {
+            if !self.placing().place(image.id(), job.id, vec![found], |spec| spec).await? {
                 self.undo(job).await?;
                 return gone();
             }

@@ -111,7 +111,7 @@ impl ImportImage {
         job: &JobContext,
         spec: &ImageSpec,
         incoming: &Incoming,
-    ) -> Result<Found, LibraryError> {
+    ) -> Result<Vec<Found>, LibraryError> {
         let meter = || JobMeter::of(job);
         job.progress.stage("copy");
         self.library.take(job.id, incoming, meter()).await?;
@@ -132,8 +132,8 @@ impl ImportImage {
             virtual_size = self.library.inspect(job.id, spec.format.kept(), limit).await?;
             digest = self.library.digest(job.id, meter()).await?;
         }
-        let role = spec.format.roles().first().copied().unwrap_or("disk").to_owned();
-        Ok(Found { job: job.id, role, digest, virtual_size })
+        let role = spec.format.roles().first().copied().unwrap_or("disk");
+        Ok(vec![Found::new(role, digest, virtual_size)])
     }
 
     /// Removes what is no longer needed of what came in. It is found again by age if this fails.
@@ -199,9 +199,9 @@ impl Operation for ImportImage {
             Err(error) => return Err(failure(error)),
         };
         job.progress.stage("adopt");
-        let (size, id) = (found.digest.size, image.id());
+        let size = found.iter().fold(0_u64, |sum, file| sum.saturating_add(file.digest.size));
         let kept = |spec: ImageSpec| ImageSpec { format: spec.format.kept(), ..spec };
-        let there = self.placing().place(id, found, kept).await?;
+        let there = self.placing().place(image.id(), job.id, found, kept).await?;
         self.clear(job, &incoming).await;
         if !there {
             return Ok("the image was deleted meanwhile".to_owned());

@@ -1,7 +1,7 @@
-//! From a job's file to an image's: into the library, and into the record, as one.
+//! From a job's files to an image's: into the library, and into the record, as one.
 //!
-//! Nobody may remove the file between the two, and no abort may come there: nobody would find the file. So it is done on
-//! a task of its own, which goes on when the job's run is dropped.
+//! Nobody may remove a file between the two, and no abort may come there: nobody would find the file. So it is done on a
+//! task of its own, which goes on when the job's run is dropped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,54 +22,68 @@ pub(super) struct Placing {
     pub images: Arc<ImageController>,
 }
 
-/// What the job's file is.
+/// What a job's file is.
 pub(super) struct Found {
-    pub job: Uuid,
     pub role: String,
     pub digest: FileDigest,
     pub virtual_size: Option<u64>,
 }
 
+impl Found {
+    /// A disk, or whatever else is one file.
+    pub fn new(role: &str, digest: FileDigest, virtual_size: Option<u64>) -> Self {
+        Self { role: role.to_owned(), digest, virtual_size }
+    }
+}
+
 impl Placing {
-    /// Makes the job's file the image's; `false` if the image has been deleted meanwhile. The spec is the present one, for
+    /// Makes the job's files the image's; `false` if the image has been deleted meanwhile. The spec is the present one, for
     /// labels or a description may have been changed, with what `change` says.
     pub async fn place(
         &self,
         image: Id<Image>,
-        found: Found,
+        job: Uuid,
+        found: Vec<Found>,
         change: impl FnOnce(ImageSpec) -> ImageSpec + Send + 'static,
     ) -> Result<bool, JobFailure> {
         let this = self.clone();
-        let task = tokio::spawn(async move { this.place_now(image, found, change).await });
+        let task = tokio::spawn(async move {
+            let _turn = this.images.turn().await;
+            let mut files = Vec::new();
+            let done = this.place_now(image, job, found, change, &mut files).await;
+            if !matches!(done, Ok(true)) {
+                this.drop_unnamed(&files).await;
+            }
+            done
+        });
         task.await.map_err(|_| JobFailure::retry("BrokenOff", "the node's service ended"))?
     }
 
+    /// `files` are those that have been put into the library, whatever comes of it.
     async fn place_now(
         &self,
         image: Id<Image>,
-        found: Found,
+        job: Uuid,
+        found: Vec<Found>,
         change: impl FnOnce(ImageSpec) -> ImageSpec,
+        files: &mut Vec<ImageFile>,
     ) -> Result<bool, JobFailure> {
-        let _turn = self.images.turn().await;
-        let Found { job, role, digest: FileDigest { sha256, size }, virtual_size } = found;
-        let path = self.library.adopt(job, &sha256).await.map_err(failure)?;
-        let text = path.display().to_string();
-        let file = ImageFile { virtual_size, ..ImageFile::new(role, text, sha256, size) };
-        let done = self.record(image, file, change).await;
-        if !matches!(done, Ok(true)) {
-            self.drop_unnamed(&path).await;
+        for Found { role, digest: FileDigest { sha256, size }, virtual_size } in found {
+            let path = self.library.adopt(job, &sha256).await.map_err(failure)?;
+            let path = path.display().to_string();
+            files.push(ImageFile { virtual_size, ..ImageFile::new(role, path, sha256, size) });
         }
-        done
+        self.record(image, files.clone(), change).await
     }
 
     async fn record(
         &self,
         id: Id<Image>,
-        file: ImageFile,
+        files: Vec<ImageFile>,
         change: impl FnOnce(ImageSpec) -> ImageSpec,
     ) -> Result<bool, JobFailure> {
         let Some(image) = self.store.get(id).map_err(store_failure)? else { return Ok(false) };
-        let spec = ImageSpec { files: vec![file], ..change(image.spec) };
+        let spec = ImageSpec { files, ..change(image.spec) };
         let mut tx = Transaction::new();
         tx.put_spec(id, Some(image.meta.revision), spec);
         // The bytes were read a moment ago; reading them again would only take time.
@@ -78,15 +92,16 @@ impl Placing {
         Ok(true)
     }
 
-    /// Removes a file of the library unless an image has it.
-    async fn drop_unnamed(&self, path: &Path) {
+    /// Removes files of the library that no image has.
+    async fn drop_unnamed(&self, files: &[ImageFile]) {
         let Ok(images) = self.store.list::<Image>() else { return };
-        let text = path.display().to_string();
-        if images.iter().any(|image| image.spec.files.iter().any(|file| file.path == text)) {
-            return;
-        }
-        if let Err(error) = self.library.remove(path).await {
-            tracing::warn!(%error, "a file that no image has could not be removed");
+        let named = |path: &str| {
+            images.iter().any(|image| image.spec.files.iter().any(|file| file.path == path))
+        };
+        for file in files.iter().filter(|file| !named(&file.path)) {
+            if let Err(error) = self.library.remove(Path::new(&file.path)).await {
+                tracing::warn!(%error, "a file that no image has could not be removed");
+            }
         }
     }
 }
