@@ -13,7 +13,7 @@ use virt::sys;
 use crate::failure::CallError;
 use crate::files::Places;
 use crate::label::{self, Label, NAMESPACE};
-use crate::{agent, devices, disks, memory, nics};
+use crate::{agent, devices, disks, drives, memory, nics};
 
 /// All domains that carry our label.
 pub fn observe(connection: &Connect, places: &Places) -> Result<Vec<DomainObserved>, CallError> {
@@ -254,6 +254,7 @@ fn examine(domain: &Domain, places: &Places) -> Result<Option<DomainObserved>, C
         memory: memory::of(&live_xml),
         disks: paths(false),
         hot_disks: paths(true),
+        drives: drives::of(&live_xml),
         usb: devices::of(&live_xml),
         nics: nics::of(&live_xml),
         power,

@@ -30,6 +30,10 @@ pub fn of(xml: &str) -> Vec<LiveDisk> {
 }
 
 fn disk(node: Node<'_, '_>) -> Option<LiveDisk> {
+    // Discs are no disks: see `crate::drives`.
+    if node.attribute("device") == Some("cdrom") {
+        return None;
+    }
     // Not deeper: what the disk is based on is listed inside it.
     let child = |name| node.children().find(|child| child.has_tag_name(name));
     let path = child("source")?.attribute("file")?.into();
@@ -102,7 +106,7 @@ mod tests {
         <disk type='file' device='disk'><source file='/a'/><backingStore type='file'>\
         <source file='/base'/></backingStore><target dev='vda' bus='virtio'/></disk>\
         <disk type='file' device='disk'><source file='/b'/><target dev='sda' bus='sata'/></disk>\
-        <disk type='file' device='cdrom'><target dev='sdb' bus='sata'/></disk>\
+        <disk type='file' device='cdrom'><source file='/c'/><target dev='sdb' bus='sata'/></disk>\
         </devices></domain>";
 
     #[test]

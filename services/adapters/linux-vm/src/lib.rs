@@ -11,6 +11,7 @@ mod calls;
 mod consoles;
 mod devices;
 mod disks;
+mod drives;
 mod failure;
 mod files;
 mod firmware;

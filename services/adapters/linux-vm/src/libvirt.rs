@@ -22,7 +22,7 @@ use crate::failure::CallError;
 use crate::files::Places;
 use crate::kvm::Probe;
 use crate::worker::{CloseWhenIdle, Idle, Link, Worker};
-use crate::{calls, devices, disks, host, memory, nics, seed, xml};
+use crate::{calls, devices, disks, drives, host, memory, nics, seed, xml};
 
 /// A look may take this long.
 const LOOK: Duration = Duration::from_secs(20);
@@ -320,6 +320,12 @@ impl Hypervisor for Libvirt {
                 let path = path.clone();
                 let detach = move |connection: &_| disks::detach(connection, vm, &path);
                 return self.change.call("detach", Some(vm), STEP, detach).await;
+            }
+            VmStep::ChangeDisc { device, disc, .. } => {
+                let (device, disc) = (device.clone(), disc.clone());
+                let change =
+                    move |connection: &_| drives::change(connection, vm, &device, disc.as_deref());
+                return self.change.call(step.name(), Some(vm), STEP, change).await;
             }
             VmStep::AddNic { nic, .. } => {
                 let nic = nic.clone();

@@ -23,6 +23,24 @@ impl Drop for Bench {
     }
 }
 
+/// A CD drive, empty without a path.
+fn drive(device: &str, path: &str) -> DiskDefinition {
+    DiskDefinition {
+        kind: skerry_compute::DiskKind::Cdrom,
+        path: path.into(),
+        format: "raw",
+        device: device.to_owned(),
+        bus: skerry_model::DiskBus::Sata,
+        serial: String::new(),
+        boot: None,
+        read_only: true,
+        iops: None,
+        bytes_per_s: None,
+        queues: None,
+        io_thread: None,
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         Self::at("test:///default")
@@ -69,6 +87,7 @@ impl Bench {
             },
             nics: Vec::new(),
             disks: Vec::new(),
+            drives: vec![drive("sda", "/images/disc"), drive("sdb", "")],
             seed: None,
             off_on_reboot: false,
             display: true,

@@ -229,6 +229,9 @@ fn devices(definition: &DomainDefinition, kind: &str, serial: Serial<'_>) -> Ele
     for disk in &definition.disks {
         devices = devices.child(disk_element(disk));
     }
+    for drive in &definition.drives {
+        devices = devices.child(disk_element(drive));
+    }
     if definition.seed.is_some() {
         devices = devices.child(disk_element(&seed_disk(definition, log)));
     }
@@ -335,12 +338,14 @@ pub fn disk_element(disk: &DiskDefinition) -> Element {
         Some(thread) => driver.attribute("iothread", thread),
         None => driver,
     };
-    let mut element = Element::new("disk")
-        .attribute("type", "file")
-        .attribute("device", device)
-        .child(driver)
-        .child(Element::new("source").attribute("file", disk.path.display()))
-        .child(Element::new("target").attribute("dev", &disk.device).attribute("bus", bus));
+    let mut element =
+        Element::new("disk").attribute("type", "file").attribute("device", device).child(driver);
+    // An empty drive has none.
+    if !disk.path.as_os_str().is_empty() {
+        element = element.child(Element::new("source").attribute("file", disk.path.display()));
+    }
+    element =
+        element.child(Element::new("target").attribute("dev", &disk.device).attribute("bus", bus));
     if disk.iops.is_some() || disk.bytes_per_s.is_some() {
         let mut tune = Element::new("iotune");
         if let Some(bytes) = disk.bytes_per_s {
@@ -390,6 +395,7 @@ pub(crate) mod tests {
             },
             nics: Vec::new(),
             disks: Vec::new(),
+            drives: Vec::new(),
             seed: None,
             off_on_reboot: false,
             display: false,
@@ -485,6 +491,39 @@ pub(crate) mod tests {
         assert_eq!(elements, include_str!("golden/disks.xml"));
         assert!(xml.contains("virtio-scsi"));
         assert_eq!(xml.matches("pcie-root-port").count(), PORTS + 3);
+    }
+
+    #[test]
+    fn drives_come_after_disks_and_may_be_empty() {
+        let drive = |device: &str, path: &str, boot| DiskDefinition {
+            kind: DiskKind::Cdrom,
+            format: "raw",
+            path: path.into(),
+            boot,
+            read_only: true,
+            serial: String::new(),
+            ..disk(device, DiskBus::Sata)
+        };
+        let with = DomainDefinition {
+            disks: vec![disk("vda", DiskBus::Virtio)],
+            drives: vec![drive("sda", "/images/0a", Some(2)), drive("sdb", "", None)],
+            ..definition(Accelerator::Kvm)
+        };
+        let path = Path::new("/x");
+        let xml = domain(&with, "kvm", Serial { log: path, socket: path }).to_string();
+        let elements: String = xml
+            .split_inclusive("</disk>\n")
+            .filter_map(|part| part.split_once("<disk ").map(|(_, disk)| format!("<disk {disk}")))
+            .skip(1)
+            .collect();
+        assert_eq!(elements, include_str!("golden/drives.xml"));
+        assert_eq!(crate::drives::of(&xml).len(), 2);
+        assert_eq!(crate::disks::of(&xml).len(), 1, "a drive is no disk");
+        // The first disk says how that for cloud-init is wired, not a drive.
+        let seeded =
+            DomainDefinition { disks: Vec::new(), seed: Some(Seed { files: Vec::new() }), ..with };
+        let xml = domain(&seeded, "kvm", Serial { log: path, socket: path }).to_string();
+        assert!(xml.contains("vdz"), "{xml}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use skerry_compute::{
     Acceleration, AgentCommand, AgentLink, DiskDefinition, DomainObserved, DomainPower,
-    GuestMemory, Hold, Hypervisor, HypervisorError, HypervisorEvent, HypervisorFacts, LogChunk,
-    LogPosition, OffReason, VmStep,
+    DriveObserved, GuestMemory, Hold, Hypervisor, HypervisorError, HypervisorEvent,
+    HypervisorFacts, LogChunk, LogPosition, OffReason, VmStep,
 };
 use skerry_model::{Accelerator, Id, Vm};
 use tokio::sync::broadcast;
@@ -48,6 +48,13 @@ impl SimHost {
     /// Ethernet addresses of the interfaces that a guest has while it runs.
     pub fn nics_of(&self, vm: Id<Vm>) -> Vec<String> {
         self.world().domains.get(&vm).map(|domain| domain.nics.clone()).unwrap_or_default()
+    }
+
+    /// Files of the discs in the drives of a guest while it runs; an empty drive has none.
+    pub fn discs_of(&self, vm: Id<Vm>) -> Vec<Option<std::path::PathBuf>> {
+        let world = self.world();
+        let drives = world.domains.get(&vm).map(|domain| domain.drives.as_slice());
+        drives.unwrap_or_default().iter().map(|drive| drive.disc.clone()).collect()
     }
 
     fn end_guest(&self, vm: Id<Vm>, reason: OffReason) {
@@ -127,6 +134,8 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             world.defined_usb.insert(definition.vm, definition.usb_devices.clone());
             let nics = [&definition.nic].into_iter().chain(&definition.nics);
             world.defined_nics.insert(definition.vm, nics.map(|nic| nic.mac.clone()).collect());
+            let drives = definition.drives.iter().map(DriveObserved::of).collect();
+            world.defined_drives.insert(definition.vm, drives);
             match &definition.seed {
                 Some(seed) => drop(world.seeds.insert(definition.vm, seed.clone())),
                 None => drop(world.seeds.remove(&definition.vm)),
@@ -170,6 +179,11 @@ fn take(world: &mut World, step: &VmStep) -> Result<(), String> {
             let found = running(world, *vm)?;
             found.disks.retain(|other| other != path);
             found.hot_disks.retain(|other| other != path);
+        }
+        VmStep::ChangeDisc { vm, device, disc } => {
+            let drives = &mut running(world, *vm)?.drives;
+            let drive = drives.iter_mut().find(|drive| drive.device == *device);
+            drive.ok_or("there is no such drive")?.disc.clone_from(disc);
         }
         VmStep::AddNic { vm, nic } => running(world, *vm)?.nics.push(nic.mac.clone()),
         VmStep::RemoveNic { vm, mac } => {
@@ -231,6 +245,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
     let memory = world.defined_memory.get(&vm).copied().map(all_taken);
     let usb = world.defined_usb.get(&vm).cloned().unwrap_or_default();
     let nics = world.defined_nics.get(&vm).cloned().unwrap_or_default();
+    let drives = world.defined_drives.get(&vm).cloned().unwrap_or_default();
     let has_agent = world.defined_agents.contains(&vm);
     let found = domain(world, vm)?;
     if found.defined.is_none() {
@@ -245,6 +260,7 @@ fn start(world: &mut World, vm: Id<Vm>) -> Result<(), String> {
         found.memory = memory;
         found.usb = usb;
         found.nics = nics;
+        found.drives = drives;
         found.saved = false;
         if has_agent {
             found.agent = AgentLink::Connected;
@@ -291,5 +307,6 @@ fn switch_off(domain: &mut DomainObserved, reason: OffReason) {
         domain.hot_disks.clear();
         domain.usb.clear();
         domain.nics.clear();
+        domain.drives.clear();
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skerry_compute::{DiskDefinition, DomainObserved, HypervisorEvent, Seed, Topology};
+use skerry_compute::{
+    DiskDefinition, DomainObserved, DriveObserved, HypervisorEvent, Seed, Topology,
+};
 use skerry_model::{HostDevice, Id, Snapshot, UsbPlace, Vm};
 use skerry_network::NetworkObserved;
 use tokio::sync::{broadcast, watch};
@@ -37,6 +39,8 @@ pub(crate) struct World {
     pub defined_usb: BTreeMap<Id<Vm>, Vec<UsbPlace>>,
     /// Ethernet addresses of the interfaces that they have from their start on.
     pub defined_nics: BTreeMap<Id<Vm>, Vec<String>>,
+    /// CD drives that they have from their start on.
+    pub defined_drives: BTreeMap<Id<Vm>, Vec<DriveObserved>>,
     /// What cloud-init in each guest reads at its next start.
     pub seeds: BTreeMap<Id<Vm>, Seed>,
     /// Guests whose next start has a display, and those that have one now.
@@ -117,6 +121,7 @@ impl SimHost {
             defined_memory: BTreeMap::new(),
             defined_usb: BTreeMap::new(),
             defined_nics: BTreeMap::new(),
+            defined_drives: BTreeMap::new(),
             seeds: BTreeMap::new(),
             defined_displays: BTreeSet::new(),
             displays: BTreeSet::new(),

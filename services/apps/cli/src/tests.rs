@@ -301,6 +301,34 @@ async fn a_guest_is_asked_given_a_password_and_its_machine_a_name() {
 }
 
 #[tokio::test]
+async fn discs_come_and_go() {
+    let vm = json!({ "metadata": { "name": "m", "revision": 3 }, "spec": { "media": [{ "image": "a" }] } });
+    let node = Scripted::answers([document(vm.clone()), document(vm.clone())]);
+    assert_eq!(at(&node, "vm eject m", &[]).await.0, exit::DONE);
+    assert!(matches!(node.request(), Request::Get { kind: Kind::Vm, .. }));
+    let Request::Patch { patch, if_revision, .. } = node.request() else { panic!("no change") };
+    assert_eq!(
+        (patch.0.as_str(), if_revision),
+        (r#"{"spec":{"media":[{"image":null}]}}"#, Some(3))
+    );
+    let node = Scripted::answers([document(vm.clone()), document(vm)]);
+    assert_eq!(at(&node, "vm insert m b --drive 2", &[]).await.0, exit::DONE);
+    assert!(matches!(node.request(), Request::Get { kind: Kind::Vm, .. }));
+    let Request::Patch { patch, .. } = node.request() else { panic!("no change") };
+    assert_eq!(patch.0, r#"{"spec":{"media":[{"image":"a"},{"image":"b"}]}}"#);
+    let node = Scripted::answers([]);
+    assert_ne!(at(&node, "vm insert m b --drive 3", &[]).await.0, exit::DONE);
+
+    let node = Scripted::answers([document(json!({}))]);
+    let line = "vm create m --image debian-cd --disk-size 8G --cd drivers";
+    assert_eq!(at(&node, line, &[]).await.0, exit::DONE);
+    let Request::Create { document, .. } = node.request() else { panic!("no creation") };
+    let sent: Value = serde_json::from_str(&document.0).unwrap();
+    let spec: skerry_model::VmSpec = serde_json::from_value(sent["spec"].clone()).unwrap();
+    assert_eq!((spec.disk_size_mib, spec.media.len()), (Some(8192), 1));
+}
+
+#[tokio::test]
 async fn a_volume_is_exported_as_an_image() {
     let made = json!({ "metadata": { "name": "golden" }, "status": { "job": "7" } });
     let node = Scripted::answers([document(made)]);

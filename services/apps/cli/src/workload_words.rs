@@ -310,9 +310,12 @@ pub enum ValuesVerb {
 /// How a virtual machine comes up, and what cloud-init tells its guest.
 #[derive(Debug, Default, Args)]
 pub struct Boot {
-    /// Size of the disk that is made from a disk image, such as 20G; the image's own if not given
+    /// Size of its own disk, such as 20G; a disk image's own if not given, needed for a CD image to install from
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub disk_size: Option<u64>,
+    /// Put a CD image into a drive of it; may be given twice
+    #[arg(long, value_name = "IMAGE")]
+    pub cd: Vec<Name>,
     /// What starts it from the disk; what the image needs if not given
     #[arg(long, value_enum)]
     pub firmware: Option<Firmware>,
@@ -392,6 +395,36 @@ pub enum GuestVerb {
     },
 }
 
+/// Verbs about the discs in a virtual machine's CD drives.
+#[derive(Debug, Subcommand)]
+pub enum DiscVerb {
+    /// Put a CD image into a drive, also while it runs; a drive that it has not yet comes with the next start
+    Insert {
+        /// Name or id
+        name: String,
+        /// The CD image
+        image: Name,
+        /// Which drive
+        #[arg(long, default_value_t = 1, value_parser = drive)]
+        drive: usize,
+    },
+    /// Take the disc out of a drive, also while it runs; a guest that has it in use is waited for
+    Eject {
+        /// Name or id
+        name: String,
+        /// Which drive
+        #[arg(long, default_value_t = 1, value_parser = drive)]
+        drive: usize,
+    },
+}
+
+fn drive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(drive @ 1..=2) => Ok(drive),
+        _ => Err("must be 1 or 2".to_owned()),
+    }
+}
+
 /// Verbs for virtual machines.
 #[derive(Debug, Subcommand)]
 pub enum VmVerb {
@@ -446,6 +479,8 @@ pub enum VmVerb {
         #[arg(long)]
         off: bool,
     },
+    #[command(flatten)]
+    Disc(DiscVerb),
     /// Begin anew with another disk image; its first volume is detached and stays
     Rebuild {
         /// Name or id

@@ -70,6 +70,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       max_memory_mib: null,
       io_threads: null,
       pci: [],
+      media: [],
       host_devices: [],
       numa: null,
       queues: null,

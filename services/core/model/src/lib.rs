@@ -49,6 +49,7 @@ mod vm_cells;
 mod vm_init;
 mod vm_life;
 mod vm_memory;
+mod vm_media;
 mod vm_metadata;
 mod vm_nic;
 mod vm_pci;
@@ -109,6 +110,7 @@ pub use vm_life::{
 };
 pub use vm_memory::MEMORY_STEP_MIB;
 pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
+pub use vm_media::VmMedium;
 pub use vm_nic::{VmNic, VmNicStatus};
 pub use vm_pci::{PciAddress, PciAddressError, PciGiven, VmPci};
 pub use vm_placement::{

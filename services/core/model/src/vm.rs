@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, GuestReport, HugePageSize, Id,
     Invalid, Kind, Name, NumaPolicy, Port, Publish, ResourceKind, Timestamp, Validate,
-    VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmNic, VmNicStatus, VmPci, VmPlacement,
-    VmPower, VmRequest,
+    VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmMedium, VmNic, VmNicStatus, VmPci,
+    VmPlacement, VmPower, VmRequest,
 };
 
 /// Marks [`crate::Resource`]s that are virtual machines.
@@ -51,8 +51,9 @@ pub enum Graphics {
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
     /// Name of the image it starts from: a kernel, which is started directly, or a disk, of which the
-    /// machine gets a volume of its own when it is made. Another disk image, for a machine that is off, is a
-    /// rebuild: a new volume takes the place of the first, which stays.
+    /// machine gets a volume of its own when it is made, or a CD to install from: then that volume is empty, has
+    /// `disk_size_mib`, and is tried before the CD, which goes into the first drive. Another disk image, for a machine that
+    /// is off, is a rebuild: a new volume takes the place of the first, which stays.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub image: Name,
     /// Virtual processors, 1 to 64.
@@ -103,7 +104,8 @@ pub struct VmSpec {
     /// What is reachable at the node's addresses: ports of its first interface.
     #[serde(default)]
     pub publish: Vec<Publish>,
-    /// Size of the volume that is made from a disk image, in MiB, 1 to 67108864; the image's own if absent.
+    /// Size of the volume that is made from a disk image, in MiB, 1 to 67108864; the image's own if absent. Needed for a
+    /// CD image, which has none.
     /// Counts when the machine is made; after that the volume can be grown.
     #[serde(default)]
     pub disk_size_mib: Option<u64>,
@@ -131,6 +133,10 @@ pub struct VmSpec {
     /// Volumes that it has as disks, in the order in which the guest finds them.
     #[serde(default)]
     pub disks: Vec<VmDisk>,
+    /// CD drives that it has, at most 2, with the discs in them. Other discs count at once; another number of drives counts
+    /// from the next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<VmMedium>,
     /// PCI functions of the machine that it has for itself, in place of any emulation; for an admin to ask for. Another
     /// list counts from the next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -296,6 +302,11 @@ pub struct VmStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub volumes: Vec<Name>,
+    /// CD images that lie in its drives or are about to, those too that its guest has not let go of yet. Until it has,
+    /// they are not deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub media: Vec<Name>,
     /// When it last started.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub started_at: Option<Timestamp>,
@@ -343,6 +354,7 @@ impl Validate for VmSpec {
             init.validate(found);
         }
         VmDisk::validate_all(&self.disks, found);
+        self.validate_media(found);
         crate::host_device::validate_devices(&self.host_devices, found);
         let queues = self.queues.is_none_or(|queues| (1..=64).contains(&queues));
         found.require(queues, "spec.queues", "must be 1 to 64");

@@ -234,7 +234,11 @@ impl VmController {
 
     fn vms_of_image(&self, image: &str) -> Vec<Key> {
         let vms = self.store.list::<Vm>().unwrap_or_default();
-        vms.iter().filter(|vm| vm.spec.image.as_str() == image).map(|vm| vm.local_ref()).collect()
+        let uses = |vm: &&Resource<Vm>| {
+            let discs = vm.spec.media.iter().filter_map(|drive| drive.image.as_ref());
+            [&vm.spec.image].into_iter().chain(discs).any(|name| name.as_str() == image)
+        };
+        vms.iter().filter(uses).map(|vm| vm.local_ref()).collect()
     }
 }
 

@@ -28,7 +28,7 @@ impl Fingerprint {
     }
 
     /// Whether another definition differs in nothing but what can be changed while the guest runs: disks that can be
-    /// attached and detached, further network interfaces, what is plugged in by USB, and the number of processors and the amount of memory if there is
+    /// attached and detached, discs in drives, further network interfaces, what is plugged in by USB, and the number of processors and the amount of memory if there is
     /// room for more.
     pub fn same_but_hot(&self, other: &Self) -> bool {
         let fixed = |print: &Self| print.0.split('-').next().map(ToOwned::to_owned);
@@ -71,6 +71,10 @@ pub struct DomainDefinition {
     /// Its disks. Not part of this serialization: see [`Self::fingerprint`].
     #[serde(skip)]
     pub disks: Vec<DiskDefinition>,
+    /// Its CD drives, each with the disc in it; without a path it is empty. Discs come and go, so not part of this
+    /// serialization: see [`Self::fingerprint`].
+    #[serde(skip)]
+    pub drives: Vec<DiskDefinition>,
     /// What cloud-init reads. Left out of the fingerprint if there is none, as it was before there could be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<Seed>,
@@ -126,14 +130,22 @@ impl DomainDefinition {
             ..self.clone()
         });
         let whole = sizeless.as_ref().unwrap_or(self);
-        let fixed = match cold.as_slice() {
-            [] => serde_json::to_string(&(Self::FORM, whole)),
-            cold => serde_json::to_string(&(Self::FORM, whole, cold)),
+        let empty =
+            |drive: &DiskDefinition| DiskDefinition { path: PathBuf::new(), ..drive.clone() };
+        let drives: Vec<_> = self.drives.iter().map(empty).collect();
+        let fixed = match (cold.as_slice(), drives.as_slice()) {
+            ([], []) => serde_json::to_string(&(Self::FORM, whole)),
+            (cold, []) => serde_json::to_string(&(Self::FORM, whole, cold)),
+            (cold, drives) => serde_json::to_string(&(Self::FORM, whole, cold, drives)),
         };
         let fixed = digest(fixed.unwrap_or_default(), 32);
         // What a machine does not have is left out, as it was before there could be any.
         let (usb, nics) = (self.usb_devices.as_slice(), self.nics.as_slice());
+        let discs: Vec<_> = self.drives.iter().map(|drive| drive.path.as_path()).collect();
+        let discs =
+            Some(discs).filter(|discs| discs.iter().any(|disc| !disc.as_os_str().is_empty()));
         let hot = match (hot.as_slice(), vcpus, memory, usb, nics) {
+            all if discs.is_some() => serde_json::to_string(&(all, discs)),
             ([], None, None, [], []) => return Fingerprint(fixed),
             (disks, None, None, [], []) => serde_json::to_string(disks),
             (disks, Some(vcpus), None, [], []) => serde_json::to_string(&(disks, vcpus)),

@@ -110,7 +110,7 @@ fn in_turn(before: usize, threads: u32) -> Option<u32> {
 }
 
 /// `a` to `z`: a machine has at most 24 disks and two discs.
-fn letter(index: usize) -> char {
+pub(crate) fn letter(index: usize) -> char {
     u8::try_from(index).ok().and_then(|i| b'a'.checked_add(i)).map_or('z', char::from)
 }
 

@@ -12,7 +12,8 @@ use skerry_model::{Accelerator, Id, UsbPlace, Vm};
 use tokio::sync::broadcast;
 
 use crate::{
-    AgentCommand, AgentLink, DiskDefinition, DomainDefinition, Fingerprint, NicDefinition,
+    AgentCommand, AgentLink, DiskDefinition, DomainDefinition, DriveObserved, Fingerprint,
+    NicDefinition,
 };
 
 /// Why a domain is off.
@@ -92,6 +93,8 @@ pub struct DomainObserved {
     pub disks: Vec<PathBuf>,
     /// Those of them that can be detached while it runs.
     pub hot_disks: Vec<PathBuf>,
+    /// CD drives that it has while it runs, in their order.
+    pub drives: Vec<DriveObserved>,
     /// What of the node's USB it has while it runs.
     pub usb: Vec<UsbPlace>,
     /// Ethernet addresses of the network interfaces that it has while it runs.
@@ -118,6 +121,7 @@ impl DomainObserved {
             memory: None,
             disks: Vec::new(),
             hot_disks: Vec::new(),
+            drives: Vec::new(),
             usb: Vec::new(),
             nics: Vec::new(),
             agent: AgentLink::Absent,
@@ -161,6 +165,16 @@ pub enum VmStep {
         vm: Id<Vm>,
         /// The disk's file.
         path: PathBuf,
+    },
+    /// Put another disc into a CD drive of a running guest, or take out what is in it. A guest that has the disc in use
+    /// may refuse.
+    ChangeDisc {
+        /// The machine.
+        vm: Id<Vm>,
+        /// Name of the drive's device.
+        device: String,
+        /// The disc's file; none to leave the drive empty.
+        disc: Option<PathBuf>,
     },
     /// Give a running guest another network interface.
     AddNic {
@@ -235,6 +249,7 @@ impl VmStep {
             | Self::Erase(vm)
             | Self::Attach { vm, .. }
             | Self::Detach { vm, .. }
+            | Self::ChangeDisc { vm, .. }
             | Self::AddNic { vm, .. }
             | Self::RemoveNic { vm, .. }
             | Self::Plug { vm, .. }
@@ -257,6 +272,7 @@ impl VmStep {
             Self::Resume(_) => "resume",
             Self::Attach { .. } => "attach disk",
             Self::Detach { .. } => "detach disk",
+            Self::ChangeDisc { .. } => "change disc",
             Self::AddNic { .. } => "attach interface",
             Self::RemoveNic { .. } => "detach interface",
             Self::Plug { .. } => "plug in device",

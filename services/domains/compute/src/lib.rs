@@ -20,6 +20,7 @@ mod definition;
 mod device_scenarios;
 mod devices;
 mod disks;
+mod drives;
 mod functions;
 mod hardware;
 #[cfg(test)]
@@ -80,6 +81,7 @@ pub use decide::{Situation, decide};
 pub use definition::{DomainDefinition, Fingerprint};
 pub use devices::plan_devices;
 pub use disks::{DiskDefinition, DiskKind, plan_disks};
+pub use drives::{DriveObserved, plan_drives};
 pub use functions::FunctionSettings;
 pub use hardware::{HardwareDefinition, unfit_cpu};
 pub use host_stop::HostStop;

@@ -2,7 +2,9 @@
 
 use skerry_model::UsbPlace;
 
-use crate::{AgentLink, DomainObserved, DomainPower, GuestMemory, Hold, OffReason, VmStep};
+use crate::{
+    AgentLink, DomainObserved, DomainPower, DriveObserved, GuestMemory, Hold, OffReason, VmStep,
+};
 
 /// The machine as the hypervisor has it.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub struct ModelHypervisor {
     usb: Vec<UsbPlace>,
     /// Ethernet addresses of the interfaces that it is to have from the start.
     nics: Vec<String>,
+    /// CD drives that it is to have from the start.
+    drives: Vec<DriveObserved>,
     /// Steps that an orderly caller never takes.
     pub wrong: Vec<String>,
     /// Successful starts.
@@ -52,6 +56,7 @@ impl ModelHypervisor {
             domain.memory = None;
             domain.usb.clear();
             domain.nics.clear();
+            domain.drives.clear();
             domain.agent = AgentLink::Absent;
         }
     }
@@ -97,6 +102,7 @@ impl ModelHypervisor {
                 let memory = GuestMemory { given_mib: mib, taken_mib: mib };
                 self.memory = wanted.hardware.max_memory_mib.map(|_| memory);
                 self.usb.clone_from(&wanted.usb_devices);
+                self.drives = wanted.drives.iter().map(DriveObserved::of).collect();
                 let nics = [&wanted.nic].into_iter().chain(&wanted.nics);
                 self.nics = nics.map(|nic| nic.mac.clone()).collect();
             }
@@ -116,6 +122,7 @@ impl ModelHypervisor {
                 domain.memory = self.memory;
                 domain.usb.clone_from(&self.usb);
                 domain.nics.clone_from(&self.nics);
+                domain.drives.clone_from(&self.drives);
                 domain.agent =
                     if self.has_agent { AgentLink::Connected } else { AgentLink::Absent };
             }
@@ -149,6 +156,13 @@ impl ModelHypervisor {
                 }
                 None => self.wrong.push("memory for what has no room for it".into()),
             },
+            VmStep::ChangeDisc { device, disc, .. } => {
+                match domain.drives.iter_mut().find(|drive| drive.device == *device) {
+                    Some(drive) if drive.disc == *disc => self.wrong.push("same disc again".into()),
+                    Some(drive) => drive.disc.clone_from(disc),
+                    None => self.wrong.push("a disc for a drive that is not there".into()),
+                }
+            }
             VmStep::AddNic { nic, .. } if domain.nics.contains(&nic.mac) => {
                 self.wrong.push("an interface attached twice".into());
             }

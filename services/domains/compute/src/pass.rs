@@ -7,6 +7,7 @@ mod agent;
 mod deeds;
 mod devices;
 mod disks;
+mod drives;
 mod functions;
 mod nics;
 mod place;
@@ -141,6 +142,7 @@ impl<'a> Pass<'a> {
         self.definition = definition;
         self.take_up_waits();
         self.keep_disks().await;
+        self.keep_drives().await;
         self.keep_nics().await;
         self.keep_devices().await;
         self.keep_size().await?;
@@ -512,6 +514,7 @@ impl<'a> Pass<'a> {
             self.status.boot.clone_from(&self.controller.boot);
         }
         self.status.volumes = self.open_volumes();
+        self.status.media = self.open_media();
         self.note_agent();
         self.note_place();
         self.note_memory();

@@ -12,6 +12,7 @@ use skerry_store::{Store, StoreError};
 
 use crate::devices::{Devices, resolve};
 use crate::disks::disks_of;
+use crate::drives::drives_of;
 use crate::nics::Ports;
 use crate::{
     DiskDefinition, DomainDefinition, HardwareDefinition, HypervisorFacts, Seed, unfit_cpu,
@@ -51,12 +52,21 @@ pub fn gather(
     let ports = Ports::of(store, vm)?;
     let definition = match disks_of(store, vm)? {
         Err(missing) => Err(missing),
-        Ok(disks) => match boot_of(store, vm, &disks)? {
+        Ok(disks) => match drives_of(store, vm, &disks)? {
             Err(missing) => Err(missing),
-            Ok(boot) => define(vm, boot, &ports, facts, disks, devices),
+            Ok(drives) => match boot_of(store, vm, &disks, &drives)? {
+                Err(missing) => Err(missing),
+                Ok(boot) => define(vm, boot, &ports, facts, Media { disks, drives }, devices),
+            },
         },
     };
     Ok(Sources { ports, definition, missing_device })
+}
+
+/// Disks, and CD drives with their discs.
+struct Media {
+    disks: Vec<DiskDefinition>,
+    drives: Vec<DiskDefinition>,
 }
 
 /// What is booted directly; all empty if its firmware boots from its disks.
@@ -86,12 +96,13 @@ fn boot_of(
     store: &Store,
     vm: &Resource<Vm>,
     disks: &[DiskDefinition],
+    drives: &[DiskDefinition],
 ) -> Result<Result<Direct, Missing>, StoreError> {
     if vm.spec.firmware.is_none() {
         return Ok(image_of(store, vm)?.and_then(|image| Direct::of(&image)));
     }
     // The image that its disk was made from is not needed any more.
-    if disks.iter().any(|disk| disk.boot.is_some()) {
+    if disks.iter().chain(drives).any(|disk| disk.boot.is_some()) {
         return Ok(Ok(Direct::default()));
     }
     let message = "has no disk to boot from: give one of its disks a `boot_index`".to_owned();
@@ -128,7 +139,7 @@ fn define(
     boot: Direct,
     ports: &Ports,
     facts: &HypervisorFacts,
-    disks: Vec<DiskDefinition>,
+    media: Media,
     devices: Devices,
 ) -> Result<DomainDefinition, Missing> {
     if let Some(message) = unfit_cpu(&vm.spec, facts.accelerator) {
@@ -148,7 +159,8 @@ fn define(
         arguments: boot.arguments,
         nic,
         nics,
-        disks,
+        disks: media.disks,
+        drives: media.drives,
         seed: Seed::of(vm),
         off_on_reboot: vm.spec.on_guest_reboot == GuestReboot::Stop,
         display: vm.spec.graphics == Graphics::Vnc,

@@ -45,6 +45,7 @@ pub fn definition(number: u128) -> DomainDefinition {
         },
         nics: Vec::new(),
         disks: Vec::new(),
+        drives: Vec::new(),
         seed: None,
         off_on_reboot: false,
         display: false,

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use skerry_engine::{Controller, Failure, Key, Outcome};
 use skerry_model::{
-    ConditionState, Document, Id, Image, ImageState, ImageStatus, Job, Kind, LocalRef, Name, Phase,
-    Resource, Timestamp,
+    ConditionState, Document, Id, Image, ImageFormat, ImageState, ImageStatus, Job, Kind, LocalRef,
+    Name, Phase, Resource, Timestamp,
 };
 use skerry_store::{Change, Store, StoreError, Transaction};
 use tokio::time::Instant;
@@ -165,7 +165,14 @@ impl ImageController {
 pub fn image_users(store: &Store, name: &Name) -> Vec<LocalRef> {
     let kinds = [Kind::Vm, Kind::Pod, Kind::Volume];
     let documents = kinds.into_iter().flat_map(|kind| store.documents(kind));
-    let uses = |document: &Document| named_images(document).contains(&name.as_str());
+    let is_disc = store
+        .find::<Image>(name)
+        .is_ok_and(|image| image.is_some_and(|image| image.spec.format == ImageFormat::Iso));
+    let uses = |document: &Document| {
+        // A CD that a machine was installed from is not needed any more once it is out of the drive.
+        let names = if is_disc { discs(document) } else { named_images(document) };
+        names.contains(&name.as_str())
+    };
     let users = documents.filter(|document| uses(document));
     users.map(|d| LocalRef { kind: d.kind, id: d.metadata.id }).collect()
 }
@@ -179,12 +186,23 @@ fn named_images(document: &Document) -> Vec<&str> {
         let lists = ["containers", "init"].into_iter().filter_map(|list| template.get(list));
         lists.filter_map(Value::as_array).flatten()
     });
+    let discs = discs(document);
     let own = spec.get("image").into_iter();
     let source = spec.get("source").and_then(|source| source.get("image"));
     own.chain(source)
         .chain(containers.filter_map(|c| c.get("image")))
         .filter_map(Value::as_str)
+        .chain(discs)
         .collect()
+}
+
+/// The names of CD images that lie or are to lie in the drives of a machine.
+fn discs(document: &Document) -> Vec<&str> {
+    fn list(of: &Value) -> impl Iterator<Item = &Value> {
+        of.get("media").and_then(Value::as_array).into_iter().flatten()
+    }
+    let wanted = list(&document.spec).filter_map(|drive| drive.get("image"));
+    wanted.chain(list(&document.status)).filter_map(Value::as_str).collect()
 }
 
 #[async_trait]
@@ -213,7 +231,7 @@ impl Controller for ImageController {
                 let subject = job.and_then(|job| job.spec.subject);
                 subject.filter(|subject| subject.kind == Kind::Image).into_iter().collect()
             }
-            _ if before.map(|d| &d.spec) == after.map(|d| &d.spec) => Vec::new(),
+            _ if before.map(named_images) == after.map(named_images) => Vec::new(),
             _ => {
                 let names = before.into_iter().chain(after).flat_map(named_images);
                 let found =

@@ -120,6 +120,10 @@ pub(super) fn vm(
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
         spec.insert("disks".to_owned(), Value::Array(disks));
     }
+    if !boot.cd.is_empty() {
+        let media: Vec<Value> = boot.cd.iter().map(|name| json!({ "image": name })).collect();
+        spec.insert("media".to_owned(), Value::Array(media));
+    }
     insert_some(&mut spec, "graphics", graphics.map(Graphics::word));
     keeping.add_to(&mut spec);
     common(new, &mut spec);

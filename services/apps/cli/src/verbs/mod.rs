@@ -3,6 +3,7 @@
 mod apply;
 mod copy;
 mod create;
+mod disc;
 pub(crate) mod exec;
 mod guest;
 mod image;
@@ -101,6 +102,7 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let spec = create::vm(&new, &placing, &boot, &disk, graphics, &keeping)?;
             create::workload(shell, Kind::Vm, &new, spec).await
         }
+        VmVerb::Disc(verb) => disc::run(shell, verb).await,
         VmVerb::Guest(verb) => guest::run(shell, verb).await,
         VmVerb::Console { name } => exec::console(shell, name).await,
         VmVerb::Clone { source, name, publish, stopped, wait } => {

@@ -10,6 +10,7 @@ mod attach;
 mod caller;
 mod consoles;
 mod copies;
+mod discs;
 mod draft;
 mod exec;
 mod exports;

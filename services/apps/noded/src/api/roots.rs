@@ -1,4 +1,4 @@
-//! The disk of its own that a virtual machine made from a disk image gets, and what the image asks of it.
+//! The disk of its own that a virtual machine made from a disk or CD image gets, and what the image asks of it.
 
 use skerry_ipc::{Refusal, RefusalClass};
 use skerry_model::{
@@ -7,6 +7,7 @@ use skerry_model::{
 };
 use skerry_store::Transaction;
 
+use super::discs;
 use super::refuse::{internal, store, wrong_field};
 use super::storage::new_volume;
 use crate::node::Node;
@@ -33,15 +34,26 @@ pub fn boot_from_image(
         ImageFormat::KernelInitrd => without_disk(&image, spec),
         format if format.is_disk() => {
             let firmware = check_firmware(&image, spec.firmware)?;
-            let root = root_disk(node, tx, vm, &image, spec)?;
+            let size_mib = size(&image, spec.disk_size_mib)?;
+            let source =
+                VolumeSource { image: Some(spec.image.clone()), ..VolumeSource::default() };
+            let root = VolumeSpec { size_mib, source, ..VolumeSpec::empty() };
+            let root = root_disk(node, tx, vm, root, spec)?;
             spec.firmware = Some(firmware);
             spec.disks.insert(0, root);
             Ok(())
         }
-        ImageFormat::OciArchive => {
-            Err(wrong_field("spec.image", format!("`{name}` is a container image")))
+        ImageFormat::Iso => {
+            let firmware = check_firmware(&image, spec.firmware)?;
+            let size_mib = Some(discs::size_beside(&image, spec)?);
+            let root = VolumeSpec { size_mib, ..VolumeSpec::empty() };
+            let root = root_disk(node, tx, vm, root, spec)?;
+            spec.firmware = Some(firmware);
+            spec.disks.insert(0, root);
+            discs::insert(&image.meta.name, spec);
+            Ok(())
         }
-        _ => Err(wrong_field("spec.image", format!("`{name}` is a CD image"))),
+        _ => Err(wrong_field("spec.image", format!("`{name}` is a container image"))),
     }
 }
 
@@ -99,18 +111,15 @@ fn root_disk(
     node: &Node,
     tx: &mut Transaction,
     vm: &Name,
-    image: &Resource<Image>,
+    volume: VolumeSpec,
     spec: &VmSpec,
 ) -> Result<VmDisk, Refusal> {
     let first = |disk: &VmDisk| disk.boot_index == Some(1);
     if let Some(index) = spec.disks.iter().position(first) {
         let field = format!("spec.disks[{index}].boot_index");
-        return Err(wrong_field(&field, "1 is the disk that is made from the image"));
+        return Err(wrong_field(&field, "1 is the disk that the machine gets of its own"));
     }
     let name = root_name(node, vm)?;
-    let source = VolumeSource { image: Some(spec.image.clone()), ..VolumeSource::default() };
-    let size_mib = size(image, spec.disk_size_mib)?;
-    let volume = VolumeSpec { size_mib, source, ..VolumeSpec::empty() };
     new_volume(node, tx, &name, volume, std::collections::BTreeMap::new()).map_err(of_machine)?;
     Ok(VmDisk { boot_index: Some(1), ..VmDisk::of(name) })
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use super::copies;
+use super::discs::check_media;
 use super::draft::{Draft, typed};
 use super::guest_data;
 use super::pci::{check_pci, check_suspend};
@@ -60,6 +61,7 @@ pub async fn create_vm(
         check_disks(node, None, &[], &spec.disks)?;
     }
     let id = draw_id::<Vm>(node);
+        check_media(node, &[], &spec)?;
     boot_from_image(node, &mut tx, &draft.metadata.name, &mut spec)?;
     check(&spec)?;
     check_tpm(&spec)?;
@@ -141,6 +143,7 @@ pub async fn change_vm(
         copies::rebuild(node, tx, &before, &mut spec)?;
     }
     if spec.power.is_on() {
+    check_media(node, &before.spec.media, &spec)?;
         node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;
     }
     ports::change_of_vm(node, tx, &before, &spec)?;

@@ -30,18 +30,19 @@ interface PartProps {
 }
 
 export function VmForm({ onClose }: { onClose: () => void }) {
-  const images = usableImages(useNode().images, "kernel_initrd", "qcow2", "raw");
+  const images = usableImages(useNode().images, "kernel_initrd", "qcow2", "raw", "iso");
   // One image leaves nothing to choose.
   const only = images.length === 1 ? images[0] : undefined;
   const [draft, setDraft] = useState<VmDraft>({ ...newVm, image: only?.metadata.name ?? "" });
   const change = (part: Partial<VmDraft>) => setDraft((present) => ({ ...present, ...part }));
   const chosen = images.find(({ metadata }) => metadata.name === draft.image);
   const fromDisk = chosen !== undefined && chosen.spec.format !== "kernel_initrd";
+  const fromCd = chosen?.spec.format === "iso";
   return (
     <CreateDialog
       title="Create virtual machine"
-      check={() => checkVm(draft, fromDisk).faults}
-      send={() => api.createVm(checkVm(draft, fromDisk).input)}
+      check={() => checkVm(draft, fromDisk, fromCd).faults}
+      send={() => api.createVm(checkVm(draft, fromDisk, fromCd).input)}
       shows={vmFormShows(draft, fromDisk)}
       onClose={onClose}
     >
@@ -76,7 +77,7 @@ export function VmForm({ onClose }: { onClose: () => void }) {
               input={{ inputMode: "numeric", autoComplete: "off" }}
             />
           </div>
-          {fromDisk ? <BootFields draft={draft} faults={faults} change={change} /> : null}
+          {fromDisk ? <BootFields draft={draft} fromCd={fromCd} faults={faults} change={change} /> : null}
           <DiskFields drafts={draft.disks} faults={faults} onDrafts={(disks) => change({ disks })} />
           <PublishFields drafts={draft.publish} faults={faults} onDrafts={(publish) => change({ publish })} />
           <GuestFields draft={draft} faults={faults} change={change} />
@@ -86,15 +87,16 @@ export function VmForm({ onClose }: { onClose: () => void }) {
   );
 }
 
-/** The disk that is made from the image, and what starts the machine from it. */
-function BootFields({ draft, faults, change }: PartProps) {
+/** The machine's own disk, made from the image or empty beside a CD, and what starts the machine from it. */
+function BootFields({ draft, fromCd, faults, change }: PartProps & { fromCd: boolean }) {
   return (
     <>
       <div className="sk-pair">
         <TextField
           id="create-disk-size"
           label="Disk size in GiB"
-          rule="Empty: the image's own"
+          required={fromCd}
+          rule={fromCd ? "Of the empty disk to install on" : "Empty: the image's own"}
           fault={faults["spec.disk_size_mib"]}
           value={draft.disk_size}
           onValue={(disk_size) => change({ disk_size })}

@@ -76,8 +76,10 @@ function initOf(draft: InitDraft, faults: Faults) {
 }
 
 /** What only a machine that boots from a disk has. */
-function bootOf(draft: VmDraft, faults: Faults) {
+function bootOf(draft: VmDraft, faults: Faults, fromCd: boolean) {
   const disk_size_mib = checkSize(faults, "spec.disk_size_mib", draft.disk_size);
+  if (fromCd && !draft.disk_size.trim())
+    faults["spec.disk_size_mib"] = "A CD is installed on an empty disk: give its size.";
   if (draft.tpm && draft.firmware === "bios") faults["spec.tpm"] = "A TPM needs UEFI.";
   return {
     ...(disk_size_mib === undefined ? {} : { disk_size_mib }),
@@ -96,8 +98,10 @@ function disksOf(draft: VmDraft, faults: Faults) {
   return draft.disks.map(({ volume, read_only }) => ({ volume, ...(read_only ? { read_only } : {}) }));
 }
 
-/** `fromDisk`: whether the image is a disk, of which the machine gets one of its own. */
-export function checkVm(draft: VmDraft, fromDisk = false): { faults: Faults; input: VmInput } {
+/**
+ * `fromDisk`: whether the machine gets a disk of its own, made from the image, or empty if the image is a CD (`fromCd`).
+ */
+export function checkVm(draft: VmDraft, fromDisk = false, fromCd = false): { faults: Faults; input: VmInput } {
   const faults: Faults = {};
   checkName(faults, "metadata.name", draft.name);
   checkImage(faults, "spec.image", draft.image);
@@ -107,7 +111,7 @@ export function checkVm(draft: VmDraft, fromDisk = false): { faults: Faults; inp
     vcpus: checkNumber(faults, "spec.vcpus", draft.vcpus, 1, 64),
     memory_mib: checkNumber(faults, "spec.memory_mib", draft.memory_mib, 32, 1_048_576),
     publish: checkPublish(faults, draft.publish),
-    ...(fromDisk ? bootOf(draft, faults) : {}),
+    ...(fromDisk ? bootOf(draft, faults, fromCd) : {}),
     ...(disks.length > 0 ? { disks } : {}),
     ...(draft.guest_agent ? { guest_agent: true } : {}),
     ...(draft.init ? { init: initOf(draft.init, faults) } : {}),

@@ -47,6 +47,10 @@ describe("the form of a virtual machine, further", () => {
     expect(checkVm(booted, true).input.spec).toMatchObject({ disk_size_mib: 20480, firmware: "uefi", tpm: true });
     expect(checkVm(booted, false).input.spec).not.toHaveProperty("firmware");
     expect(checkVm({ ...booted, firmware: "bios" }, true).faults).toHaveProperty(["spec.tpm"]);
+    // A CD tells no size for the disk that it is installed on.
+    expect(checkVm({ ...booted, disk_size: "" }, true).faults).not.toHaveProperty(["spec.disk_size_mib"]);
+    expect(checkVm({ ...booted, disk_size: "" }, true, true).faults).toHaveProperty(["spec.disk_size_mib"]);
+    expect(checkVm(booted, true, true).input.spec).toMatchObject({ disk_size_mib: 20480 });
   });
 
   it("has each volume once", () => {
