@@ -10,7 +10,7 @@ use std::path::Path;
 
 use oci_spec::image::ImageConfiguration;
 use sha2::{Digest, Sha256};
-use skerry_containers::oci::{self, Compression, Described, MAX_JSON, Manifest, OciError};
+use skerry_containers::oci::{self, Blob, Compression, Described, MAX_JSON, Manifest, OciError};
 use tar::{Archive, EntryType};
 
 use crate::blobs;
@@ -72,6 +72,11 @@ pub struct LayerBlob {
 }
 
 impl Place {
+    /// Where it begins.
+    pub(crate) const fn at(self) -> u64 {
+        self.at
+    }
+
     /// Its bytes.
     pub(crate) const fn size(self) -> u64 {
         self.size
@@ -121,6 +126,11 @@ impl ImageArchiveFile {
             return Err(ArchiveError::Digest { what: shown, digest: sha256.to_owned() });
         }
         file.seek(SeekFrom::Start(0)).map_err(read)?;
+        Self::of(file, shown)
+    }
+
+    /// An archive whose bytes nothing names yet. `shown` is what it is called in messages.
+    pub(crate) fn of(file: File, shown: String) -> Result<Self, ArchiveError> {
         let places = places(&file)?;
         let mut archive = Self { path: shown, file, places, docker: None };
         if !archive.places.contains_key("oci-layout") && archive.places.contains_key(docker::LIST) {
@@ -147,6 +157,22 @@ impl ImageArchiveFile {
             Some(docker) => Ok(docker.manifest()),
             None => self.document(&self.chosen()?.0, "the manifest"),
         }
+    }
+
+    /// The parts that its manifest names, with the sizes that it gives them. None of an archive of docker, which names no
+    /// digests: they are those of what was found.
+    pub(crate) fn parts(&self) -> Result<Vec<Blob>, ArchiveError> {
+        if self.docker.is_some() {
+            return Ok(Vec::new());
+        }
+        let (_, manifest) = self.chosen()?;
+        let layers = manifest.layers.into_iter().map(|(blob, _)| blob);
+        Ok([manifest.config].into_iter().chain(layers).collect())
+    }
+
+    /// The size that a blob has in the archive.
+    pub(crate) fn size(&self, digest: &str) -> Result<u64, ArchiveError> {
+        Ok(self.place(&blob_name(digest))?.size)
     }
 
     fn chosen(&self) -> Result<(String, Manifest), ArchiveError> {

@@ -279,7 +279,7 @@ fn is_mismatch(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Mismatch>())
 }
 
-pub(crate) fn hash(file: &mut File) -> io::Result<String> {
+pub(crate) fn hash(file: &mut impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut BufReader::with_capacity(1 << 17, file), &mut HashWriter(&mut hasher))?;
     Ok(hex::encode(hasher.finalize()))

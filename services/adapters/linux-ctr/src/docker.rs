@@ -51,9 +51,17 @@ impl DockerImage {
         let (configuration, ids) = oci::configuration(&config, image.layers.len())?;
         let mut places = HashMap::new();
         let mut layers = Vec::new();
+        // One that appears twice is read once.
+        let mut looked: HashMap<u64, (String, Compression)> = HashMap::new();
         for (name, diff_id) in image.layers.iter().zip(ids) {
             let place = archive.place(name)?;
-            let (digest, compression) = look(archive, place)?;
+            let known = looked.get(&place.at()).cloned();
+            let (digest, compression) = known.map_or_else(|| look(archive, place), Ok)?;
+            looked.insert(place.at(), (digest.clone(), compression));
+            // Unpacked already, it can be seen at once whether it is the one.
+            if compression == Compression::None && digest != diff_id {
+                return Err(invalid("a layer is not what its configuration names"));
+            }
             layers.push(LayerBlob { digest: digest.clone(), diff_id, compression });
             places.insert(digest, place);
         }

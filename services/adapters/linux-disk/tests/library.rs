@@ -16,10 +16,44 @@ use skerry_linux_disk::{
 use skerry_linux_host::Roots;
 use skerry_linux_host::systemd::Systemd;
 use skerry_model::{ImageFormat as F, Name};
-use skerry_upkeep::{DiskBase, ImageLibrary, Incoming, LibraryError, LibraryKeep, Meter, Quiet};
+use skerry_upkeep::{
+    ArchiveReader, DiskBase, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep,
+    Meter, Quiet,
+};
 use uuid::Uuid;
 
 const GIB: u64 = 1 << 30;
+
+/// Stands for the eyes of containers: an archive is good unless its first file is empty.
+struct NoEmptyOnes;
+
+#[async_trait::async_trait]
+impl ArchiveReader for NoEmptyOnes {
+    async fn check(&self, path: &std::path::Path) -> Result<(), LibraryError> {
+        let head = fs::read(path).unwrap();
+        match head.get(124..135) {
+            Some(b"00000000000") => Err(IntakeRefusal::archive("nothing\nin it").into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// By tar, as the files are here, and to the limit of entries alone.
+    async fn unpack(
+        &self,
+        path: &std::path::Path,
+        into: &std::path::Path,
+        _bytes: u64,
+        entries: u64,
+    ) -> Result<(), LibraryError> {
+        let list = Command::new("tar").arg("-tf").arg(path).output().unwrap();
+        if list.stdout.iter().filter(|byte| **byte == b'\n').count() as u64 > entries {
+            return Err(IntakeRefusal::Boot { detail: "too many".to_owned() }.into());
+        }
+        let done = Command::new("tar").arg("-xf").arg(path).arg("-C").arg(into).status().unwrap();
+        assert!(done.success());
+        Ok(())
+    }
+}
 
 struct Ground {
     folder: tempfile::TempDir,
@@ -37,7 +71,11 @@ impl Ground {
         fs::create_dir_all(places.spool()).unwrap();
         fs::create_dir_all(places.media()).unwrap();
         let tool = QemuImg::new(Arc::new(ChildCage::new(65_534, 65_534)));
-        Self { library: LinuxLibrary::new(places.clone(), tool), places, folder }
+        Self {
+            library: LinuxLibrary::new(places.clone(), tool, Arc::new(NoEmptyOnes)),
+            places,
+            folder,
+        }
     }
 
     /// A place outside everything, for what hostile disks point to.
@@ -415,4 +453,111 @@ async fn work_can_be_broken_off_and_what_nobody_needs_is_cleared_away() {
     ground.library.remove(&ground.aside("secret")).await.unwrap();
     ground.library.remove(&ground.places.images().join(&kept)).await.unwrap();
     assert!(!there(ground.places.images().join(&kept)));
+}
+
+#[tokio::test]
+async fn archives_are_looked_into_by_those_who_use_them() {
+    let ground = Ground::new();
+    let tar = |size: &[u8; 11]| {
+        let mut head = vec![0_u8; 1024];
+        head[124..135].copy_from_slice(size);
+        head[257..262].copy_from_slice(b"ustar");
+        head
+    };
+    let id = Uuid::from_u128(1);
+    fs::write(ground.spool(id), tar(b"00000000001")).unwrap();
+    assert_eq!(ground.look(id, F::OciArchive).await, Ok(None));
+    let id = Uuid::from_u128(2);
+    fs::write(ground.spool(id), tar(b"00000000000")).unwrap();
+    assert_eq!(ground.look(id, F::OciArchive).await, Err("UnusableArchive".to_owned()));
+    let text = IntakeRefusal::archive("nothing\nin it").to_string();
+    assert!(text.contains("nothing\\nin it"), "{text}");
+}
+
+/// A kernel of 1056 bytes, as far as its header goes.
+fn kernel() -> Vec<u8> {
+    let mut bytes = vec![0_u8; 1056];
+    for (at, part) in [
+        (0x1f1, &[1_u8][..]),
+        (0x1f4, &2_u32.to_le_bytes()),
+        (0x1fe, &[0x55, 0xaa]),
+        (0x202, b"HdrS"),
+        (0x206, &0x020f_u16.to_le_bytes()),
+        (0x236, &1_u16.to_le_bytes()),
+    ] {
+        bytes[at..at + part.len()].copy_from_slice(part);
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_kernel_comes_with_its_initrd() {
+    let ground = Ground::new();
+    let initrd = [b"070701".as_slice(), &[0; 100]].concat();
+    let pack = |n: u128, files: &[(&str, &[u8])], words: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let id = Uuid::from_u128(n);
+        let mut tar = Command::new("tar");
+        tar.args(["--format=ustar", "--owner=1000", "-C"]).arg(folder.path());
+        tar.arg("-cf").arg(ground.spool(id)).args(words);
+        assert!(tar.status().unwrap().success());
+        id
+    };
+    let apart = async |id: Uuid| {
+        assert_eq!(ground.look(id, F::KernelInitrd).await, Ok(None));
+        match ground.library.take_apart(id, Arc::new(Quiet)).await {
+            Ok(parts) => Ok(parts),
+            Err(LibraryError::Refused(refusal)) => Err(refusal.to_string()),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let good: [(&str, &[u8]); 3] =
+        [("kernel", &kernel()), ("initrd", &initrd), ("cmdline", b"console=ttyS0 quiet\n")];
+    let id = pack(1, &good, &["."]);
+    let parts = apart(id).await.unwrap();
+    assert_eq!((parts.kernel.size, parts.initrd.size), (1056, 106));
+    assert_eq!(parts.arguments, "console=ttyS0 quiet");
+    for (role, found) in [("kernel", &parts.kernel), ("initrd", &parts.initrd)] {
+        let place = ground.library.adopt_part(id, role, &found.sha256).await.unwrap();
+        let meta = fs::metadata(&place).unwrap();
+        assert_eq!((meta.uid(), meta.permissions().mode() & 0o7777), (0, 0o444));
+        assert_eq!(meta.len(), found.size);
+        // A run after a power cut finds it there.
+        assert_eq!(ground.library.adopt_part(id, role, &found.sha256).await.unwrap(), place);
+    }
+    let id = pack(2, &good[..2], &["kernel", "initrd"]);
+    assert_eq!(apart(id).await.unwrap().arguments, "");
+
+    let bad: [(&[(&str, &[u8])], &str); 5] = [
+        (&good[..1], "has no file `initrd`"),
+        (&[("kernel", b"#!/bin/sh"), ("initrd", &initrd)], "no kernel"),
+        (&[("kernel", &kernel()), ("initrd", b"text")], "no initial file system"),
+        (&[good[0], good[1], ("other", b"x")], "it holds `other`"),
+        (&[good[0], good[1], ("cmdline", b"two\nlines")], "not one line"),
+    ];
+    for (n, (files, said)) in (10..).zip(bad) {
+        let refused = apart(pack(n, files, &["."])).await.unwrap_err();
+        assert!(refused.contains(said), "{refused}");
+        ground.library.discard(Uuid::from_u128(n)).await.unwrap();
+        assert!(!ground.places.work(Uuid::from_u128(n)).exists());
+    }
+    // Links lead nowhere.
+    for (n, hard) in [(20, true), (21, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (kernel_at, initrd_at) = (folder.path().join("kernel"), folder.path().join("initrd"));
+        fs::write(&kernel_at, kernel()).unwrap();
+        if hard {
+            fs::hard_link(&kernel_at, &initrd_at).unwrap();
+        } else {
+            symlink("/etc/shadow", &initrd_at).unwrap();
+        }
+        let id = Uuid::from_u128(n);
+        let mut tar = Command::new("tar");
+        tar.args(["--format=ustar", "-C"]).arg(folder.path()).arg("-cf").arg(ground.spool(id));
+        assert!(tar.arg(".").status().unwrap().success());
+        assert!(apart(id).await.unwrap_err().contains("has no file"));
+    }
 }

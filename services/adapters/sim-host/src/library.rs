@@ -1,6 +1,7 @@
 //! The simulated library: files are bytes in memory, the look into them is the real one.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,9 +10,7 @@ use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_storage::BaseImage;
 use skerry_upkeep::{
-    Arrived, DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal,
-    LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Promises, Room,
-    check_head,
+    Arrived, BootParts, DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Promises, Room, check_head, check_initrd, check_kernel, read_arguments,
 };
 use uuid::Uuid;
 
@@ -27,6 +26,8 @@ pub(crate) struct SimLibrary {
     pub spool: BTreeMap<Uuid, Vec<u8>>,
     pub media: BTreeMap<String, Vec<u8>>,
     pub work: BTreeMap<Uuid, Vec<u8>>,
+    /// What archives of kernels were taken apart into.
+    pub parts: BTreeMap<(Uuid, String), Vec<u8>>,
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Words of volumes that were copied here.
     pub lent: BTreeMap<PathBuf, String>,
@@ -44,6 +45,7 @@ impl Default for SimLibrary {
             spool: BTreeMap::new(),
             media: BTreeMap::new(),
             work: BTreeMap::new(),
+            parts: BTreeMap::new(),
             files: BTreeMap::new(),
             lent: BTreeMap::new(),
             free: GIB,
@@ -86,6 +88,32 @@ impl SimLibrary {
             tool: "the simulated disk",
             detail: "there is no work of this job".to_owned(),
         })
+    }
+
+    fn take_apart(&mut self, job: Uuid) -> Result<BootParts, LibraryError> {
+        let refused = |detail: &str| IntakeRefusal::Boot { detail: detail.to_owned() };
+        let mut found = BTreeMap::new();
+        let mut archive = tar::Archive::new(self.working(job)?.as_slice());
+        for entry in archive.entries().map_err(|_| refused("no archive"))? {
+            let mut entry = entry.map_err(|_| refused("a damaged archive"))?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(|_| refused("a damaged archive"))?;
+            found.insert(name, bytes);
+        }
+        let mut part = |role: &str| found.remove(role).ok_or_else(|| refused(role));
+        let (kernel, initrd) = (part("kernel")?, part("initrd")?);
+        let arguments = part("cmdline").unwrap_or_default();
+        check_kernel(&kernel, size_of(&kernel))?;
+        check_initrd(&initrd, size_of(&initrd))?;
+        let parts = BootParts {
+            kernel: digest_of(&kernel),
+            initrd: digest_of(&initrd),
+            arguments: read_arguments(&arguments)?,
+        };
+        self.parts.insert((job, "kernel".to_owned()), kernel);
+        self.parts.insert((job, "initrd".to_owned()), initrd);
+        Ok(parts)
     }
 
     fn adopt(&mut self, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError> {
@@ -307,6 +335,31 @@ impl ImageLibrary for SimHost {
         .await
     }
 
+    async fn take_apart(
+        &self,
+        job: Uuid,
+        _meter: Arc<dyn Meter>,
+    ) -> Result<BootParts, LibraryError> {
+        self.image_step("TakeApart", |library| library.take_apart(job)).await
+    }
+
+    async fn adopt_part(
+        &self,
+        job: Uuid,
+        role: &'static str,
+        sha256: &str,
+    ) -> Result<PathBuf, LibraryError> {
+        self.image_step("AdoptPart", |library| {
+            let place = Path::new(FOLDER).join(sha256);
+            let part = library.parts.remove(&(job, role.to_owned()));
+            if let Some(bytes) = part {
+                library.files.insert(place.clone(), bytes);
+            }
+            Ok(place)
+        })
+        .await
+    }
+
     async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError> {
         self.image_step("LendPlace", |library| {
             library.work.remove(&job);
@@ -340,6 +393,7 @@ impl ImageLibrary for SimHost {
     async fn discard(&self, job: Uuid) -> Result<(), LibraryError> {
         self.image_step("DiscardImage", |library| {
             library.work.remove(&job);
+            library.parts.retain(|(other, _), _| *other != job);
             library.lent.remove(&lent(job));
             Ok(())
         })

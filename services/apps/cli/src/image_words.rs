@@ -17,7 +17,8 @@ pub struct NewImage {
     /// Name of the new image
     #[arg(long)]
     pub name: Name,
-    /// What it is: qcow2, raw, vmdk, vdi, iso or oci_archive; by the end of the file's name if not given
+    /// What it is: qcow2, raw, vmdk, vdi, iso, oci_archive, or kernel_initrd for a tar of `kernel`, `initrd` and perhaps
+    /// `cmdline`; by the end of the file's name if not given
     #[arg(long)]
     pub format: Option<String>,
     /// SHA-256 that it must have; needed for an address

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use nix::unistd::User;
-use skerry_linux_ctr::{BlobStore, LinuxBlobs, LinuxContainers, Places};
+use skerry_linux_ctr::{ArchiveInspector, BlobStore, LinuxBlobs, LinuxContainers, Places};
 use skerry_linux_disk::{
     DiskPlaces, ImportFolders, KeptPlaces, LinuxDisk, LinuxLibrary, Media, PoolDisks, QemuImg,
     UnitCage, hold_inbox,
@@ -67,9 +67,11 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let disks = PoolDisks::new(systemd.clone(), Roots::default(), POOLS);
     let folders = import_folders(&places, config, disks.kept().places()).await?;
     let media = Media::new(systemd.clone(), Roots::default(), places.media()).with_folders(folders);
-    let images = LinuxLibrary::new(places, tool).with_media(media);
-    let mut places = Places::below(&dirs.data, &dirs.run);
-    places.runtime = config.runtime.clone();
+    let mut of_containers = Places::below(&dirs.data, &dirs.run);
+    of_containers.runtime = config.runtime.clone();
+    let archives = Arc::new(ArchiveInspector::new(&of_containers));
+    let images = LinuxLibrary::new(places, tool, archives).with_media(media);
+    let places = of_containers;
     let written = places.written_by_containers()?;
     let blobs = BlobStore::new(places.blobs());
     let north = User::from_name(NORTH).ok().flatten();

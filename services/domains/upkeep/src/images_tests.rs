@@ -96,6 +96,21 @@ impl ImageLibrary for Files {
     async fn lend(&self, _job: Uuid) -> Result<PathBuf, LibraryError> {
         Err(LibraryError::Stopped)
     }
+    async fn take_apart(
+        &self,
+        _job: Uuid,
+        _meter: Arc<dyn Meter>,
+    ) -> Result<crate::BootParts, LibraryError> {
+        Err(LibraryError::Stopped)
+    }
+    async fn adopt_part(
+        &self,
+        _job: Uuid,
+        _role: &'static str,
+        _sha256: &str,
+    ) -> Result<PathBuf, LibraryError> {
+        Err(LibraryError::Stopped)
+    }
     async fn flatten(
         &self,
         _job: Uuid,

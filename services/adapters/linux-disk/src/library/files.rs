@@ -15,8 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
-    Arrived, DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError,
-    LibraryKeep, MediaList, Meter, Promises, Room, check_head, judge_check, judge_disk,
+    ArchiveReader, Arrived, BootParts, DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep, MediaList, Meter, Promises, Room, check_head, judge_check, judge_disk,
 };
 use uuid::Uuid;
 
@@ -36,16 +35,17 @@ pub struct LinuxLibrary {
     places: DiskPlaces,
     tool: QemuImg,
     media: Option<Media>,
+    archives: Arc<dyn ArchiveReader>,
     promises: Promises,
     /// Whether files of the library share blocks with their copies; tried once.
     shares: Arc<OnceLock<bool>>,
 }
 
 impl LinuxLibrary {
-    /// The library in these places. Nothing is made yet.
-    pub fn new(places: DiskPlaces, tool: QemuImg) -> Self {
+    /// The library in these places, with who looks into container images. Nothing is made yet.
+    pub fn new(places: DiskPlaces, tool: QemuImg, archives: Arc<dyn ArchiveReader>) -> Self {
         let (promises, shares) = (Promises::default(), Arc::default());
-        Self { places, tool, media: None, promises, shares }
+        Self { places, tool, media: None, archives, promises, shares }
     }
 
     /// The same, which mounts import media itself.
@@ -69,6 +69,11 @@ impl LinuxLibrary {
     /// Where things lie.
     pub(super) const fn places(&self) -> &DiskPlaces {
         &self.places
+    }
+
+    /// Who reads archives.
+    pub(super) fn archives(&self) -> &dyn ArchiveReader {
+        self.archives.as_ref()
     }
 
     /// The tool.
@@ -148,14 +153,14 @@ pub(super) fn fault<'a>(
 }
 
 /// Makes a folder that everybody on the node may enter; one that is there is good.
-fn folder(path: &Path) -> Result<(), LibraryError> {
+pub(super) fn folder(path: &Path) -> Result<(), LibraryError> {
     DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(fault("make", path))?;
     // The process's own mask would leave it closed to the tool's user.
     fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(fault("open", path))
 }
 
 /// Opens a file below a folder without following any link, and only if it is a plain file with one name.
-fn open_plain(base: &Path, below: &str) -> Result<Option<File>, LibraryError> {
+pub(super) fn open_plain(base: &Path, below: &str) -> Result<Option<File>, LibraryError> {
     let path = base.join(below);
     let open = || -> io::Result<OwnedFd> {
         let base = File::open(base)?;
@@ -221,7 +226,7 @@ fn missing(what: &Incoming) -> LibraryError {
     }
 }
 
-fn room(places: &DiskPlaces) -> Result<Room, LibraryError> {
+pub(super) fn room(places: &DiskPlaces) -> Result<Room, LibraryError> {
     let path = places.data();
     let found = statvfs(path).map_err(|error| fault("look at", path)(error.into()))?;
     let block = found.fragment_size();
@@ -377,7 +382,7 @@ pub(super) fn take_over(places: &DiskPlaces, job: Uuid) -> Result<(), LibraryErr
     remove_tree(&out)
 }
 
-fn digest(path: &Path, meter: &dyn Meter) -> Result<FileDigest, LibraryError> {
+pub(super) fn digest(path: &Path, meter: &dyn Meter) -> Result<FileDigest, LibraryError> {
     let mut file = File::open(path).map_err(fault("open", path))?;
     let total = file.metadata().map_err(fault("look at", path))?.len();
     let (mut hash, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; 1 << 20]);
@@ -409,24 +414,33 @@ fn sync(path: &Path) -> Result<(), LibraryError> {
 }
 
 fn adopt(places: &DiskPlaces, job: Uuid, sha256: &str) -> Result<PathBuf, LibraryError> {
-    let (source, target) = (places.source(job), places.images().join(sha256));
-    match fs::metadata(&source) {
+    adopt_file(places, &places.source(job), sha256)
+}
+
+/// Moves a file of a job into the library, durably.
+pub(super) fn adopt_file(
+    places: &DiskPlaces,
+    source: &Path,
+    sha256: &str,
+) -> Result<PathBuf, LibraryError> {
+    let target = places.images().join(sha256);
+    match fs::metadata(source) {
         Ok(_) => {}
         // A run before this one came as far as this.
         Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => {
             return Ok(target);
         }
-        Err(error) => return Err(fault("look at", &source)(error)),
+        Err(error) => return Err(fault("look at", source)(error)),
     }
-    fs::set_permissions(&source, Permissions::from_mode(0o444)).map_err(fault("seal", &source))?;
-    sync(&source)?;
+    fs::set_permissions(source, Permissions::from_mode(0o444)).map_err(fault("seal", source))?;
+    sync(source)?;
     // A file of this name has these bytes, or has been damaged and is mended by this.
-    fs::rename(&source, &target).map_err(fault("move to", &target))?;
+    fs::rename(source, &target).map_err(fault("move to", &target))?;
     sync(&places.images())?;
     Ok(target)
 }
 
-fn remove_tree(path: &Path) -> Result<(), LibraryError> {
+pub(super) fn remove_tree(path: &Path) -> Result<(), LibraryError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", path)(error)),
         _ => Ok(()),
@@ -441,7 +455,7 @@ fn remove_file(path: &Path) -> Result<(), LibraryError> {
 }
 
 /// Names in a folder; none if it is not there.
-fn names(path: &Path) -> Result<Vec<String>, LibraryError> {
+pub(super) fn names(path: &Path) -> Result<Vec<String>, LibraryError> {
     match fs::read_dir(path) {
         Ok(entries) => {
             let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -545,6 +559,9 @@ impl ImageLibrary for LinuxLibrary {
             (source.clone(), self.blocking(move |places| head_of(&places.source(job))));
         let (head, size) = size.await?;
         check_head(format, &head, size)?;
+        if format == ImageFormat::OciArchive {
+            self.archives.check(&path).await?;
+        }
         if !format.is_disk() {
             return Ok(None);
         }
@@ -564,6 +581,23 @@ impl ImageLibrary for LinuxLibrary {
         meter: Arc<dyn Meter>,
     ) -> Result<(), LibraryError> {
         self.convert_taken(job, from, meter).await
+    }
+
+    async fn take_apart(
+        &self,
+        job: Uuid,
+        meter: Arc<dyn Meter>,
+    ) -> Result<BootParts, LibraryError> {
+        self.take_boot_apart(job, meter).await
+    }
+
+    async fn adopt_part(
+        &self,
+        job: Uuid,
+        role: &'static str,
+        sha256: &str,
+    ) -> Result<PathBuf, LibraryError> {
+        self.adopt_boot(job, role, sha256).await
     }
 
     async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError> {

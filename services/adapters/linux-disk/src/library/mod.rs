@@ -4,6 +4,7 @@
 //! within limits of memory, processor time, output and time ([`Cage`]). It decides nothing: what is refused is
 //! said by `skerry_upkeep`. No file is ever opened by its guessed format.
 
+mod boot;
 mod cage;
 mod files;
 mod flatten;

@@ -5,6 +5,7 @@
 //! <data>/spool/<id>.done             came in whole; the north side's folder
 //! <data>/images/<sha256>             the library
 //! <data>/images/work/<job>/source    the copy that is looked at
+//! <data>/images/work/<job>/parts/    what an archive of a kernel is taken apart into
 //! <data>/images/work/<job>/lent      a copy of a volume, to become an image
 //! <data>/images/work/<job>/out/disk  what the tool makes of it
 //! <run>/media/<name>/                an import medium, mounted while it is read
@@ -71,6 +72,11 @@ impl DiskPlaces {
     /// Where the copy of a volume is put.
     pub fn lent(&self, job: Uuid) -> PathBuf {
         self.work(job).join("lent")
+    }
+
+    /// Where an archive of a kernel is taken apart.
+    pub fn parts(&self, job: Uuid) -> PathBuf {
+        self.work(job).join("parts")
     }
 
     /// Where the tool writes for a job.

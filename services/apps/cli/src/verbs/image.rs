@@ -126,7 +126,7 @@ fn format_of(source: &str) -> Result<String, Failure> {
     match ending.as_str() {
         "qcow2" | "vmdk" | "vdi" | "iso" | "raw" => Ok(ending),
         _ => Err(Failure::Usage(format!(
-            "say what {source} is: --format qcow2, raw, vmdk, vdi, iso or oci_archive"
+            "say what {source} is: --format qcow2, raw, vmdk, vdi, iso, oci_archive or kernel_initrd"
         ))),
     }
 }

@@ -84,11 +84,6 @@ fn check(spec: &ImageSpec) -> Result<(), Refusal> {
     let message = "is for container images that are brought in by hand; a registry's settings say what is wanted there";
     faults.require(by_hand || !spec.allow_unsigned, "spec.allow_unsigned", message);
     faults.require(
-        spec.format != ImageFormat::KernelInitrd,
-        "spec.format",
-        "is of two files and cannot be brought in; make a disk of it",
-    );
-    faults.require(
         spec.architecture == "x86_64",
         "spec.architecture",
         "must be x86_64, as this node is",

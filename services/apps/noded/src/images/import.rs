@@ -33,6 +33,13 @@ pub struct ImportImage {
     images: Arc<ImageController>,
 }
 
+/// What an import has found in a file that came in.
+struct Taken {
+    found: Vec<Found>,
+    /// The command line of a kernel that came along with it.
+    arguments: String,
+}
+
 impl ImportImage {
     /// Over this library; what has to be fetched is ordered at the desk.
     pub const fn new(
@@ -111,7 +118,7 @@ impl ImportImage {
         job: &JobContext,
         spec: &ImageSpec,
         incoming: &Incoming,
-    ) -> Result<Vec<Found>, LibraryError> {
+    ) -> Result<Taken, LibraryError> {
         let meter = || JobMeter::of(job);
         job.progress.stage("copy");
         self.library.take(job.id, incoming, meter()).await?;
@@ -125,6 +132,9 @@ impl ImportImage {
         job.progress.stage("inspect");
         let limit = self.library.room().await?.total.saturating_mul(THIN);
         let mut virtual_size = self.library.inspect(job.id, spec.format, limit).await?;
+        if spec.format == ImageFormat::KernelInitrd {
+            return self.work_on_boot(job).await;
+        }
         if !spec.format.is_kept() {
             job.progress.stage("convert");
             self.library.convert(job.id, spec.format, meter()).await?;
@@ -133,7 +143,16 @@ impl ImportImage {
             digest = self.library.digest(job.id, meter()).await?;
         }
         let role = spec.format.roles().first().copied().unwrap_or("disk");
-        Ok(vec![Found::new(role, digest, virtual_size)])
+        let found = vec![Found::new(role, digest, virtual_size)];
+        Ok(Taken { found, arguments: String::new() })
+    }
+
+    /// The same for a kernel with its initial file system, which are kept apart.
+    async fn work_on_boot(&self, job: &JobContext) -> Result<Taken, LibraryError> {
+        let BootParts { kernel, initrd, arguments } =
+            self.library.take_apart(job.id, JobMeter::of(job)).await?;
+        let found = vec![Found::part("kernel", kernel), Found::part("initrd", initrd)];
+        Ok(Taken { found, arguments })
     }
 
     /// Removes what is no longer needed of what came in. It is found again by age if this fails.
@@ -186,7 +205,7 @@ impl Operation for ImportImage {
         if let ImageSource::Url(url) = &image.spec.source {
             self.fetch(job, url).await?;
         }
-        let found = match self.work(job, &image.spec, &incoming).await {
+        let Taken { found, arguments } = match self.work(job, &image.spec, &incoming).await {
             Ok(done) => done,
             Err(LibraryError::Refused(refusal)) => {
                 self.clear(job, &incoming).await;
@@ -200,7 +219,13 @@ impl Operation for ImportImage {
         };
         job.progress.stage("adopt");
         let size = found.iter().fold(0_u64, |sum, file| sum.saturating_add(file.digest.size));
-        let kept = |spec: ImageSpec| ImageSpec { format: spec.format.kept(), ..spec };
+        let kept = |mut spec: ImageSpec| {
+            // What was said of it, also meanwhile, comes before what came along.
+            if spec.kernel_arguments.is_empty() {
+                spec.kernel_arguments = arguments;
+            }
+            ImageSpec { format: spec.format.kept(), ..spec }
+        };
         let there = self.placing().place(image.id(), job.id, found, kept).await?;
         self.clear(job, &incoming).await;
         if !there {

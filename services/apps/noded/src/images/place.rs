@@ -27,12 +27,19 @@ pub(super) struct Found {
     pub role: String,
     pub digest: FileDigest,
     pub virtual_size: Option<u64>,
+    /// Which of the parts that the job's file was taken apart into.
+    part: Option<&'static str>,
 }
 
 impl Found {
     /// A disk, or whatever else is one file.
     pub fn new(role: &str, digest: FileDigest, virtual_size: Option<u64>) -> Self {
-        Self { role: role.to_owned(), digest, virtual_size }
+        Self { role: role.to_owned(), digest, virtual_size, part: None }
+    }
+
+    /// One of several files that came in as one.
+    pub fn part(role: &'static str, digest: FileDigest) -> Self {
+        Self { role: role.to_owned(), digest, virtual_size: None, part: Some(role) }
     }
 }
 
@@ -68,8 +75,12 @@ impl Placing {
         change: impl FnOnce(ImageSpec) -> ImageSpec,
         files: &mut Vec<ImageFile>,
     ) -> Result<bool, JobFailure> {
-        for Found { role, digest: FileDigest { sha256, size }, virtual_size } in found {
-            let path = self.library.adopt(job, &sha256).await.map_err(failure)?;
+        for Found { role, digest: FileDigest { sha256, size }, virtual_size, part } in found {
+            let path = match part {
+                Some(part) => self.library.adopt_part(job, part, &sha256).await,
+                None => self.library.adopt(job, &sha256).await,
+            };
+            let path = path.map_err(failure)?;
             let path = path.display().to_string();
             files.push(ImageFile { virtual_size, ..ImageFile::new(role, path, sha256, size) });
         }

@@ -25,6 +25,7 @@ export const fileFormats: [ImageFormat, string][] = [
   ["vmdk", "Disk of a virtual machine (vmdk)"],
   ["vdi", "Disk of a virtual machine (vdi)"],
   ["iso", "CD for virtual machines (iso)"],
+  ["kernel_initrd", "Kernel and initrd of virtual machines (tar)"],
   ["oci_archive", "Container (OCI archive)"],
 ];
 

@@ -26,7 +26,11 @@ pub fn check_head(
         }
         (ImageFormat::Vdi, Some(Kind::Vdi)) => vdi(head, size).map(Some),
         (ImageFormat::Iso, _) if head.get(32_769..32_774) == Some(b"CD001") => Ok(None),
-        (ImageFormat::OciArchive, _) if head.get(257..262) == Some(b"ustar") => Ok(None),
+        (ImageFormat::OciArchive | ImageFormat::KernelInitrd, _)
+            if head.get(257..262) == Some(b"ustar") =>
+        {
+            Ok(None)
+        }
         // Whatever has no mark of another format may be a plain disk.
         (ImageFormat::Raw, None) if size > 0 => Ok(Some(size)),
         (_, Some(found)) => wrong(found.text()),

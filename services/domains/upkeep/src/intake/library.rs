@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use skerry_model::ImageFormat;
 use uuid::Uuid;
 
+use super::boot::BootParts;
 use super::promises::Promises;
 use crate::{FileDigest, IntakeRefusal};
 
@@ -225,6 +226,24 @@ pub enum LibraryError {
     Stopped,
 }
 
+/// Reads archives, as the start of a container does.
+#[async_trait]
+pub trait ArchiveReader: Send + Sync + 'static {
+    /// Whether a container can be made of the archive in this file: [`IntakeRefusal::Archive`] says why not. Takes as long
+    /// as reading the file.
+    async fn check(&self, path: &Path) -> Result<(), LibraryError>;
+
+    /// Makes the files of an uncompressed archive in an empty folder, unless there are more bytes or entries than these.
+    /// What cannot be unpacked is [`IntakeRefusal::Boot`].
+    async fn unpack(
+        &self,
+        path: &Path,
+        into: &Path,
+        bytes: u64,
+        entries: u64,
+    ) -> Result<(), LibraryError>;
+}
+
 /// The files of images. Every step bears being repeated: it looks first what is there.
 ///
 /// The work on one job lies in a folder of its own until [`ImageLibrary::adopt`]; [`ImageLibrary::discard`] takes
@@ -304,6 +323,21 @@ pub trait ImageLibrary: Send + Sync + 'static {
         &self,
         job: Uuid,
         base: Option<&DiskBase>,
+    /// Takes the job's file, an archive of a kernel and its initial file system, apart, and looks into both.
+    async fn take_apart(
+        &self,
+        job: Uuid,
+        meter: std::sync::Arc<dyn Meter>,
+    ) -> Result<BootParts, LibraryError>;
+
+    /// Moves one of the parts, `kernel` or `initrd`, into the library, durably. Gives its place there.
+    async fn adopt_part(
+        &self,
+        job: Uuid,
+        role: &'static str,
+        sha256: &str,
+    ) -> Result<PathBuf, LibraryError>;
+
         meter: std::sync::Arc<dyn Meter>,
     ) -> Result<(), LibraryError>;
 

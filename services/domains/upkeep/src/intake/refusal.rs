@@ -66,6 +66,22 @@ pub enum IntakeRefusal {
         /// The limit.
         limit: u64,
     },
+    /// It holds no container image that this node could run.
+    #[error(
+        "no container can be made of it: {detail}; save it anew, as an OCI archive or by `docker save`, for linux/amd64"
+    )]
+    Archive {
+        /// What is wrong, cut and escaped.
+        detail: String,
+    },
+    /// It holds no kernel with an initial file system.
+    #[error(
+        "nothing can be started from it: {detail}; bring in an uncompressed tar archive of the files `kernel`, `initrd` and, if wanted, `cmdline`"
+    )]
+    Boot {
+        /// What is wrong, cut and escaped.
+        detail: String,
+    },
     /// It uses something of its format that this node does not know.
     #[error("the disk uses a feature that is not supported: {detail}")]
     Feature {
@@ -75,6 +91,12 @@ pub enum IntakeRefusal {
 }
 
 impl IntakeRefusal {
+    /// Of an archive in which something is wrong, which may be said in words out of it.
+    pub fn archive(detail: &str) -> Self {
+        let detail = detail.chars().take(300).flat_map(char::escape_default).collect();
+        Self::Archive { detail }
+    }
+
     /// One CamelCase word for programs.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -86,6 +108,8 @@ impl IntakeRefusal {
             Self::Damaged { .. } => "Damaged",
             Self::CutOff { .. } => "CutOff",
             Self::TooLarge { .. } => "TooLarge",
+            Self::Archive { .. } => "UnusableArchive",
+            Self::Boot { .. } => "UnusableKernel",
             Self::Feature { .. } => "UnsupportedFeature",
         }
     }
