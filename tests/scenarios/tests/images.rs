@@ -483,3 +483,162 @@ async fn a_file_on_a_stick_that_is_not_the_one_that_was_named_is_refused() {
     }
     node.stop().await.unwrap();
 }
+
+/// A kernel of 1056 bytes, as far as its header goes.
+fn kernel() -> Vec<u8> {
+    let mut bytes = vec![0_u8; 1056];
+    for (at, part) in [
+        (0x1f1, &[1_u8][..]),
+        (0x1f4, &2_u32.to_le_bytes()),
+        (0x1fe, &[0x55, 0xaa]),
+        (0x202, b"HdrS"),
+        (0x206, &0x020f_u16.to_le_bytes()),
+        (0x236, &1_u16.to_le_bytes()),
+    ] {
+        bytes[at..at + part.len()].copy_from_slice(part);
+    }
+    bytes
+}
+
+fn boot_archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, name, *content).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_and_its_initrd_come_in_together_and_start_a_machine() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    let whole: [(&str, &[u8]); 3] =
+        [("kernel", &kernel()), ("initrd", b"070701 and so on"), ("cmdline", b"quiet\n")];
+    host.spool(Uuid::from_u128(1), &boot_archive(&whole));
+    let body = image("own", "kernel_initrd", json!({"upload": Uuid::from_u128(1)}));
+    node.create(Kind::Image, body).await.unwrap();
+    let there = node.wait_state(Kind::Image, "own", "available").await.unwrap();
+    assert_eq!(there["spec"]["kernel_arguments"], "quiet");
+    let roles: Vec<_> = there["spec"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| (file["role"].as_str().unwrap(), file["size"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(roles, [("kernel", 1056), ("initrd", 16)]);
+    assert_eq!(there["spec"]["files"][0]["sha256"], hex::encode(Sha256::digest(kernel())));
+    files(&host, (0, 0, 2)).await;
+    let vm = json!({"metadata": {"name": "m"}, "spec": {"image": "own", "memory_mib": 64}});
+    node.create(Kind::Vm, vm).await.unwrap();
+    node.wait_state(Kind::Vm, "m", "running").await.unwrap();
+    refused(&node, delete(Kind::Image, "own"), "used by vm m").await;
+
+    // What is said of it goes before what came along.
+    host.spool(Uuid::from_u128(2), &boot_archive(&whole));
+    let mut body = image("told", "kernel_initrd", json!({"upload": Uuid::from_u128(2)}));
+    body["spec"]["kernel_arguments"] = json!("debug");
+    node.create(Kind::Image, body).await.unwrap();
+    let there = node.wait_state(Kind::Image, "told", "available").await.unwrap();
+    assert_eq!(there["spec"]["kernel_arguments"], "debug");
+
+    host.spool(Uuid::from_u128(3), &boot_archive(&whole[..1]));
+    let body = image("half", "kernel_initrd", json!({"upload": Uuid::from_u128(3)}));
+    node.create(Kind::Image, body).await.unwrap();
+    let failed = node.wait_state(Kind::Image, "half", "failed").await.unwrap();
+    assert_eq!(text(&failed, "/status/conditions/0/reason"), "UnusableKernel");
+    files(&host, (0, 0, 2)).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_say_how_large_machines_have_to_be() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    host.spool(Uuid::from_u128(1), &qcow2());
+    let mut body = image("debian", "qcow2", json!({"upload": Uuid::from_u128(1)}));
+    (body["spec"]["min_vcpus"], body["spec"]["os"]) = (json!(2), json!("Debian 13"));
+    node.create(Kind::Image, body).await.unwrap();
+    let there = node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    assert_eq!(there["spec"]["os"], "Debian 13");
+    let vm = |vcpus: u32| json!({"metadata": {"name": "m"}, "spec": {"image": "debian", "vcpus": vcpus}});
+    let error = node.create(Kind::Vm, vm(1)).await.unwrap_err().to_string();
+    assert!(error.contains("`debian` needs 2 virtual processors or more"), "{error}");
+    node.create(Kind::Vm, vm(2)).await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_in_a_moment_ago_is_not_pruned() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    host.spool(Uuid::from_u128(1), &qcow2());
+    let body = image("debian", "qcow2", json!({"upload": Uuid::from_u128(1)}));
+    node.create(Kind::Image, body).await.unwrap();
+    let there = node.wait_state(Kind::Image, "debian", "available").await.unwrap();
+    assert!(there["status"]["last_used"].is_string(), "{there}");
+    for dry_run in [true, false] {
+        let Answer::Document(report) = node.ask(Request::PruneImages { dry_run }).await.unwrap()
+        else {
+            panic!("no report");
+        };
+        let report: Value = serde_json::from_str(&report.0).unwrap();
+        assert_eq!(report, json!({"dry_run": dry_run, "items": [], "bytes": 0}));
+    }
+    node.get(Kind::Image, "debian").await.unwrap();
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_means_its_newest_version_when_something_is_made() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), SimHost::new());
+    let node = start(&folder, &host).await;
+    let add = async |n: u128, name: &str, version: &str| {
+        host.spool(Uuid::from_u128(n), &qcow2());
+        let mut body = image(name, "qcow2", json!({"upload": Uuid::from_u128(n)}));
+        (body["spec"]["family"], body["spec"]["version"]) = (json!("debian"), json!(version));
+        node.create(Kind::Image, body).await.unwrap();
+        node.wait_state(Kind::Image, name, "available").await.unwrap();
+    };
+    let vm = |name: &str| json!({"metadata": {"name": name}, "spec": {"image": "debian", "power": "stopped"}});
+    let error = node.create(Kind::Vm, vm("none")).await.unwrap_err().to_string();
+    assert!(error.contains("there is no image `debian`"), "{error}");
+    add(1, "debian-old", "13.9").await;
+    add(2, "debian-new", "13.10").await;
+    let made = node.create(Kind::Vm, vm("first")).await.unwrap();
+    assert_eq!(made["spec"]["image"], "debian-new");
+    let volume = json!({"metadata": {"name": "v"}, "spec": {"source": {"image": "debian"}}});
+    let volume = node.create(Kind::Volume, volume).await.unwrap();
+    assert_eq!(volume["spec"]["source"]["image"], "debian-new");
+
+    // A newer one is for what comes later; the same wish again changes nothing.
+    add(3, "debian-next", "14").await;
+    let again = Request::Patch {
+        kind: Kind::Vm,
+        key: "first".to_owned(),
+        patch: skerry_ipc::Json(json!({"spec": {"image": "debian"}}).to_string()),
+        if_revision: None,
+    };
+    node.ask(again).await.unwrap();
+    let first = node.get(Kind::Vm, "first").await.unwrap();
+    assert_eq!(first["spec"]["image"], "debian-new");
+    let second = node.create(Kind::Vm, vm("second")).await.unwrap();
+    assert_eq!(second["spec"]["image"], "debian-next");
+
+    // A name means one thing.
+    host.spool(Uuid::from_u128(4), &qcow2());
+    let body = image("debian", "qcow2", json!({"upload": Uuid::from_u128(4)}));
+    let error = node.create(Kind::Image, body.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("`debian` is the name of a family"), "{error}");
+    let mut body = image("other", "qcow2", json!({"upload": Uuid::from_u128(4)}));
+    body["spec"]["family"] = json!("debian-old");
+    let error = node.create(Kind::Image, body).await.unwrap_err().to_string();
+    assert!(error.contains("`debian-old` is the name of an image"), "{error}");
+    // No container can be made of these.
+    let pod = json!({"metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "main", "image": "debian"}]}});
+    let error = node.create(Kind::Pod, pod).await.unwrap_err().to_string();
+    assert!(error.contains("no image of the family `debian` can be used for this"), "{error}");
+    node.stop().await.unwrap();
+}

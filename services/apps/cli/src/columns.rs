@@ -84,6 +84,8 @@ fn columns(kind: Kind) -> Vec<Column> {
             column("FORMAT", |d, _| cell(d, "/spec/format")),
             column("STATE", |d, _| cell(d, "/status/state")),
             column("SIZE", |d, _| image_size(d)),
+            column("FAMILY", |d, _| cell(d, "/spec/family")),
+            column("VERSION", |d, _| cell(d, "/spec/version")),
             column("SIGNED", |d, _| signed(d)),
             column("DESCRIPTION", |d, _| cell(d, "/spec/description")),
         ],

@@ -279,6 +279,8 @@ fn call(request: Request) -> Result<Call, CallError> {
         Request::Summary => Call::get(&["summary"], document),
         Request::Inventory => Call::get(&["inventory"], document),
         Request::Media => Call::get(&["media"], document),
+        Request::PruneImages { dry_run } => Call::post(&["prune"], json!({}), document)
+            .with("dry_run", dry_run.then(|| "true".to_owned())),
         Request::Claim { code, username, password, .. } => {
             let body = json!({ "code": code, "username": username, "password": password });
             Call::post(&["claim"], body, Shape::Session)

@@ -33,10 +33,19 @@ pub struct NewImage {
     /// Least memory of a machine, in MiB
     #[arg(long, value_name = "MIB")]
     pub min_memory: Option<u64>,
+    /// Least number of virtual processors of a machine
+    #[arg(long, value_name = "COUNT")]
+    pub min_vcpus: Option<u32>,
+    /// The operating system in it, such as "Debian 13"
+    #[arg(long)]
+    pub os: Option<String>,
     /// The account that it makes, such as debian
     #[arg(long)]
     pub default_user: Option<String>,
-    /// Its version, for people
+    /// The family that it is a version of: who names that when something is made gets its newest
+    #[arg(long, value_name = "NAME")]
+    pub family: Option<Name>,
+    /// Its version
     #[arg(long)]
     pub version: Option<String>,
     /// One line for people
@@ -85,6 +94,12 @@ pub enum ImageVerb {
     },
     /// List the USB sticks and cards in the node and the folders of the node, with the image files on them
     Media,
+    /// Remove all images that nothing uses, but for pinned ones and those of the last hour
+    Prune {
+        /// Only tell which these are
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Keep an image from being deleted
     Pin {
         /// Name or id

@@ -12,6 +12,7 @@ use skerry_model::{
     Invalid, LogRate, Name, NetworkMode, NetworkSpec, PciAddress, Subnet, TomlTextError, Validate,
     read_toml,
 };
+use skerry_upkeep::PruneMarks;
 
 /// Largest configuration file that is read: more is a mistake.
 const LARGEST: u64 = 64 * 1024;
@@ -35,6 +36,8 @@ pub struct Config {
     pub pci_groups: PciGroups,
     /// Folders of the node, beside its inbox, that images may be brought in from.
     pub import_folders: BTreeMap<Name, PathBuf>,
+    /// How full the data partition may become before images go that nothing uses.
+    pub image_marks: PruneMarks,
     /// Virtual functions that the node makes.
     pub virtual_functions: Vec<VirtualWish>,
 }
@@ -89,6 +92,8 @@ struct Raw {
     log: RawLog,
     #[serde(default)]
     pci_groups: BTreeMap<Name, Vec<String>>,
+    #[serde(default)]
+    images: RawImages,
     #[serde(default)]
     import_folders: BTreeMap<Name, String>,
     #[serde(default)]
@@ -165,6 +170,20 @@ struct RawContainers {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RawImages {
+    prune_above: u8,
+    prune_down_to: u8,
+}
+
+impl Default for RawImages {
+    fn default() -> Self {
+        let PruneMarks { above, down_to } = PruneMarks::default();
+        Self { prune_above: above, prune_down_to: down_to }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawLog {
     level: String,
 }
@@ -204,6 +223,14 @@ impl Config {
             return Err(wrong("pods.log_interval_s", "must be 1 to 3600".to_owned()));
         }
         let runtime = runtime(&raw.containers).map_err(|(key, reason)| wrong(key, reason))?;
+        let marks = PruneMarks { above: raw.images.prune_above, down_to: raw.images.prune_down_to };
+        if marks.above > 99 {
+            return Err(wrong("images.prune_above", "must be 0 to 99".to_owned()));
+        }
+        if marks.above > 0 && marks.down_to >= marks.above {
+            let reason = format!("must be less than prune_above, which is {}", marks.above);
+            return Err(wrong("images.prune_down_to", reason));
+        }
         let pci_groups = pci_groups(&raw.pci_groups)
             .map_err(|(name, reason)| wrong("pci_groups", format!("{name}: {reason}")))?;
         let virtual_functions = virtual_functions(raw.virtual_functions)
@@ -221,6 +248,7 @@ impl Config {
             runtime,
             log_level: raw.log.level,
             pci_groups,
+            image_marks: marks,
             import_folders: import_folders(&raw.import_folders)
                 .map_err(|(name, reason)| wrong("import_folders", format!("{name}: {reason}")))?,
             virtual_functions,
@@ -388,6 +416,15 @@ mod tests {
     }
 
     #[test]
+    fn pruning_is_switched_off_by_0() {
+        let marks =
+            |text: &str| parse(&format!("schema = 1\n[images]\n{text}")).unwrap().image_marks;
+        assert_eq!(marks(""), PruneMarks { above: 80, down_to: 70 });
+        assert_eq!(marks("prune_above = 0").above, 0);
+        assert_eq!(marks("prune_above = 50\nprune_down_to = 0").down_to, 0);
+    }
+
+    #[test]
     fn refusals_name_file_line_and_key() {
         let error = parse("schema = 1\n[network]\ndefault_subent = \"x\"\n").unwrap_err();
         assert!(error.starts_with("node.toml:3: network.default_subent: "), "{error}");
@@ -408,6 +445,9 @@ mod tests {
                 "containers.family: `docker` is no family",
             ),
             ("schema = 1\n[containers]\nrun = \"x\"", "containers.run"),
+            ("schema = 1\n[images]\nprune_above = 100", "images.prune_above"),
+            ("schema = 1\n[images]\nprune_above = 60", "images.prune_down_to"),
+            ("schema = 1\n[images]\nprune_down_to = 80", "images.prune_down_to"),
             (
                 "schema = 1\n[pci_groups]\ngpu = [\"x\"]",
                 "pci_groups: gpu: `x` is neither an address",

@@ -37,7 +37,7 @@ use crate::events::{self, Names};
 use crate::fault_watch::watch_faults;
 use crate::going_down::stop_guests_with_machine;
 use crate::identity::{load_claim, load_identity};
-use crate::images::{ExportVolume, FetchDesk, ImportImage, tidy_library};
+use crate::images::{ExportVolume, FetchDesk, ImportImage, keep_room, tidy_library};
 use crate::jobs::Jobs;
 use crate::node::{Machine, Node};
 use crate::node_controller::NodeController;
@@ -275,6 +275,10 @@ impl Daemon {
         let (keeper, until) = (Keeper::of(&node, recovered), cancel.clone());
         tasks.spawn(async move {
             until.run_until_cancelled(keeper.run()).await;
+        });
+        let (full, until) = (Arc::clone(&node), cancel.clone());
+        tasks.spawn(async move {
+            until.run_until_cancelled(keep_room(full, recovered)).await;
         });
         let (vms, until) = (Arc::clone(&node.vms), cancel.clone());
         tasks.spawn(async move {

@@ -187,9 +187,12 @@ export function image(name: string, format: Image["spec"]["format"], state: Imag
       min_disk_bytes: null,
       default_user: "",
       version: "",
+      family: null,
+      min_vcpus: null,
+      os: "",
       pinned: false,
     },
-    status: { observed_generation: 1, state, conditions: [], job: null, used_by: [], verified: null },
+    status: { observed_generation: 1, state, conditions: [], job: null, used_by: [], last_used: null, verified: null },
   };
 }
 

@@ -348,6 +348,12 @@ pub enum Request {
         /// How far it is.
         report: FetchReport,
     },
+    /// Removes all images that nothing uses, but for those that are pinned or fresh: [`Answer::Document`] of
+    /// `upkeep::PruneReport`.
+    PruneImages {
+        /// Only tell which these are.
+        dry_run: bool,
+    },
 }
 
 /// A file to fetch into the spool, under the order's id.

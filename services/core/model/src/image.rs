@@ -26,7 +26,8 @@ impl ResourceKind for Image {
 pub enum ImageFormat {
     /// An OCI image layout in one archive (OCI image specification 1.1, image-layout).
     OciArchive,
-    /// A Linux kernel and an initial file system, booted directly.
+    /// A Linux kernel and an initial file system, booted directly. Comes in as an uncompressed tar archive of `kernel` (a
+    /// bzImage), `initrd` and, if wanted, `cmdline`.
     KernelInitrd,
     /// A disk, QEMU's own format, without backing file.
     Qcow2,
@@ -193,19 +194,31 @@ pub struct ImageSpec {
     /// Least memory of a machine that starts from it, in MiB.
     #[serde(default)]
     pub min_memory_mib: Option<u64>,
+    /// Least number of virtual processors of a machine that starts from it, 1 to 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_vcpus: Option<u32>,
     /// Least size of a disk made from it, in bytes.
     #[serde(default)]
     pub min_disk_bytes: Option<u64>,
     /// The account that it makes for whoever configures it, such as `debian`.
     #[serde(default)]
     pub default_user: String,
-    /// Its version, for people.
+    /// The operating system in it, for people, such as `Debian 13`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    /// The family that it is a version of. Whoever names a family when something is made means its newest usable version at
+    /// that moment. No image has the name of a family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub family: Option<Name>,
+    /// Its version, for people; within a family the newest is the one with the highest numbers, such as `13.10` after `13.9`,
+    /// and `14` after `14~rc1`.
     #[serde(default)]
     pub version: String,
     /// Whether it must not be deleted.
     #[serde(default)]
     pub pinned: bool,
-    /// Kernel command line, for `kernel_initrd`.
+    /// Kernel command line, for `kernel_initrd`; what came in with the kernel if none is given.
     #[serde(default)]
     pub kernel_arguments: String,
     /// One line for people.
@@ -232,8 +245,11 @@ impl ImageSpec {
             sha256: None,
             firmware: None,
             min_memory_mib: None,
+            min_vcpus: None,
             min_disk_bytes: None,
             default_user: String::new(),
+            os: String::new(),
+            family: None,
             version: String::new(),
             pinned: false,
             kernel_arguments: String::new(),
@@ -281,6 +297,10 @@ pub struct ImageStatus {
     pub job: Option<Uuid>,
     /// Who uses it.
     pub used_by: Vec<LocalRef>,
+    /// When something last began or ceased to use it, or it came in. What `used_by` names uses it now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub last_used: Option<Timestamp>,
     /// When its bytes were last found to be as recorded.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub verified: Option<Timestamp>,
@@ -324,10 +344,13 @@ impl Validate for ImageSpec {
             ("spec.description", &self.description),
             ("spec.default_user", &self.default_user),
             ("spec.version", &self.version),
+            ("spec.os", &self.os),
         ] {
             let good = text.len() <= LONGEST && !text.chars().any(char::is_control);
             found.require(good, field, "must be one line of at most 1024 bytes");
         }
+        let vcpus = self.min_vcpus.is_none_or(|count| (1..=64).contains(&count));
+        found.require(vcpus, "spec.min_vcpus", "must be 1 to 64");
         self.source.validate(self.sha256.is_some(), found);
     }
 }
@@ -421,6 +444,12 @@ mod tests {
         let mut wrong = spec(ImageSource::Folder("a.img".to_owned()));
         wrong.sha256 = Some("A".repeat(64));
         wrong.description = "two\nlines".to_owned();
-        assert_eq!(faults(&wrong), ["spec.sha256", "spec.description"]);
+        wrong.os = "a\0".to_owned();
+        assert_eq!(faults(&wrong), ["spec.sha256", "spec.description", "spec.os"]);
+        for (count, good) in [(0, false), (1, true), (64, true), (65, false)] {
+            let image =
+                ImageSpec { min_vcpus: Some(count), ..spec(ImageSource::Upload(Uuid::nil())) };
+            assert_eq!(faults(&image).is_empty(), good, "{count}");
+        }
     }
 }

@@ -42,14 +42,15 @@ mod snapshot;
 mod toml_text;
 mod user;
 mod validate;
+mod version;
 mod vm;
 mod vm_agent;
 mod vm_boot;
 mod vm_cells;
 mod vm_init;
 mod vm_life;
-mod vm_memory;
 mod vm_media;
+mod vm_memory;
 mod vm_metadata;
 mod vm_nic;
 mod vm_pci;
@@ -99,6 +100,7 @@ pub use snapshot::{Snapshot, SnapshotSpec, SnapshotState, SnapshotStatus, Snapsh
 pub use toml_text::{TomlTextError, read_toml};
 pub use user::{Role, Session, SessionSpec, SessionStatus, User, UserSpec, UserStatus};
 pub use validate::{Invalid, Name, NameError, Validate, Violation, json_bytes};
+pub use version::compare_versions;
 pub use vm::{Accelerator, Graphics, Power, Vm, VmSize, VmSpec, VmState, VmStatus};
 pub use vm_agent::{GuestInterface, GuestReport};
 pub use vm_boot::VmFirmware;
@@ -108,9 +110,9 @@ pub use vm_life::{
     Autostart, CrashAction, CrashPolicy, GuestOff, GuestReboot, VmAction, VmActionState, VmPower,
     VmRequest, VmRequestKind,
 };
+pub use vm_media::VmMedium;
 pub use vm_memory::MEMORY_STEP_MIB;
 pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
-pub use vm_media::VmMedium;
 pub use vm_nic::{VmNic, VmNicStatus};
 pub use vm_pci::{PciAddress, PciAddressError, PciGiven, VmPci};
 pub use vm_placement::{

@@ -262,7 +262,12 @@ impl Controller for ImageController {
             Some(self.look(&image, &mut status).await)
         };
         status.observed_generation = image.meta.generation;
-        status.used_by = image_users(&self.store, &image.meta.name);
+        let users = image_users(&self.store, &image.meta.name);
+        let came_in = status.last_used.is_none() && !image.spec.files.is_empty();
+        if came_in || users != status.used_by {
+            status.last_used = Some((self.now)());
+        }
+        status.used_by = users;
         let mut tx = Transaction::new();
         tx.put_status(image.id(), status);
         self.store.commit(tx).await.map_err(store_failure)?;

@@ -10,6 +10,7 @@ mod images;
 mod intake;
 mod inventory;
 mod jobs;
+mod prune;
 mod summary;
 
 pub use blobs::{BlobContents, BlobFault, BlobKeep, BlobTrouble, ImageBlobs, ImageExport, Swept};
@@ -26,5 +27,9 @@ pub use inventory::{
 pub use jobs::{
     JobClass, JobEffect, JobEvent, JobPace, JobPlaces, JobRefused, JobTurn, choose_jobs,
     job_retry_pause, next_job, outdated_jobs,
+};
+pub use prune::{
+    PRUNE_REST, PruneImage, PruneMarks, PruneReport, PruneStep, Pruned, carry_out_prune,
+    plan_prune, prune_images,
 };
 pub use summary::{AlarmCounts, MemoryUse, Summary, WorkloadCounts};

@@ -41,10 +41,34 @@ pub(super) async fn run(shell: &mut Shell<'_, '_>, verb: ImageVerb) -> Done {
             let media = shell.document(Request::Media).await?;
             shell.show(&media, |media| text::outline(media, 0))
         }
+        ImageVerb::Prune { dry_run } => prune(shell, dry_run).await,
         ImageVerb::Pin { name } => pin(shell, name, true).await,
         ImageVerb::Unpin { name } => pin(shell, name, false).await,
         ImageVerb::Delete { target } => workload::delete(shell, Kind::Image, target).await,
     }
+}
+
+/// Images that nothing uses.
+async fn prune(shell: &mut Shell<'_, '_>, dry_run: bool) -> Done {
+    let report = shell.document(Request::PruneImages { dry_run }).await?;
+    shell.show(&report, |report| {
+        let items = report.get("items").and_then(Value::as_array);
+        let bytes = |of: &Value| text::size(of.get("bytes").and_then(Value::as_u64).unwrap_or(0));
+        let line = |item: &Value| {
+            let last_used = text::cell(item, "/last_used");
+            format!(
+                "{:<30} {:>10}  last used {last_used}\n",
+                text::cell(item, "/name"),
+                bytes(item)
+            )
+        };
+        let lines: String = items.into_iter().flatten().map(line).collect();
+        let word = if dry_run { "would be freed" } else { "are freed" };
+        match lines.as_str() {
+            "" => "There is no image that nothing uses.\n".to_owned(),
+            lines => format!("{lines}{} {word}\n", bytes(report)),
+        }
+    })
 }
 
 async fn import(shell: &mut Shell<'_, '_>, new: NewImage) -> Done {
@@ -108,6 +132,9 @@ fn spec(new: &NewImage, format: &str, source: Value, sha256: Option<String>) -> 
         ("sha256", sha256.map(Value::from)),
         ("firmware", new.firmware.clone().map(Value::from)),
         ("min_memory_mib", new.min_memory.map(Value::from)),
+        ("min_vcpus", new.min_vcpus.map(Value::from)),
+        ("family", new.family.as_ref().map(|name| json!(name))),
+        ("os", new.os.clone().map(Value::from)),
         ("default_user", new.default_user.clone().map(Value::from)),
         ("version", new.version.clone().map(Value::from)),
         ("description", new.description.clone().map(Value::from)),

@@ -70,6 +70,10 @@ fn inherit(node: &Node, volume: &Name, spec: &mut ImageSpec) -> Result<(), Refus
     let Some(origin) = node.store.find::<Image>(&name).map_err(store)? else { return Ok(()) };
     spec.firmware = spec.firmware.or(origin.spec.firmware);
     spec.min_memory_mib = spec.min_memory_mib.or(origin.spec.min_memory_mib);
+    spec.min_vcpus = spec.min_vcpus.or(origin.spec.min_vcpus);
+    if spec.os.is_empty() {
+        spec.os.clone_from(&origin.spec.os);
+    }
     if spec.default_user.is_empty() {
         spec.default_user = origin.spec.default_user;
     }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::caller::Caller;
 use super::draft::{Draft, typed};
 use super::exports;
+use super::families::check_family;
 use super::jobs;
 use super::refuse::{found, internal, store, wrong_field};
 use super::registries;
@@ -34,6 +35,7 @@ pub async fn create(
 ) -> Result<(Transaction, Uuid), Refusal> {
     let mut spec: ImageSpec = typed(draft.spec, "spec")?;
     check(&spec)?;
+    check_family(node, &draft.metadata.name, spec.family.as_ref())?;
     check_unsigned(node, caller, &spec)?;
     exports::ready(node, &mut spec)?;
     check_source(node, &spec).await?;
@@ -153,6 +155,7 @@ fn library_fault(error: LibraryError) -> Refusal {
 
 /// Changes what is said of an image. What it is made of stays.
 pub fn change(
+    node: &Node,
     tx: &mut Transaction,
     present: &Document,
     spec: Value,
@@ -176,6 +179,7 @@ pub fn change(
     let same = spec.allow_unsigned == before.spec.allow_unsigned;
     faults.require(same, "spec.allow_unsigned", fixed);
     faults.into_result().map_err(found)?;
+    check_family(node, &before.meta.name, spec.family.as_ref())?;
     tx.put_spec(before.id(), if_revision, spec);
     Ok(())
 }

@@ -14,6 +14,7 @@ mod discs;
 mod draft;
 mod exec;
 mod exports;
+mod families;
 mod fetches;
 mod guest_data;
 mod guests;
@@ -141,6 +142,7 @@ impl Api {
             Request::SetGuestPassword { key, user, password } => {
                 guests::set_password(node, caller, &key, user, password).await
             }
+            Request::PruneImages { dry_run } => read::prune(node, caller, dry_run).await,
             Request::Power(action) => self.power(caller, action).await,
             Request::MayBringIn => {
                 caller.permit(Permission::ChangeWorkloads).map(|()| Answer::Done)

@@ -154,6 +154,13 @@ pub async fn media(node: &Node, caller: &Caller) -> Result<Answer, Refusal> {
     text(&node.machine.images.media().await.map_err(internal)?).map(Answer::Document)
 }
 
+/// Images that nothing uses: removed, or only told of.
+pub async fn prune(node: &Node, caller: &Caller, dry_run: bool) -> Result<Answer, Refusal> {
+    caller.permit(Permission::ChangeWorkloads)?;
+    let report = crate::images::prune_all(node, dry_run, &caller.name()).await.map_err(internal)?;
+    text(&report).map(Answer::Document)
+}
+
 /// The machine's parts.
 pub async fn inventory(node: &Node, caller: &Caller) -> Result<Answer, Refusal> {
     caller.permit(Permission::Read)?;

@@ -29,7 +29,7 @@ pub fn boot_from_image(
     let image = node.store.find::<Image>(name).map_err(store)?;
     let image =
         image.ok_or_else(|| wrong_field("spec.image", format!("there is no image `{name}`")))?;
-    check_memory(&image, spec)?;
+    check_least(&image, spec)?;
     match image.spec.format {
         ImageFormat::KernelInitrd => without_disk(&image, spec),
         format if format.is_disk() => {
@@ -74,7 +74,15 @@ fn without_disk(image: &Resource<Image>, spec: &VmSpec) -> Result<(), Refusal> {
     }
 }
 
-fn check_memory(image: &Resource<Image>, spec: &VmSpec) -> Result<(), Refusal> {
+/// Whether the machine is as large as its image needs.
+fn check_least(image: &Resource<Image>, spec: &VmSpec) -> Result<(), Refusal> {
+    if let Some(least) = image.spec.min_vcpus.filter(|least| spec.vcpus < *least) {
+        let (name, asked) = (&image.meta.name, spec.vcpus);
+        let message = format!(
+            "`{name}` needs {least} virtual processors or more, and {asked} were asked for"
+        );
+        return Err(wrong_field("spec.vcpus", message));
+    }
     match image.spec.min_memory_mib {
         Some(least) if spec.memory_mib < least => {
             let (name, asked) = (&image.meta.name, spec.memory_mib);

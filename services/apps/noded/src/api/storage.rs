@@ -11,6 +11,7 @@ use skerry_store::Transaction;
 use uuid::Uuid;
 
 use super::draft::{Draft, typed};
+use super::families;
 use super::refuse::{found, internal, store, wrong_field};
 use super::workloads::draw_id;
 use super::write::resource;
@@ -20,7 +21,10 @@ const MIB: u64 = 1024 * 1024;
 
 /// A volume from a draft.
 pub fn create_volume(node: &Node, draft: Draft) -> Result<(Transaction, Uuid), Refusal> {
-    let spec: VolumeSpec = typed(draft.spec, "spec")?;
+    let mut spec: VolumeSpec = typed(draft.spec, "spec")?;
+    if let Some(name) = &spec.source.image {
+        spec.source.image = Some(families::settle_disk(node, name)?);
+    }
     let mut tx = Transaction::new();
     let id = new_volume(node, &mut tx, &draft.metadata.name, spec, draft.metadata.labels)?;
     Ok((tx, id.uuid()))

@@ -18,6 +18,7 @@ use super::caller::Caller;
 use super::copies;
 use super::discs::check_media;
 use super::draft::{Draft, typed};
+use super::families::{settle_pod, settle_vm};
 use super::guest_data;
 use super::pci::{check_pci, check_suspend};
 use super::pod_order::check_dependencies;
@@ -51,6 +52,7 @@ pub async fn create_vm(
     let mut tx = Transaction::new();
     let spec = copies::expand_clone(node, &mut tx, &draft.metadata.name, draft.spec)?;
     let mut spec: VmSpec = typed(spec, "spec")?;
+    settle_vm(node, &mut spec, None)?;
     check(&spec)?;
     guest_data::ready(&mut spec, None).await?;
     spec.request = None;
@@ -59,9 +61,9 @@ pub async fn create_vm(
     }
     if spec.clone_of.is_none() {
         check_disks(node, None, &[], &spec.disks)?;
+        check_media(node, &[], &spec)?;
     }
     let id = draw_id::<Vm>(node);
-        check_media(node, &[], &spec)?;
     boot_from_image(node, &mut tx, &draft.metadata.name, &mut spec)?;
     check(&spec)?;
     check_tpm(&spec)?;
@@ -86,6 +88,7 @@ pub async fn create_pod(
     draft: Draft,
 ) -> Result<(Transaction, Uuid), Refusal> {
     let mut spec: PodSpec = typed(draft.spec, "spec")?;
+    settle_pod(node, &mut spec, None)?;
     check(&spec)?;
     spec.request = None;
     check_dependencies(node, &draft.metadata.name, &spec)?;
@@ -118,6 +121,7 @@ pub async fn change_vm(
 ) -> Result<(), Refusal> {
     let before: Resource<Vm> = resource(present)?;
     let mut spec: VmSpec = typed(spec, "spec")?;
+    settle_vm(node, &mut spec, Some(&before.spec))?;
     check(&spec)?;
     guest_data::ready(&mut spec, before.spec.init.as_ref()).await?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
@@ -139,11 +143,11 @@ pub async fn change_vm(
     spec.request = before.spec.request;
     check_power(&before, spec.power)?;
     check_disks(node, Some(before.id()), &before.spec.disks, &spec.disks)?;
+    check_media(node, &before.spec.media, &spec)?;
     if spec.image != before.spec.image {
         copies::rebuild(node, tx, &before, &mut spec)?;
     }
     if spec.power.is_on() {
-    check_media(node, &before.spec.media, &spec)?;
         node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;
     }
     ports::change_of_vm(node, tx, &before, &spec)?;
@@ -162,6 +166,7 @@ pub async fn change_pod(
 ) -> Result<(), Refusal> {
     let before: Resource<Pod> = resource(present)?;
     let mut spec: PodSpec = typed(spec, "spec")?;
+    settle_pod(node, &mut spec, Some(&before.spec))?;
     check(&spec)?;
     fixed("spec.network", &before.spec.network, &spec.network)?;
     if spec.host_network != before.spec.host_network {

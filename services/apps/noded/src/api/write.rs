@@ -183,7 +183,7 @@ pub async fn plan_change(
         Kind::Volume => storage::change_volume(node, &mut tx, present, spec, if_revision)?,
         Kind::Snapshot => snapshots::change(&mut tx, present, spec, if_revision)?,
         Kind::Pool => pools::change_pool(&mut tx, present, spec, if_revision)?,
-        Kind::Image => images::change(&mut tx, present, spec, if_revision)?,
+        Kind::Image => images::change(node, &mut tx, present, spec, if_revision)?,
         Kind::Node => put::<NodeKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::Config => put::<ConfigKind>(&mut tx, present, typed(spec, "spec")?, if_revision)?,
         Kind::Secret => put::<Secret>(&mut tx, present, typed(spec, "spec")?, if_revision)?,

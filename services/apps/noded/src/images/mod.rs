@@ -4,9 +4,11 @@ mod desk;
 mod export;
 mod import;
 mod place;
+mod prune;
 mod tidy;
 
 pub use desk::FetchDesk;
 pub use export::{EXPORT, ExportVolume};
 pub use import::{IMPORT, ImportImage};
+pub use prune::{keep_room, prune_all};
 pub use tidy::tidy_library;

@@ -62,6 +62,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/summary", get(node::summary))
         .route("/api/v1/inventory", get(node::inventory))
         .route("/api/v1/media", get(node::media))
+        .route("/api/v1/prune", post(node::prune))
         .route("/api/v1/node", get(node::show).patch(node::patch))
         .route("/api/v1/node/actions/{action}", post(node::act))
         .route("/api/v1/node/log", get(streams::node_log))

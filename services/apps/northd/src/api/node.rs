@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use skerry_ipc::{Answer, ListQuery, PowerAction, Request};
 use skerry_model::Kind;
-use skerry_upkeep::{Inventory, MediaList, Summary};
+use skerry_upkeep::{Inventory, MediaList, PruneReport, Summary};
 
 use crate::app::{App, Seen, Segments, resource, resource_if_new, unexpected};
 use crate::auth::Caller;
@@ -43,6 +43,17 @@ pub(super) async fn media(
 ) -> Result<Json<MediaList>, Problem> {
     params.only(&[])?;
     Ok(Json(app.report(caller.auth(), Request::Media).await?))
+}
+
+/// Images that nothing uses go.
+pub(super) async fn prune(
+    State(app): State<App>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<PruneReport>, Problem> {
+    params.only(&["dry_run"])?;
+    let dry_run = params.flag("dry_run")?;
+    Ok(Json(app.report(caller.auth(), Request::PruneImages { dry_run }).await?))
 }
 
 /// There is exactly one node, whatever it is called.

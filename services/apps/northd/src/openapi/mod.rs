@@ -19,7 +19,7 @@ use skerry_model::{
     RegistryStatus, SecretSpec, SecretStatus, SessionSpec, SessionStatus, SnapshotSpec,
     SnapshotStatus, UserSpec, UserStatus, VmSpec, VmStatus, VolumeSpec, VolumeStatus,
 };
-use skerry_upkeep::{Inventory, MediaList, Summary};
+use skerry_upkeep::{Inventory, MediaList, PruneReport, Summary};
 use utoipa::OpenApi;
 
 use crate::api::{
@@ -51,6 +51,7 @@ pub const COMMITTED: &str = include_str!("../../../../../config/openapi/skerry-v
     Summary,
     Inventory,
     MediaList,
+    PruneReport,
     Meta,
     Kind,
     NodeSpec,

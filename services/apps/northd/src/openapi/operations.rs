@@ -129,6 +129,14 @@ fn fixed() -> Vec<Operation> {
             "USB sticks and cards that are plugged in, with the image files on them.",
         )
         .gives(200, Content::json("MediaList")),
+        Operation::new(
+            "post",
+            "prune",
+            "pruneImages",
+            "Removes all images that nothing uses, but for those that are pinned or built in, or were used or came in within the last hour.",
+        )
+        .query(&[("dry_run", "`true` to tell only which these are.")])
+        .gives(200, Content::json("PruneReport")),
         Operation::new("get", "node", "getNode", "The node itself.")
             .gives(200, Content::json("Node")),
         Operation::new("patch", "node", "patchNode", "Changes the node's settings.")

@@ -162,11 +162,20 @@ const RESERVE_PARTS: u64 = 10;
 const LEAST_RESERVE: u64 = 256 << 20;
 const MOST_RESERVE: u64 = 8 << 30;
 
+/// What is left free on a partition of so many bytes.
+fn reserve(total: u64) -> u64 {
+    (total / RESERVE_PARTS).clamp(LEAST_RESERVE, MOST_RESERVE)
+}
+
 impl Room {
     /// The room on a partition of so many bytes, of which so many are available.
     pub fn of(total: u64, available: u64) -> Self {
-        let reserve = (total / RESERVE_PARTS).clamp(LEAST_RESERVE, MOST_RESERVE);
-        Self { free: available.saturating_sub(reserve), total }
+        Self { free: available.saturating_sub(reserve(total)), total }
+    }
+
+    /// Bytes that are available with the reserve. Where nothing is free but the reserve it may be less.
+    pub fn available(self) -> u64 {
+        self.free.saturating_add(reserve(self.total)).min(self.total)
     }
 }
 
@@ -314,15 +323,6 @@ pub trait ImageLibrary: Send + Sync + 'static {
         meter: std::sync::Arc<dyn Meter>,
     ) -> Result<(), LibraryError>;
 
-    /// Makes the job's folder anew, and tells where in it a disk (`qcow2`) may be put for [`Self::flatten`].
-    async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError>;
-
-    /// Makes the job's file of the disk that was put there: one that stands for itself. What the disk itself names as
-    /// its base is not followed; it is `base` or none.
-    async fn flatten(
-        &self,
-        job: Uuid,
-        base: Option<&DiskBase>,
     /// Takes the job's file, an archive of a kernel and its initial file system, apart, and looks into both.
     async fn take_apart(
         &self,
@@ -338,6 +338,15 @@ pub trait ImageLibrary: Send + Sync + 'static {
         sha256: &str,
     ) -> Result<PathBuf, LibraryError>;
 
+    /// Makes the job's folder anew, and tells where in it a disk (`qcow2`) may be put for [`Self::flatten`].
+    async fn lend(&self, job: Uuid) -> Result<PathBuf, LibraryError>;
+
+    /// Makes the job's file of the disk that was put there: one that stands for itself. What the disk itself names as
+    /// its base is not followed; it is `base` or none.
+    async fn flatten(
+        &self,
+        job: Uuid,
+        base: Option<&DiskBase>,
         meter: std::sync::Arc<dyn Meter>,
     ) -> Result<(), LibraryError>;
 
