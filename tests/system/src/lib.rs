@@ -4,6 +4,7 @@
 //! condition, with a limit that only says when to give up.
 
 mod claimed;
+mod iso;
 mod screen;
 mod socket;
 mod stream;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 pub use claimed::{SSH_KEY, USER_DATA};
+pub use iso::iso;
 use reqwest::{Client, Method, StatusCode};
 pub use screen::Screen;
 use serde_json::{Value, json};

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use skerry_system_tests::{NodeUnderTest, SOON};
+use skerry_system_tests::{GUEST, NodeUnderTest, SOON, eventually, iso};
+use xtask::paths::Paths;
 
 /// Work on some MiB under emulation.
 const WORK: Duration = Duration::from_secs(240);
@@ -75,6 +76,7 @@ async fn images_come_in_and_hostile_files_do_not() -> anyhow::Result<()> {
     ensure!(there["spec"]["format"] == "qcow2", "{there}");
 
     hostile(&node, &folder).await?;
+    no_containers(&node, &folder).await?;
 
     // What is left: the library's files, one for each content, sealed, and nothing else.
     let library =
@@ -125,4 +127,101 @@ async fn hostile(node: &NodeUnderTest, folder: &Path) -> anyhow::Result<()> {
         ensure!(said == reason, "{failed}");
     }
     Ok(())
+}
+
+/// Archives that no container could be made of.
+async fn no_containers(node: &NodeUnderTest, folder: &Path) -> anyhow::Result<()> {
+    let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
+    let index = br#"{"schemaVersion":2,"manifests":[{"mediaType":
+        "application/vnd.oci.image.manifest.v1+json","size":2,"digest":
+        "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}]}"#;
+    let files: [&[(&str, &[u8])]; 2] =
+        [&[("readme", b"no image")], &[("oci-layout", layout), ("index.json", index)]];
+    for (number, files) in files.into_iter().enumerate() {
+        let (name, file) = (format!("odd-{number}"), folder.join(format!("odd-{number}.tar")));
+        tar_of(&file, files)?;
+        let file = file.display().to_string();
+        let words =
+            ["image", "import", &file, "--name", &name, "--format", "oci_archive", "--wait"];
+        ensure!(node.skerry(&words).is_err(), "{name} was taken");
+        let failed = node.wait_state(&format!("/api/v1/images/{name}"), "failed", SOON).await?;
+        let said: &Value = &failed["status"]["conditions"][0];
+        ensure!(said["reason"] == "UnusableArchive", "{failed}");
+    }
+    Ok(())
+}
+
+fn tar_of(path: &Path, files: &[(&str, &[u8])]) -> anyhow::Result<()> {
+    let mut archive = tar::Builder::new(std::fs::File::create(path)?);
+    for (name, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, *content)?;
+    }
+    Ok(archive.into_inner()?.sync_all()?)
+}
+
+/// The tiny machine's own kernel, brought in as anybody would theirs, with a CD that is changed while it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_that_came_in_boots_and_reads_a_cd() -> anyhow::Result<()> {
+    let (node, ports) = NodeUnderTest::claimed("discs", &[8081]).await?;
+    let port = *ports.first().context("a port was forwarded")?;
+    let folder = node.machine.folder.join("files");
+    std::fs::create_dir_all(&folder)?;
+
+    let built = Paths::find().work().join("images/tiny-vm");
+    let read = |name: &str| std::fs::read(built.join(name)).context("the image was built");
+    let boot = folder.join("boot.tar");
+    let line = b"console=ttyS0 quiet panic=10 mitigations=off cryptomgr.notests\n";
+    tar_of(
+        &boot,
+        &[("kernel", &read("kernel")?), ("initrd", &read("initrd")?), ("cmdline", line)],
+    )?;
+    let boot = boot.display().to_string();
+    let words = ["image", "import", &boot, "--name", "own", "--format", "kernel_initrd", "--wait"];
+    node.skerry(&words)?;
+    let image = node.wait_state("/api/v1/images/own", "available", SOON).await?;
+    ensure!(image["spec"]["kernel_arguments"].as_str().is_some_and(|l| l.starts_with("console=")));
+    ensure!(image["spec"]["files"].as_array().is_some_and(|files| files.len() == 2), "{image}");
+
+    for (name, text) in [("first", "of the first disc"), ("second", "of the second disc")] {
+        let file = folder.join(format!("{name}.iso"));
+        std::fs::write(&file, iso("hello", text))?;
+        node.skerry(&["image", "import", &file.display().to_string(), "--name", name, "--wait"])?;
+    }
+    let vm = json!({"metadata": {"name": "guest"}, "spec": {"image": "own", "memory_mib": 128,
+        "graphics": "none", "media": [{"image": "first"}],
+        "publish": [{"protocol": "tcp", "host_port": 8081, "workload_port": 8080}]}});
+    node.post("/api/v1/vms", vm).await?;
+    node.wait_state("/api/v1/vms/guest", "running", GUEST).await?;
+    node.wait_answer(port, "skerry tiny vm", GUEST).await?;
+    let told = node.fetch(port, "/cgi-bin/disk?cd").await?;
+    ensure!(told.contains("cd hello of the first disc"), "{told}");
+    eventually(SOON, || async {
+        let serial = node.skerry(&["vm", "serial", "guest"])?;
+        ensure!(serial.contains("cd hello of the first disc"), "{serial}");
+        Ok(())
+    })
+    .await?;
+
+    let (status, refused) = node.request(Method::DELETE, "/api/v1/images/first", None).await?;
+    ensure!(status == StatusCode::CONFLICT, "{status} {refused}");
+    node.skerry(&["vm", "insert", "guest", "second"])?;
+    reads(&node, port, "cd hello of the second disc").await?;
+    node.skerry(&["vm", "eject", "guest"])?;
+    reads(&node, port, "no disc").await?;
+    for name in ["first", "second"] {
+        eventually(SOON, || async { node.skerry(&["image", "delete", name]) }).await?;
+    }
+    Ok(())
+}
+
+async fn reads(node: &NodeUnderTest, port: u16, text: &str) -> anyhow::Result<()> {
+    eventually(SOON, || async {
+        let told = node.fetch(port, "/cgi-bin/disk?cd").await?;
+        ensure!(told.contains(text), "{told}");
+        Ok(())
+    })
+    .await
 }

@@ -61,7 +61,7 @@ impl SimContainers {
     }
 
     fn end(&mut self, pod: Id<Pod>, name: &Name, exit: Exit) {
-        self.end_after(pod, name, exit, Duration::from_secs(1));
+        self.end_after(pod, name, exit, SHORT_RUN);
     }
 
     fn end_after(&mut self, pod: Id<Pod>, name: &Name, exit: Exit, ran_for: Duration) {
@@ -196,8 +196,8 @@ fn take(world: &mut World, step: &PodStep) -> Result<(), String> {
             }
             start(state, *pod, container, pid)?;
         }
-        PodStep::Stop { pod, container } => state.end(*pod, container, Exit::Code(0), SHORT_RUN),
-        PodStep::Kill { pod, container } => state.end(*pod, container, Exit::Signal(9), SHORT_RUN),
+        PodStep::Stop { pod, container } => state.end(*pod, container, Exit::Code(0)),
+        PodStep::Kill { pod, container } => state.end(*pod, container, Exit::Signal(9)),
         PodStep::Forget { pod, container } => {
             let found = state.container(*pod, container);
             if !found.run.is_live() {

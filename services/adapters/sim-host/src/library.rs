@@ -27,7 +27,7 @@ pub(crate) struct SimLibrary {
     pub media: BTreeMap<String, Vec<u8>>,
     pub work: BTreeMap<Uuid, Vec<u8>>,
     /// What archives of kernels were taken apart into.
-    pub parts: BTreeMap<(Uuid, String), Vec<u8>>,
+    pub boot_parts: BTreeMap<(Uuid, String), Vec<u8>>,
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Words of volumes that were copied here.
     pub lent: BTreeMap<PathBuf, String>,
@@ -45,7 +45,7 @@ impl Default for SimLibrary {
             spool: BTreeMap::new(),
             media: BTreeMap::new(),
             work: BTreeMap::new(),
-            parts: BTreeMap::new(),
+            boot_parts: BTreeMap::new(),
             files: BTreeMap::new(),
             lent: BTreeMap::new(),
             free: GIB,
@@ -111,8 +111,8 @@ impl SimLibrary {
             initrd: digest_of(&initrd),
             arguments: read_arguments(&arguments)?,
         };
-        self.parts.insert((job, "kernel".to_owned()), kernel);
-        self.parts.insert((job, "initrd".to_owned()), initrd);
+        self.boot_parts.insert((job, "kernel".to_owned()), kernel);
+        self.boot_parts.insert((job, "initrd".to_owned()), initrd);
         Ok(parts)
     }
 
@@ -351,7 +351,7 @@ impl ImageLibrary for SimHost {
     ) -> Result<PathBuf, LibraryError> {
         self.image_step("AdoptPart", |library| {
             let place = Path::new(FOLDER).join(sha256);
-            let part = library.parts.remove(&(job, role.to_owned()));
+            let part = library.boot_parts.remove(&(job, role.to_owned()));
             if let Some(bytes) = part {
                 library.files.insert(place.clone(), bytes);
             }
@@ -393,7 +393,7 @@ impl ImageLibrary for SimHost {
     async fn discard(&self, job: Uuid) -> Result<(), LibraryError> {
         self.image_step("DiscardImage", |library| {
             library.work.remove(&job);
-            library.parts.retain(|(other, _), _| *other != job);
+            library.boot_parts.retain(|(other, _), _| *other != job);
             library.lent.remove(&lent(job));
             Ok(())
         })
