@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_storage::BaseImage;
 use skerry_upkeep::{
-    Arrived, BootParts, DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Promises, Room, check_head, check_initrd, check_kernel, read_arguments,
+    Arrived, BootParts, DiskBase, FileDigest, HEAD, ImageLibrary, ImportMedium, Incoming,
+    IntakeRefusal, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Promises,
+    Room, check_head, check_initrd, check_kernel, read_arguments,
 };
 use uuid::Uuid;
 

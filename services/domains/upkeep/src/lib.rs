@@ -18,7 +18,11 @@ pub use builtin::{ImageListError, builtin_images};
 pub use host::{FileDigest, Host, HostError, HostFacts, JournalLines, JournalQuery, PowerAction};
 pub use images::{IMAGE_FINALIZER, ImageController, image_users};
 pub use intake::{
-    ArchiveReader, Arrived, BOOT_FILES, BOOT_HEAD, BootParts, CheckReport, DiskBase, DiskReport, HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal, LARGEST_DISK, LARGEST_INITRD, LARGEST_KERNEL, LONGEST_ARGUMENTS, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Promise, Promises, Quiet, Room, check_head, check_initrd, check_kernel, judge_check, judge_disk, read_arguments,
+    ArchiveReader, Arrived, BOOT_FILES, BOOT_HEAD, BootParts, CheckReport, DiskBase, DiskReport,
+    HEAD, ImageLibrary, ImportMedium, Incoming, IntakeRefusal, LARGEST_DISK, LARGEST_INITRD,
+    LARGEST_KERNEL, LONGEST_ARGUMENTS, LibraryError, LibraryKeep, MediaList, MediumFile,
+    MediumKind, Meter, Promise, Promises, Quiet, Room, check_head, check_initrd, check_kernel,
+    judge_check, judge_disk, read_arguments,
 };
 pub use inventory::{
     BiosInfo, BoardInfo, Disk, DiskFileSystem, HugePages, Inventory, MemoryInfo, MemoryModule, Nic,

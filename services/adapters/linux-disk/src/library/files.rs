@@ -15,7 +15,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use skerry_model::ImageFormat;
 use skerry_upkeep::{
-    ArchiveReader, Arrived, BootParts, DiskBase, FileDigest, HEAD, ImageLibrary, Incoming, IntakeRefusal, LibraryError, LibraryKeep, MediaList, Meter, Promises, Room, check_head, judge_check, judge_disk,
+    ArchiveReader, Arrived, BootParts, DiskBase, FileDigest, HEAD, ImageLibrary, Incoming,
+    IntakeRefusal, LibraryError, LibraryKeep, MediaList, Meter, Promises, Room, check_head,
+    judge_check, judge_disk,
 };
 use uuid::Uuid;
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skerry_ipc::{FetchOrder, FetchReport};
-use skerry_model::{Id, Image, ImageSource, ImageSpec, Kind, LocalRef, Resource};
+use skerry_model::{Id, Image, ImageFormat, ImageSource, ImageSpec, Kind, LocalRef, Resource};
 use skerry_store::{Store, StoreError};
 use skerry_upkeep::{
-    ImageController, ImageLibrary, Incoming, IntakeRefusal, JobClass, LibraryError, Meter,
+    BootParts, ImageController, ImageLibrary, Incoming, IntakeRefusal, JobClass, LibraryError,
+    Meter,
 };
 use tokio_util::sync::CancellationToken;
 

@@ -17,7 +17,8 @@ pub use boot::{
 };
 pub use head::{HEAD, check_head};
 pub use library::{
-    ArchiveReader, Arrived, CheckReport, DiskBase, DiskReport, ImageLibrary, ImportMedium, Incoming, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Quiet, Room,
+    ArchiveReader, Arrived, CheckReport, DiskBase, DiskReport, ImageLibrary, ImportMedium,
+    Incoming, LibraryError, LibraryKeep, MediaList, MediumFile, MediumKind, Meter, Quiet, Room,
 };
 pub use promises::{Promise, Promises};
 pub use refusal::IntakeRefusal;
