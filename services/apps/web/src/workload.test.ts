@@ -101,6 +101,7 @@ describe("a pod", () => {
       exit_reason: "oom",
       restarts: 3,
       started_at: null,
+      started_run: null,
     };
     const shown = podWorkload(pod("p", { state: "backoff", containers: [ended] }));
     expect(shown.reason).toBe("Container main ended with code 137 (oom).");
