@@ -531,7 +531,8 @@ async fn a_kernel_comes_with_its_initrd() {
     let id = pack(2, &good[..2], &["kernel", "initrd"]);
     assert_eq!(apart(id).await.unwrap().arguments, "");
 
-    let bad: [(&[(&str, &[u8])], &str); 5] = [
+    type Case<'a> = (&'a [(&'a str, &'a [u8])], &'a str);
+    let bad: [Case<'_>; 5] = [
         (&good[..1], "has no file `initrd`"),
         (&[("kernel", b"#!/bin/sh"), ("initrd", &initrd)], "no kernel"),
         (&[("kernel", &kernel()), ("initrd", b"text")], "no initial file system"),
