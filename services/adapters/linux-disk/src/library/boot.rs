@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use skerry_upkeep::{
-    BOOT_FILES, BOOT_HEAD, BootParts, FileDigest, IntakeRefusal, LARGEST_INITRD, LARGEST_KERNEL,
-    LONGEST_ARGUMENTS, LibraryError, Meter, check_initrd, check_kernel, read_arguments,
+    BOOT_FILES, BOOT_HEAD, BootParts, FileDigest, ImageLibrary, IntakeRefusal, LARGEST_INITRD,
+    LARGEST_KERNEL, LONGEST_ARGUMENTS, LibraryError, Meter, check_initrd, check_kernel,
+    read_arguments,
 };
 use uuid::Uuid;
 
 use super::files::{
-    LinuxLibrary, adopt_file, digest, fault, folder, names, open_plain, remove_tree, room,
+    LinuxLibrary, adopt_file, digest, fault, folder, names, open_plain, remove_tree,
 };
 use super::places::DiskPlaces;
 
@@ -30,21 +31,20 @@ impl LinuxLibrary {
         job: Uuid,
         meter: Arc<dyn Meter>,
     ) -> Result<BootParts, LibraryError> {
-        let parts = self
+        let (parts, needed) = self
             .blocking(move |places| {
                 let (parts, source) = (places.parts(job), places.source(job));
                 remove_tree(&parts)?;
                 let needed = fs::metadata(&source).map_err(fault("look at", &source))?.len();
-                let free = room(places)?.free;
-                if needed > free {
-                    return Err(LibraryError::NoSpace { needed, free });
-                }
                 folder(&parts)?;
-                Ok(parts)
+                Ok((parts, needed))
             })
             .await?;
+        self.claim(job, needed).await?;
         let source = self.places().source(job);
-        self.archives().unpack(&source, &parts, MOST_BYTES, MOST_ENTRIES).await?;
+        let done = self.archives().unpack(&source, &parts, MOST_BYTES, MOST_ENTRIES).await;
+        self.promises().release(job);
+        done?;
         self.blocking(move |places| look(places, job, meter.as_ref())).await
     }
 

@@ -9,6 +9,7 @@ mod cage;
 mod files;
 mod flatten;
 mod folders;
+mod incoming;
 mod media;
 mod places;
 mod tool;
