@@ -158,6 +158,8 @@ async fn the_shim_ends_as_what_was_started_and_passes_signals_on_whenever_they_c
         ("sh -c 'sleep 0.2; kill -9 $$' & echo $! >$1", 137),
         ("sleep 0.1 & exit 3", 3),
         ("exit 0", 1),
+        // None is blocked: it would be in the container.
+        ("sleep 5 & p=$!; echo $p >$1; kill -TERM $p", 143),
         ("[ -e $1 ] && exit 0; exit 5", 5),
         ("mkdir /sys/fs/cgroup/skerry-shim-test && exit 0; exit 4", 4),
     ] {

@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 
@@ -26,6 +27,11 @@ use crate::folders;
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
 
+/// This program.
+const SELF: &str = "/proc/self/exe";
+/// What the shim says to its second process alone, before the runtime and its arguments.
+const CLEAR: &str = "clear-signals";
+
 /// What it is told.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
@@ -37,6 +43,10 @@ struct Told {
 
 /// The program itself: `skerry-shim [--pid-file=FILE] -- RUNTIME ARGUMENTS`.
 pub fn program(words: impl Iterator<Item = String>) -> ExitCode {
+    let mut words = words.peekable();
+    if words.next_if(|word| word == CLEAR).is_some() {
+        return become_runtime(&words.collect::<Vec<_>>());
+    }
     let Some(told) = Told::parse(words) else {
         say("usage: skerry-shim [--pid-file=FILE] -- RUNTIME ARGUMENTS");
         return ExitCode::from(2);
@@ -48,6 +58,17 @@ pub fn program(words: impl Iterator<Item = String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The second process: lets all signals through, which would else be blocked in the container too, and becomes the runtime.
+fn become_runtime(words: &[String]) -> ExitCode {
+    let [name, arguments @ ..] = words else { return ExitCode::from(2) };
+    let error = match SigSet::all().thread_unblock() {
+        Ok(()) => Command::new(name).args(arguments).exec(),
+        Err(error) => error.into(),
+    };
+    say(&format!("the container runtime {name} cannot be started: {error}"));
+    ExitCode::FAILURE
 }
 
 fn say(text: &str) {
@@ -73,21 +94,16 @@ impl Told {
 }
 
 fn stand_in(told: &Told) -> io::Result<u8> {
+    let all = SigSet::all();
+    all.thread_block()?;
+    let signals = SignalFd::new(&all)?;
     set_child_subreaper(true)?;
     close_groups(Path::new(GROUPS)).map_err(about(GROUPS))?;
     if let Some(file) = &told.pid_file {
         // Of an earlier run: that process may be somebody else by now.
         folders::absent_is_fine(fs::remove_file(file))?;
     }
-    let [name, arguments @ ..] = told.runtime.as_slice() else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let runtime = Command::new(name).args(arguments).spawn().map_err(about(name))?;
-    // Not before: what is blocked here would be in the container too. A signal until now has ended the shim, and with it all
-    // that is in its unit.
-    let all = SigSet::all();
-    all.thread_block()?;
-    let signals = SignalFd::new(&all)?;
+    let runtime = Command::new(SELF).arg(CLEAR).args(&told.runtime).spawn().map_err(about(SELF))?;
     Watch::new(runtime, told.pid_file.as_deref())?.until_end(&signals)
 }
 
@@ -125,10 +141,6 @@ impl<'w> Watch<'w> {
     }
 
     fn until_end(mut self, signals: &SignalFd) -> io::Result<u8> {
-        // It may have ended before signals were looked at.
-        if let Some(code) = self.reap()? {
-            return Ok(code);
-        }
         loop {
             let Some(signal) = signals.read_signal()? else { continue };
             // One of the real-time signals, which have no names here, is asked for by few.
