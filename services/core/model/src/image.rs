@@ -137,6 +137,11 @@ impl ImageSource {
     pub const fn is_brought_in(&self) -> bool {
         !matches!(self, Self::BuiltIn)
     }
+
+    /// Whether the node itself can bring the same bytes in again, if the network is there.
+    pub const fn can_be_fetched(&self) -> bool {
+        matches!(self, Self::Url(_) | Self::Registry { .. })
+    }
 }
 
 /// One file of an image.

@@ -1,7 +1,8 @@
 //! Which images go when the disk fills up: those that nothing uses, the longest unused first.
 //!
 //! Never one that is wanted: what a machine, a volume or a pod names, or a revision that a pod can go back to; what is
-//! pinned, or part of the system; what a job is at work on; and nothing in the hour after it came in or was last used.
+//! pinned, or part of the system; what a job is at work on; and nothing in the hour after it came in or was last used. By
+//! itself only what can be fetched again goes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct PruneImage {
     pub last_used: Option<Timestamp>,
     /// Whether it has to stay in any case.
     pub stays: bool,
+    /// Whether the node can fetch it again. What people brought may be nowhere else, so it never goes by itself.
+    pub can_be_fetched: bool,
     /// Paths and sizes of its files.
     pub files: Vec<(String, u64)>,
 }
@@ -122,6 +125,7 @@ fn seen(image: &Resource<Image>, stays: bool) -> PruneImage {
         name: image.meta.name.clone(),
         last_used: image.status.last_used,
         stays,
+        can_be_fetched: image.spec.source.can_be_fetched(),
         files: files.collect(),
     }
 }

@@ -14,6 +14,7 @@ fn at(second: i64) -> Timestamp {
 fn image(number: u8, age: i64, stays: bool, files: &[u8]) -> PruneImage {
     let file = |n: &u8| (format!("/{n}"), 1_u64 << n);
     PruneImage {
+        can_be_fetched: true,
         id: Uuid::from_u128(number.into()),
         revision: 1,
         name: Name::new(format!("i{number:03}")).unwrap(),

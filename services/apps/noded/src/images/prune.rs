@@ -71,7 +71,8 @@ async fn make_room(node: &Node, idle: &mut BTreeMap<Uuid, Instant>) -> Result<()
     idle.retain(|id, _| images.iter().any(|image| image.id == *id && !image.stays));
     for image in images.iter_mut().filter(|image| !image.stays) {
         let since = *idle.entry(image.id).or_insert(begun);
-        image.stays = begun.saturating_duration_since(since) < PRUNE_REST;
+        let rests = begun.saturating_duration_since(since) < PRUNE_REST;
+        image.stays = rests || !image.can_be_fetched;
     }
     let room = node.machine.images.room().await?;
     let marks = node.config.image_marks;
