@@ -455,10 +455,11 @@ fn outcome(
     now: Instant,
 ) -> Outcome {
     let moment = memory.next_moment(now).map(|at| at.duration_since(now));
-    let moving = observed
-        .containers
-        .values()
-        .any(|container| matches!(container.run, crate::Run::Starting | crate::Run::Stopping));
+    // Nobody tells when the first process of a container is known.
+    let moving = observed.containers.values().any(|container| {
+        use crate::Run::{Running, Starting, Stopping};
+        matches!(container.run, Starting | Stopping | Running { pid: None, .. })
+    });
     let poll = (moving || decision.event == PodEvent::Remove).then_some(POLL);
     if let Some(wait) = moment.into_iter().chain(poll).min() {
         return Outcome::Again(wait);

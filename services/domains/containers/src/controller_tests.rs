@@ -423,6 +423,24 @@ fn with_init() -> serde_json::Value {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_whose_process_is_not_known_yet_is_looked_at_again() {
+    let world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    let forget = |to: Option<u32>| {
+        let mut machine = lock(&world.runtime.machine);
+        let run = machine.observed.containers.values_mut().next().map(|found| &mut found.run);
+        let Some(Run::Running { pid, .. }) = run else { panic!("it runs") };
+        *pid = to;
+    };
+    forget(None);
+    assert_eq!(world.pass().await.unwrap(), Outcome::Again(POLL));
+    assert_eq!(world.container("a").pid, None);
+    forget(Some(7));
+    assert_ne!(world.pass().await.unwrap(), Outcome::Again(POLL));
+    assert_eq!(world.container("a").pid, Some(7));
+}
+
+#[tokio::test(start_paused = true)]
 async fn init_containers_run_one_by_one_before_the_others() {
     let mut world = World::with_spec(with_init()).await;
     world.pass().await.unwrap();
