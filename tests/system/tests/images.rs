@@ -157,6 +157,9 @@ fn tar_of(path: &Path, files: &[(&str, &[u8])]) -> anyhow::Result<()> {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         archive.append_data(&mut header, name, *content)?;
     }
     Ok(archive.into_inner()?.sync_all()?)

@@ -75,11 +75,22 @@ fn unpack(unpacking: &Unpacking, path: &Path, into: &Path) -> Result<(), Library
         }
         Err(UnpackError::System { source, .. }) => return Err(io("unpack into", into)(source)),
         Err(UnpackError::Refused { path, why }) => format!("`{path}`: {why}"),
-        Err(UnpackError::Damaged { why }) => format!("the archive is damaged: {why}"),
+        Err(UnpackError::Damaged { why }) => why,
         Err(UnpackError::TooLarge { limit, what }) => format!("it holds more than {limit} {what}"),
     };
-    let detail = detail.chars().take(300).flat_map(char::escape_default).collect();
-    Err(IntakeRefusal::Boot { detail }.into())
+    Err(IntakeRefusal::Boot { detail: shown(&detail) }.into())
+}
+
+/// Words that may hold names of a stranger's files, for people: quotes stay, what is no plain character is escaped.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for char in text.chars().take(300) {
+        match char {
+            ' '..='~' => shown.push(char),
+            other => shown.extend(other.escape_default()),
+        }
+    }
+    shown
 }
 
 fn failed(error: ArchiveError, path: &Path) -> LibraryError {
