@@ -301,7 +301,11 @@ async fn broken_pull(node: &mut NodeUnderTest, registry: &Registry) -> anyhow::R
 }
 
 async fn flipped_bit(node: &mut NodeUnderTest, digest: &str) -> anyhow::Result<()> {
-    let before = node.get("/api/v1/pods/web").await?["status"]["containers"].clone();
+    let before = eventually(SOON, || async {
+        let seen = node.get("/api/v1/pods/web").await?["status"]["containers"].clone();
+        if seen[0]["pid"].is_u64() { Ok(seen) } else { bail!("{seen}") }
+    })
+    .await?;
     let image = node.get("/api/v1/images/web").await?;
     let blob = Path::new("/var/lib/skerry/data/blobs/sha256").join(digest);
     let blob = blob.display();
