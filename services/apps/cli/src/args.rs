@@ -431,6 +431,8 @@ mod tests {
             "skerry vm create m --image tiny-vm --disk d --disk e",
             "skerry vm delete m --delete-volumes",
             "skerry volume attach d m --read-only",
+            "skerry volume attach d m --bus scsi --boot-index 2 --iops 500 --bytes-per-second 1048576 --delete-with-vm",
+            "skerry vm create m --image tiny-vm --on-guest-off restart --on-guest-reboot restart",
             "skerry volume detach d",
             "skerry vm create m --image tiny-vm --nic lab --nic core",
             "skerry network attach lab m",

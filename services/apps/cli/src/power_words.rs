@@ -61,6 +61,24 @@ pub enum Crash {
     Stop,
 }
 
+/// What it means when a guest turns itself off.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum GuestOff {
+    /// It is wanted off from now on
+    StayOff,
+    /// It is started again, with the waits of a crash
+    Restart,
+}
+
+/// What it means when a guest reboots.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum GuestReboot {
+    /// It reboots
+    Restart,
+    /// It goes off
+    Stop,
+}
+
 /// What happens after a boot of the node.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Boot {
@@ -92,6 +110,12 @@ pub struct Keeping {
     /// What happens after a crash
     #[arg(long, value_enum)]
     pub on_crash: Option<Crash>,
+    /// What it means when its guest turns itself off
+    #[arg(long, value_enum)]
+    pub on_guest_off: Option<GuestOff>,
+    /// What it means when its guest reboots
+    #[arg(long, value_enum)]
+    pub on_guest_reboot: Option<GuestReboot>,
     /// Keep it from being deleted, until `skerry vm protect --off`
     #[arg(long)]
     pub protect: bool,
@@ -109,6 +133,20 @@ impl Keeping {
                 Crash::Stop => "stop",
             };
             spec.insert("crash_policy".to_owned(), json!({ "action": action }));
+        }
+        if let Some(off) = self.on_guest_off {
+            let meant = match off {
+                GuestOff::StayOff => "stay_off",
+                GuestOff::Restart => "restart",
+            };
+            spec.insert("on_guest_off".to_owned(), json!(meant));
+        }
+        if let Some(reboot) = self.on_guest_reboot {
+            let meant = match reboot {
+                GuestReboot::Restart => "restart",
+                GuestReboot::Stop => "stop",
+            };
+            spec.insert("on_guest_reboot".to_owned(), json!(meant));
         }
         if self.protect {
             spec.insert("protected".to_owned(), json!(true));

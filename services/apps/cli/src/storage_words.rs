@@ -1,10 +1,73 @@
 //! The words for volumes and snapshots.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
 use skerry_model::Name;
 
 use crate::args::{ReadVerb, Selection, Target, Wait};
 use crate::workload_words::pair;
+
+/// How a disk is wired.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Bus {
+    /// The fastest, which needs a driver in the guest
+    Virtio,
+    /// SCSI; counts from the next start
+    Scsi,
+    /// SATA, which every guest knows; counts from the next start
+    Sata,
+}
+
+/// How a virtual machine has a volume.
+#[derive(Debug, Args)]
+pub struct DiskWords {
+    /// The guest may only read it
+    #[arg(long)]
+    pub read_only: bool,
+    /// How it is wired
+    #[arg(long, value_enum)]
+    pub bus: Option<Bus>,
+    /// Place in the order in which the firmware tries disks
+    #[arg(long, value_name = "1-99")]
+    pub boot_index: Option<u32>,
+    /// Most operations per second
+    #[arg(long, value_name = "NUMBER")]
+    pub iops: Option<u64>,
+    /// Most bytes per second
+    #[arg(long, value_name = "BYTES")]
+    pub bytes_per_second: Option<u64>,
+    /// The volume goes when the machine is deleted
+    #[arg(long)]
+    pub delete_with_vm: bool,
+}
+
+impl DiskWords {
+    /// The disk as the node is told; its defaults hold for what was not given.
+    pub fn disk(&self, volume: &Name) -> Value {
+        let mut disk = Map::new();
+        disk.insert("volume".to_owned(), json!(volume));
+        disk.insert("read_only".to_owned(), json!(self.read_only));
+        if let Some(bus) = self.bus {
+            let bus = match bus {
+                Bus::Virtio => "virtio",
+                Bus::Scsi => "scsi",
+                Bus::Sata => "sata",
+            };
+            disk.insert("bus".to_owned(), json!(bus));
+        }
+        if let Some(place) = self.boot_index {
+            disk.insert("boot_index".to_owned(), json!(place));
+        }
+        if self.iops.is_some() || self.bytes_per_second.is_some() {
+            let limits = json!({ "iops": self.iops, "bytes_per_s": self.bytes_per_second });
+            disk.insert("limits".to_owned(), limits);
+        }
+        if self.delete_with_vm {
+            disk.insert("keep_on_delete".to_owned(), json!(false));
+        }
+        Value::Object(disk)
+    }
+}
 
 /// Verbs for volumes.
 #[derive(Debug, Subcommand)]
@@ -47,9 +110,8 @@ pub enum VolumeVerb {
         volume: Name,
         /// The virtual machine
         vm: Name,
-        /// The guest may only read it
-        #[arg(long)]
-        read_only: bool,
+        #[command(flatten)]
+        how: Box<DiskWords>,
     },
     /// Take a volume from the virtual machine that has it, also while it runs
     Detach {

@@ -13,6 +13,7 @@ use skerry_model::{ImageArchiveForm, Kind, Role, Violation};
 
 use super::*;
 
+mod disks;
 mod streams;
 mod told;
 

@@ -26,8 +26,8 @@ pub(super) async fn volume(shell: &mut Shell<'_, '_>, verb: VolumeVerb) -> Done 
             let document = change(shell, Kind::Volume, name, &patch, None).await?;
             finish(shell, Kind::Volume, document, wait, "is to grow", "has grown").await
         }
-        VolumeVerb::Attach { volume, vm, read_only } => {
-            let disk = json!({ "volume": volume, "read_only": read_only });
+        VolumeVerb::Attach { volume, vm, how } => {
+            let disk = how.disk(&volume);
             let change = |disks: &mut Vec<Value>| disks.push(disk.clone());
             workload::change_list(shell, vm.as_str(), "disks", change).await?;
             shell.say(&format!("{volume} is to be attached to {vm}."))
