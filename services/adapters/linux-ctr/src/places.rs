@@ -18,7 +18,6 @@
 //!
 //! `made` is written last and removed first: a folder without it is half made.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use skerry_containers::{OciRuntime, RuntimeFamily, USERS};
@@ -113,12 +112,18 @@ impl Places {
         self.run.join("pods")
     }
 
-    /// The folders on disk that programs in containers write to, made if they are not there: limits are set on folders.
-    pub fn written_by_containers(&self) -> io::Result<Vec<PathBuf>> {
+    /// The folders on disk that programs in containers write to, made if they are not there: limits are set on folders. A
+    /// disk that takes none now, full or failed, keeps nobody from starting; what is not there has no limit yet.
+    pub fn written_by_containers(&self) -> Vec<PathBuf> {
         let [volumes, _] = self.all_volumes();
         let folders = vec![self.all_layers(), volumes];
-        folders.iter().try_for_each(|folder| folders::make_all(folder))?;
-        Ok(folders)
+        for folder in &folders {
+            if let Err(error) = folders::make_all(folder) {
+                let folder = folder.display();
+                tracing::warn!(%folder, %error, "what containers write there is not limited yet");
+            }
+        }
+        folders
     }
 
     /// A pod's writable layers.
@@ -222,6 +227,18 @@ mod tests {
         assert_eq!(container_of_unit(pod, &unit), Some(name));
         assert_eq!(container_of_unit(pod, "skerry-pod-0b6d1a53-web.service"), None);
         assert_eq!(container_of_unit(pod, "skerry-pod-0b6d1a52-.service"), None);
+    }
+
+    #[test]
+    fn folders_that_cannot_be_made_are_told_of_all_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let there = Places::below(&place.path().join("data"), Path::new("/r"));
+        assert!(there.written_by_containers().iter().all(|folder| folder.is_dir()));
+        // As on a file system that takes no folders: even root finds a file in the way.
+        std::fs::write(place.path().join("file"), "").unwrap();
+        let failed = Places::below(&place.path().join("file"), Path::new("/r"));
+        let folders = failed.written_by_containers();
+        assert!(folders.len() == 2 && !folders.iter().any(|folder| folder.exists()));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub async fn machine(dirs: &Dirs, config: &Config) -> anyhow::Result<(Machine, B
     let archives = Arc::new(ArchiveInspector::new(&of_containers));
     let images = LinuxLibrary::new(places, tool, archives).with_media(media);
     let places = of_containers;
-    let written = places.written_by_containers()?;
+    let written = places.written_by_containers();
     let blobs = BlobStore::new(places.blobs());
     let north = User::from_name(NORTH).ok().flatten();
     let owner = north.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
