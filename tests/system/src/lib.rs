@@ -102,34 +102,22 @@ impl NodeUnderTest {
     }
 
     /// Pulls the plug and switches on again.
-    pub fn power_cycle(mut self) -> anyhow::Result<Self> {
-        let Self { machine, vm, .. } = self;
-        vm.power_cut()?;
-        self = Self {
-            vm: machine.start()?,
-            machine,
-            page: self.page,
-            http: self.http,
-            token: self.token,
-            fingerprint: self.fingerprint,
-        };
-        Ok(self)
+    pub fn power_cycle(self) -> anyhow::Result<Self> {
+        self.off_and_on(|vm| Ok(vm.power_cut()?))
     }
 
     /// Presses the power button, waits until the machine is off, and switches it on again.
-    pub fn power_button(mut self, limit: Duration) -> anyhow::Result<Self> {
-        let Self { machine, mut vm, .. } = self;
-        vm.power_button()?;
-        vm.wait_off(limit)?;
-        self = Self {
-            vm: machine.start()?,
-            machine,
-            page: self.page,
-            http: self.http,
-            token: self.token,
-            fingerprint: self.fingerprint,
-        };
-        Ok(self)
+    pub fn power_button(self, limit: Duration) -> anyhow::Result<Self> {
+        self.off_and_on(|mut vm| {
+            vm.power_button()?;
+            Ok(vm.wait_off(limit)?)
+        })
+    }
+
+    fn off_and_on(self, off: impl FnOnce(Vm) -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        let Self { machine, vm, page, http, token, fingerprint } = self;
+        off(vm)?;
+        Ok(Self { vm: machine.start()?, machine, page, http, token, fingerprint })
     }
 
     /// One request; the answer's status and JSON (or text as a JSON string).
