@@ -37,8 +37,8 @@ pub struct LinuxLibrary {
     media: Option<Media>,
     archives: Arc<dyn ArchiveReader>,
     promises: Promises,
-    /// Whether files of the library share blocks with their copies; tried once.
-    shares: Arc<OnceLock<bool>>,
+    /// Set once files of the library were seen to share blocks with their copies.
+    shares: Arc<OnceLock<()>>,
 }
 
 impl LinuxLibrary {
@@ -85,15 +85,19 @@ impl LinuxLibrary {
     pub(super) async fn shares(&self) -> Result<bool, LibraryError> {
         let shares = Arc::clone(&self.shares);
         self.blocking(move |places| {
-            if let Some(known) = shares.get() {
-                return Ok(*known);
+            if shares.get().is_some() {
+                return Ok(true);
             }
             let trial = places.all_work().join("share");
             folder(&places.images())?;
             folder(&trial)?;
-            let known = *shares.get_or_init(|| can_share(&trial));
+            let shared = can_share(&trial);
+            // A disk that is full now cannot tell, so a no is asked for again.
+            if shared {
+                shares.get_or_init(|| ());
+            }
             remove_tree(&trial)?;
-            Ok(known)
+            Ok(shared)
         })
         .await
     }
