@@ -148,6 +148,12 @@ impl Daemon {
             now,
         ));
         storage.prepare().await?;
+        // What is left of it is told wrong for a moment, no worse.
+        for told in [vms.prepare().await, pods.prepare().await] {
+            if let Err(error) = told {
+                tracing::warn!(%error, "records may say that workloads run which ended with the last boot");
+            }
+        }
         let network =
             NetworkController::new(store.clone(), Arc::clone(&machine.network), board.uplinks, now);
         // A machine that cannot be looked at now is looked at again by the first pass.

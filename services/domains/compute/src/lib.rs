@@ -6,6 +6,7 @@
 
 mod actions;
 mod admission;
+mod after_boot;
 mod agent;
 #[cfg(test)]
 mod agent_scenarios;

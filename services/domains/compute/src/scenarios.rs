@@ -252,6 +252,28 @@ async fn after_a_host_boot_only_what_should_run_is_started() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_host_boot_no_record_says_that_a_machine_runs_before_it_does() {
+    let mut node = Node::new(4096).await;
+    let (on, held) = (running(&node, 1).await, running(&node, 2).await);
+    node.want(held, VmPower::Paused).await;
+    node.settle(held, MINUTE).await;
+    node.restart();
+    node.controller.prepare().await.unwrap();
+    assert_eq!(node.vm(on).status.state, VmState::Running, "it is the same boot");
+    assert!(node.vm(on).status.pid.is_some());
+    node.reboot(true);
+    for vm in [on, held] {
+        let status = node.vm(vm).status;
+        assert_eq!((status.state, status.pid), (VmState::Stopped, None));
+        assert_eq!(status.conditions.get("Ready").map(|it| it.state), Some(ConditionState::False));
+    }
+    for vm in [on, held] {
+        node.settle(vm, MINUTE).await;
+        assert_eq!((node.vm(vm).status.state, node.vm(vm).status.starts), (VmState::Running, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn restart_and_force_stop_do_what_they_say() {
     let node = Node::new(2048).await;
     let vm = running(&node, 1).await;

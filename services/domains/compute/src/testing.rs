@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use skerry_engine::{Controller, Failure, Outcome};
 use skerry_model::{
     Accelerator, Binding, ConditionState, HostDevice, Id, Image, ImageFile, ImageFormat,
@@ -380,6 +381,8 @@ impl Node {
         }
         self.boots += 1;
         self.restart();
+        // A store in memory writes at once.
+        self.controller.prepare().now_or_never().unwrap().unwrap();
     }
 
     /// With these virtual functions in the node's settings.

@@ -39,12 +39,12 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Brings pods to what is wanted of them.
 pub struct PodController {
-    store: Store,
+    pub(crate) store: Store,
     runtime: Arc<dyn ContainerRuntime>,
     prober: Prober,
-    clock: fn() -> Timestamp,
+    pub(crate) clock: fn() -> Timestamp,
     /// Tells one boot of the node from the next; `None` if the node cannot.
-    boot: Option<String>,
+    pub(crate) boot: Option<String>,
     memory: Mutex<HashMap<Id<Pod>, PodMemory>>,
     /// Pods that were let on in their turn after a boot and whose pass has not ended: passes go on at the same time,
     /// and each must know of those that another one has just let on.

@@ -251,6 +251,8 @@ impl World {
         }
         self.boot = "two";
         self.restart_noded();
+        // A store in memory writes at once.
+        futures::FutureExt::now_or_never(self.controller.prepare()).unwrap().unwrap();
     }
 
     fn restart_noded(&mut self) {
@@ -1450,6 +1452,27 @@ async fn requests_outlive_the_service_and_are_done_once() {
     world.pass().await.unwrap();
     assert!(!world.steps().iter().any(|step| step.starts_with("kill")));
     assert_eq!((world.state(), world.status().request_done), (PodState::Running, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_boot_no_record_says_that_a_pod_runs_before_it_does() {
+    let mut world = World::ready(&["a"], "always").await;
+    world.pass().await.unwrap();
+    world.pass().await.unwrap();
+    world.restart_noded();
+    world.controller.prepare().await.unwrap();
+    assert_eq!(world.state(), PodState::Running, "it is the same boot");
+    world.cut_power();
+    let main = world.container("a");
+    assert_eq!((world.state(), main.state), (PodState::Pending, ContainerState::Waiting));
+    assert_eq!((main.pid, main.ready, main.restarts), (None, false, 0));
+    assert_eq!(
+        world.status().conditions.get("Ready").map(|it| it.state),
+        Some(ConditionState::False)
+    );
+    world.pass().await.unwrap();
+    world.pass().await.unwrap();
+    assert_eq!((world.state(), world.container("a").restarts), (PodState::Running, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
 //! One pass over a pod is `observe -> decide -> plan -> apply`, repeated until the plan is empty.
 
 mod access;
+mod after_boot;
 mod backoff;
 mod controller;
 mod decide;
