@@ -57,6 +57,28 @@ async fn one_crash_too_many_ends_the_tries_if_that_was_set() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_that_no_start_took_up_is_there_for_a_person() {
+    let node = Node::new(2048).await;
+    let vm = running(&node, 1).await;
+    node.edit(vm, |spec| {
+        spec.crash_policy = CrashPolicy { max: 2, give_up: true, ..CrashPolicy::default() };
+    })
+    .await;
+    node.want(vm, VmPower::Suspended).await;
+    node.settle(vm, MINUTE).await;
+    node.fake.set(Mood::StartFails);
+    node.want(vm, VmPower::Running).await;
+    node.settle(vm, 20 * MINUTE).await;
+    assert_eq!(node.vm(vm).status.state, VmState::Crashed);
+    let saved = || node.fake.with(vm, |domain| domain.look().is_some_and(|seen| seen.saved));
+    assert!(saved(), "what the guest had in its memory is not thrown away");
+    node.fake.set(Mood::Good);
+    node.act(vm, VmAction::Start).await;
+    node.settle(vm, MINUTE).await;
+    assert_eq!((node.vm(vm).status.state, saved()), (VmState::Running, false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guest_that_powers_off_is_started_again_if_that_was_set() {
     let node = Node::new(2048).await;
     let vm = running(&node, 1).await;
