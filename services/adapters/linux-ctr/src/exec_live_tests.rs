@@ -171,7 +171,9 @@ async fn a_program_without_a_terminal_keeps_its_outputs_apart() {
 async fn a_terminal_has_a_size_that_changes_and_takes_keys() {
     let stage = waiting().await;
     let size = Some(Size { cols: 77, rows: 33 });
-    let script = "b=/bin/busybox; $b stty size; read x; echo got $x; $b stty size; $b tty; exit 3";
+    // The runtime gives the terminal its size while the program starts, and tells it by SIGWINCH as any other change.
+    let script = "b=/bin/busybox; until $b stty size | $b grep 33; do $b sleep 0.1; done; \
+                  read x; echo got $x; $b stty size; $b tty; exit 3";
     let mut talk = Talk::start(&stage, &["/bin/sh", "-c", script], size).await;
     talk.until("33 77").await;
     talk.send(ExecInput::Resize(Size { cols: 100, rows: 40 })).await;
