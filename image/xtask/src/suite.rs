@@ -133,10 +133,7 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: &Options) -> Resul
         ),
         ("boards and layout", Box::new(|| check::data(paths).map(|()| String::new()))),
         ("exposure of units", Box::new(|| check::units(paths, builder).map(|()| String::new()))),
-        (
-            "tests",
-            Box::new(|| nextest(paths, &["--workspace", "--exclude", "skerry-system-tests"])),
-        ),
+        ("tests", Box::new(|| nextest(paths, "not package(skerry-system-tests)", &[]))),
         (
             "tests with containers",
             Box::new(|| {
@@ -175,8 +172,8 @@ fn steps<'a>(paths: &'a Paths, builder: &'a Builder, options: &Options) -> Resul
             "tests of the system",
             Box::new(|| {
                 // The machine itself first: what drives the tests is tested too.
-                let both = ["-p", "xtask", "-p", "skerry-system-tests"];
-                nextest(paths, &[&both[..], &["--run-ignored", "all"]].concat())
+                let both = "package(xtask) or package(skerry-system-tests)";
+                nextest(paths, both, &["--run-ignored", "all"])
             }),
         ));
     }
@@ -210,20 +207,17 @@ pub fn live_tests(paths: &Paths) -> Result<()> {
     let mut mount = Command::new("mount");
     command::run(mount.args(["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]))?;
     // The one that needs systemd as the first process runs under it.
-    let mut live = "(test(live_tests::) and not test(under_systemd))".to_owned();
-    let mut packages = vec!["-p", "skerry-linux-ctr"];
+    let containers = "package(skerry-linux-ctr) and test(live_tests::) and not test(under_systemd)";
+    let mut live = format!("({containers})");
     if has_loop_devices() {
-        live.push_str(" or test(/^on_(ext4|xfs)_/)");
-        packages.extend(["-p", "skerry-linux-disk"]);
+        live.push_str(" or (package(skerry-linux-disk) and test(/^on_(ext4|xfs)_/))");
     }
     let mount = newer_mount(paths)?;
-    packages.extend(["--run-ignored", "only", "-E", &live]);
+    let ignored = ["--run-ignored", "only"];
     // One after the other: the runner's log, where failures are looked for, is that of its last run.
-    let result = nextest(paths, &packages).context("with crun").and_then(|_| {
+    let result = nextest(paths, &live, &ignored).context("with crun").and_then(|_| {
         println!("     The same with {OTHER_RUNTIME}");
-        let containers = "test(live_tests::) and not test(under_systemd)";
-        let again = ["-p", "skerry-linux-ctr", "--run-ignored", "only", "-E", containers];
-        nextest_with(paths, &again, &[(TESTED_RUNTIME, OTHER_RUNTIME)])
+        nextest_with(paths, containers, &ignored, &[(TESTED_RUNTIME, OTHER_RUNTIME)])
             .with_context(|| format!("with {OTHER_RUNTIME}"))
     });
     std::fs::remove_file(&mount)
@@ -252,17 +246,27 @@ fn newer_mount(paths: &Paths) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs tests and returns nextest's closing line.
-fn nextest(paths: &Paths, selection: &[&str]) -> Result<String> {
-    nextest_with(paths, selection, &[])
+/// What cargo is to look at in every step: with fewer packages it would switch off features of their dependencies that
+/// the others want, and build them anew.
+pub const ALL: [&str; 2] = ["--locked", "--workspace"];
+
+/// Runs the tests that the filter names and returns nextest's closing line.
+fn nextest(paths: &Paths, filter: &str, more: &[&str]) -> Result<String> {
+    nextest_with(paths, filter, more, &[])
 }
 
 /// The same for tests that are told more by their environment.
-fn nextest_with(paths: &Paths, selection: &[&str], told: &[(&str, &str)]) -> Result<String> {
+fn nextest_with(
+    paths: &Paths,
+    filter: &str,
+    more: &[&str],
+    told: &[(&str, &str)],
+) -> Result<String> {
     let log = test_log::place(paths);
     let mut run = cargo(paths);
     run.envs(told.iter().copied());
-    run.args(["nextest", "run", "--locked", "--no-fail-fast", "--color", "never"]).args(selection);
+    run.args(["nextest", "run", "--no-fail-fast", "--color", "never"]).args(ALL).args(more);
+    run.args(["-E", filter]);
     let result = command::run_shown(&mut run, &log);
     let text =
         std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;

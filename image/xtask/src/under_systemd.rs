@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::builder::Builder;
 use crate::command;
 use crate::paths::Paths;
-use crate::suite::{OTHER_RUNTIME, TESTED_RUNTIME};
+use crate::suite::{ALL, OTHER_RUNTIME, TESTED_RUNTIME};
 
 /// Packages with such tests, which of the ignored ones they are (`""`: all), and the container runtime that they are run
 /// with if it is not the usual one.
@@ -140,12 +140,14 @@ fn unit(starts: &[String], log: &Path) -> String {
 
 /// Where cargo has put the program of the package's own tests.
 fn test_program(mut cargo: Command, package: &str) -> Result<PathBuf> {
-    cargo.args(["test", "--no-run", "--locked", "--lib", "--message-format=json", "-p", package]);
+    cargo.args(["test", "--no-run", "--message-format=json"]).args(ALL);
     let messages = command::output(&mut cargo)?;
+    let own = package.replace('-', "_");
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message.pointer("/profile/test").is_some_and(|test| test == true))
+        .filter(|message| message.pointer("/target/name").is_some_and(|name| *name == *own))
         .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
         .with_context(|| format!("cargo names no test program of {package}"))
 }
