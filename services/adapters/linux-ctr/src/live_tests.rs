@@ -963,6 +963,8 @@ async fn under_systemd_a_container_lives_its_whole_life() {
         seen.push(line.unwrap_or_else(|_| panic!("no more lines: {seen:?}")).unwrap().unwrap());
     }
     assert!(seen.contains(&"first".to_owned()) && seen.contains(&"second".to_owned()), "{seen:?}");
+    let by_systemd = |line: &&String| line.contains(&unit) || line.contains("Skerry container");
+    assert_eq!(seen.iter().find(by_systemd), None, "{seen:?}");
     times_of_lines(&stage, request).await;
     stage.push(Want::Down { kill: false }, false).await;
     let run = stage.until("stop", |run| !run.is_live()).await;

@@ -14,6 +14,8 @@ use crate::service::{CONTAINER_FIELD, POD_FIELD};
 
 /// Most lines that one question may ask back.
 const MAX_TAIL: u32 = 10_000;
+/// How the journal marks what came through a unit's standard output or error.
+const WRITTEN: &str = "_TRANSPORT=stdout";
 /// What the journal marks its lines on dropped ones with (sd-messages.h).
 const DROPPED: &str = "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e";
 
@@ -34,7 +36,8 @@ pub fn arguments(request: &LogRequest, known: &[Name]) -> Vec<String> {
     if request.follow {
         words.push("--follow".to_owned());
     }
-    words.push(format!("{POD_FIELD}={}", request.pod));
+    // What systemd says of the unit carries the same fields, and is no word of the container.
+    words.extend([format!("{POD_FIELD}={}", request.pod), WRITTEN.to_owned()]);
     if let Some(container) = &request.container {
         words.push(format!("{CONTAINER_FIELD}={container}"));
     }
@@ -113,7 +116,7 @@ mod tests {
         let id = "SKERRY_POD=0b6d1a52-4a3c-4c1e-9b42-7f1f0c1a2b3c";
         assert_eq!(
             arguments(&request, &[]),
-            ["--no-pager", "--quiet", "--all", "--output=cat", "--lines=10000", id]
+            ["--no-pager", "--quiet", "--all", "--output=cat", "--lines=10000", id, WRITTEN]
         );
         request.container = Some("web".parse().unwrap());
         request.follow = true;
@@ -125,6 +128,7 @@ mod tests {
                 "--since=@1769846400.250000",
                 "--follow",
                 id,
+                WRITTEN,
                 "SKERRY_CONTAINER=web",
                 "+",
                 DROPPED,
