@@ -316,6 +316,7 @@ async fn a_machine_from_a_disk_image_gets_a_disk_of_its_own() {
     delete(&node, Kind::Vm, "guest").await.unwrap();
     gone(&node, Kind::Vm, "guest").await;
     node.wait_state(Kind::Volume, "guest-root", "available").await.unwrap();
+    a_kept_volume_starts_another(&node).await;
     // One whose disk goes with it, and that has the least size that its image needs.
     let body = json!({"metadata": {"name": "other"}, "spec": {"image": "debian"}});
     let made = node.create(Kind::Vm, body).await.unwrap();
@@ -328,6 +329,44 @@ async fn a_machine_from_a_disk_image_gets_a_disk_of_its_own() {
     node.ask(request).await.unwrap();
     gone(&node, Kind::Volume, "other-root").await;
     node.stop().await.unwrap();
+}
+
+/// What is left of `guest` is the disk of a machine without an image, by the firmware that its image needed.
+async fn a_kept_volume_starts_another(node: &RunningNode) {
+    let create = |spec: Value| json!({"metadata": {"name": "heir"}, "spec": spec});
+    let kept = || json!([{"volume": "guest-root"}]);
+    for (spec, part) in [
+        (json!({}), "the volume of an earlier machine"),
+        (json!({"disks": kept(), "disk_size_mib": 4096}), "gets no disk of its own"),
+        (json!({"disks": kept(), "firmware": "uefi"}), "BIOS only"),
+        (json!({"disks": [{"volume": "nowhere"}]}), "nowhere"),
+    ] {
+        let error = node.create(Kind::Vm, create(spec)).await.unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let made = node.create(Kind::Vm, create(json!({"disks": kept()}))).await.unwrap();
+    assert_eq!(made["spec"].get("image"), None);
+    assert_eq!(made["spec"]["disks"][0]["boot_index"], 1);
+    assert_eq!(made["spec"]["firmware"], "bios");
+    node.wait_state(Kind::Vm, "heir", "running").await.unwrap();
+    node.wait_state(Kind::Volume, "guest-root", "in_use").await.unwrap();
+    let patch = |key: &str, patch: Value| Request::Patch {
+        kind: Kind::Vm,
+        key: key.to_owned(),
+        patch: Json(patch.to_string()),
+        if_revision: None,
+    };
+    // A name of a machine that starts from its kernel is not to be lost.
+    let direct =
+        json!({"metadata": {"name": "direct"}, "spec": {"image": "tiny-vm", "memory_mib": 64}});
+    node.create(Kind::Vm, direct).await.unwrap();
+    let error = node.ask(patch("direct", json!({"spec": {"image": null}}))).await.unwrap_err();
+    assert!(error.to_string().contains("starts from its kernel"), "{error}");
+    for name in ["direct", "heir"] {
+        delete(node, Kind::Vm, name).await.unwrap();
+        gone(node, Kind::Vm, name).await;
+    }
+    node.wait_state(Kind::Volume, "guest-root", "available").await.unwrap();
 }
 
 /// The machine `guest` is copied, and begins anew.

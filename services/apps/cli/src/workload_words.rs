@@ -60,9 +60,6 @@ pub enum WorkloadVerb {
 pub struct NewWorkload {
     /// Name; also its host name on the network
     pub name: Name,
-    /// Image to start from; see `skerry image list`
-    #[arg(long, short)]
-    pub image: Name,
     /// Make a port reachable at the node, such as 8080:80 or 5353:53/udp; may be repeated
     #[arg(long, short, value_name = "HOST:WORKLOAD[/udp]", value_parser = publish)]
     pub publish: Vec<Publish>,
@@ -127,6 +124,9 @@ pub enum PodVerb {
     Create {
         #[command(flatten)]
         new: NewWorkload,
+        /// Image to start from; see `skerry image list`
+        #[arg(long, short)]
+        image: Name,
         #[command(flatten)]
         holding: Box<Holding>,
         /// Variable in its environment; may be repeated
@@ -436,6 +436,9 @@ pub enum VmVerb {
     Create {
         #[command(flatten)]
         new: NewWorkload,
+        /// Image to start from; see `skerry image list`. Without one it starts from its first --disk, or else --cd
+        #[arg(long, short, required_unless_present_any = ["disk", "cd"])]
+        image: Option<Name>,
         #[command(flatten)]
         placing: Box<Placing>,
         #[command(flatten)]

@@ -5,6 +5,7 @@ import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { App } from "./app";
 import type { Role } from "./api/types";
+import { NO_IMAGE } from "./forms/vm";
 import { answer, image, pod } from "./test-data";
 import { ScriptedNode, Source } from "./test-node";
 
@@ -122,7 +123,7 @@ describe("the page", () => {
     await user.click(await screen.findByRole("button", { name: "Create virtual machine" }));
     const dialog = await screen.findByRole("dialog");
     const choices = within(within(dialog).getByLabelText(/Image/)).getAllByRole("option");
-    expect(choices.map((choice) => choice.getAttribute("value"))).toEqual(["", "tiny"]);
+    expect(choices.map((choice) => choice.getAttribute("value"))).toEqual(["", "tiny", NO_IMAGE]);
     await user.type(within(dialog).getByLabelText(/Name/), "second");
     await user.click(within(dialog).getByRole("button", { name: "Create" }));
     await within(dialog).findByText("The node has 512 MiB for workloads.");

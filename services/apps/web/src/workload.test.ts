@@ -17,6 +17,14 @@ describe("a virtual machine", () => {
     expect(podWorkload(pod("p")).hasScreen).toBe(false);
   });
 
+  it("without an image is shown with what it starts from", () => {
+    const without = vm("a", {}, { disks: [disk("data"), { ...disk("root"), boot_index: 1 }] });
+    delete without.spec.image;
+    expect(vmWorkload(without).image).toBe("volume root");
+    without.spec.disks = [];
+    expect(vmWorkload(without).image).toBe("CD");
+  });
+
   it("is being created while nobody has looked at it", () => {
     expect(vmWorkload(vm("a", null))).toMatchObject({ label: "Creating", tone: "busy", addresses: [] });
   });

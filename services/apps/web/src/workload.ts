@@ -225,6 +225,13 @@ const noVmStatus: Pick<VmStatus, "state" | "reason" | "addresses" | "conditions"
   conditions: [],
 };
 
+/** What a machine without an image starts from first. */
+function startsFrom(vm: Vm): string {
+  const order = (disk: { boot_index?: number | null }) => disk.boot_index ?? Infinity;
+  const first = [...vm.spec.disks].sort((one, other) => order(one) - order(other))[0];
+  return first ? `volume ${first.volume}` : "CD";
+}
+
 export function vmWorkload(vm: Vm): Workload {
   const status: Partial<VmStatus> & typeof noVmStatus = { ...noVmStatus, ...vm.status };
   const removing = vm.metadata.phase === "removing";
@@ -238,7 +245,7 @@ export function vmWorkload(vm: Vm): Workload {
     label,
     tone,
     reason: reasonOf(status, tone),
-    image,
+    image: image ?? startsFrom(vm),
     images: [],
     addresses: status.addresses,
     publish,

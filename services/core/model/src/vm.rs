@@ -54,8 +54,12 @@ pub struct VmSpec {
     /// machine gets a volume of its own when it is made, or a CD to install from: then that volume is empty, has
     /// `disk_size_mib`, and is tried before the CD, which goes into the first drive. Another disk image, for a machine that
     /// is off, is a rebuild: a new volume takes the place of the first, which stays.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub image: Name,
+    ///
+    /// Without an image it starts from what is there: from its disks and CDs that have a `boot_index`, and if none has, from
+    /// the first disk, or the first CD if it has no disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub image: Option<Name>,
     /// Virtual processors, 1 to 64.
     #[serde(default = "VmSpec::one")]
     pub vcpus: u32,
@@ -115,8 +119,8 @@ pub struct VmSpec {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub clone_of: Option<Name>,
-    /// What a machine that was made from a disk image is started by; what the image needs if absent. Cannot be
-    /// changed.
+    /// What a machine that boots from a disk or CD is started by; what its image needs if absent, or the image that its
+    /// first disk was made from. Cannot be changed.
     #[serde(default)]
     pub firmware: Option<VmFirmware>,
     /// What its guest learns through cloud-init; nothing if absent.

@@ -236,7 +236,7 @@ impl VmController {
         let vms = self.store.list::<Vm>().unwrap_or_default();
         let uses = |vm: &&Resource<Vm>| {
             let discs = vm.spec.media.iter().filter_map(|drive| drive.image.as_ref());
-            [&vm.spec.image].into_iter().chain(discs).any(|name| name.as_str() == image)
+            vm.spec.image.iter().chain(discs).any(|name| name.as_str() == image)
         };
         vms.iter().filter(uses).map(|vm| vm.local_ref()).collect()
     }

@@ -113,7 +113,10 @@ fn image_of(
     store: &Store,
     vm: &Resource<Vm>,
 ) -> Result<Result<Resource<Image>, Missing>, StoreError> {
-    let name = &vm.spec.image;
+    let Some(name) = &vm.spec.image else {
+        let message = "has neither an image nor a firmware: make a new machine".to_owned();
+        return Ok(Err(Missing { reason: "ImageMissing", message, on: None }));
+    };
     let Some(image) = store.find::<Image>(name)? else {
         let message =
             format!("there is no image `{name}` on this node: bring it in, or name another");

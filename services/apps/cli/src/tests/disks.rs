@@ -65,3 +65,17 @@ async fn what_a_guest_does_by_itself_can_be_given_a_meaning() {
     assert_eq!(spec.on_guest_reboot, skerry_model::GuestReboot::Restart);
     assert_eq!(spec.nics.len(), 1);
 }
+
+#[tokio::test]
+async fn a_machine_may_start_from_a_volume_that_is_there() {
+    let nothing = Scripted::answers([]);
+    let (code, _, err) = at(&nothing, "vm create back", &[]).await;
+    assert!(code != exit::DONE && err.contains("--image"), "{err}");
+    let node = Scripted::answers([document(json!({}))]);
+    assert_eq!(at(&node, "vm create back --disk web-root", &[]).await.0, exit::DONE);
+    let requests = node.requests.lock().unwrap();
+    let Some(Request::Create { document, .. }) = requests.last() else { panic!("nothing made") };
+    let made: Value = serde_json::from_str(&document.0).unwrap();
+    assert_eq!(made["spec"]["disks"], json!([{ "volume": "web-root" }]));
+    assert_eq!(made["spec"].get("image"), None);
+}

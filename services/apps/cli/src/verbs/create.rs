@@ -35,6 +35,7 @@ fn insert_some(map: &mut Map<String, Value>, key: &str, value: Option<impl Into<
 
 pub(super) fn pod(
     new: &NewWorkload,
+    image: &Name,
     holding: &Holding,
     env: Vec<(String, String)>,
     mounts: &[Mount],
@@ -43,7 +44,7 @@ pub(super) fn pod(
 ) -> Value {
     let mut container = Map::new();
     container.insert("name".to_owned(), json!("main"));
-    container.insert("image".to_owned(), json!(new.image));
+    container.insert("image".to_owned(), json!(image));
     insert_some(&mut container, "memory_mib", new.memory);
     holding.add_to(&mut container);
     if !command.is_empty() {
@@ -89,6 +90,7 @@ fn volumes(mounts: &[Mount]) -> (Value, Value) {
 
 pub(super) fn vm(
     new: &NewWorkload,
+    image: Option<&Name>,
     placing: &Placing,
     boot: &Boot,
     disks: &[Name],
@@ -96,7 +98,7 @@ pub(super) fn vm(
     keeping: &Keeping,
 ) -> Result<Value, Failure> {
     let mut spec = Map::new();
-    spec.insert("image".to_owned(), json!(new.image));
+    insert_some(&mut spec, "image", image.map(Name::as_str));
     insert_some(&mut spec, "memory_mib", new.memory);
     placing.add_to(&mut spec);
     insert_some(&mut spec, "disk_size_mib", boot.disk_size);

@@ -65,8 +65,8 @@ pub(crate) async fn run(shell: &mut Shell<'_, '_>, verb: Verb) -> Done {
 async fn pod(shell: &mut Shell<'_, '_>, verb: PodVerb) -> Done {
     match verb {
         PodVerb::Common(verb) => workload::run(shell, Kind::Pod, verb).await,
-        PodVerb::Create { new, holding, env, volume, after, starting, restart, command } => {
-            let mut spec = create::pod(&new, &holding, env, &volume, restart, command);
+        PodVerb::Create { new, image, holding, env, volume, after, starting, restart, command } => {
+            let mut spec = create::pod(&new, &image, &holding, env, &volume, restart, command);
             if let Value::Object(spec) = &mut spec {
                 starting.add_to(spec);
                 if !after.is_empty() {
@@ -98,8 +98,9 @@ async fn vm(shell: &mut Shell<'_, '_>, verb: VmVerb) -> Done {
             let (action, target) = verb.order();
             workload::change(shell, Kind::Vm, target, action).await
         }
-        VmVerb::Create { new, placing, boot, disk, graphics, keeping } => {
-            let spec = create::vm(&new, &placing, &boot, &disk, graphics, &keeping)?;
+        VmVerb::Create { new, image, placing, boot, disk, graphics, keeping } => {
+            let image = image.as_ref();
+            let spec = create::vm(&new, image, &placing, &boot, &disk, graphics, &keeping)?;
             create::workload(shell, Kind::Vm, &new, spec).await
         }
         VmVerb::Disc(verb) => disc::run(shell, verb).await,

@@ -81,6 +81,7 @@ pub fn rebuild(
     node: &Node,
     tx: &mut Transaction,
     before: &Resource<Vm>,
+    image: &Name,
     spec: &mut VmSpec,
 ) -> Result<(), Refusal> {
     let field = "spec.image";
@@ -92,11 +93,10 @@ pub fn rebuild(
         let message = format!("cannot be changed: `{name}` does not boot from a disk");
         return Err(wrong_field(field, message));
     };
-    let image = node.store.find::<Image>(&spec.image).map_err(store)?;
-    let image =
-        image.ok_or_else(|| wrong_field(field, format!("there is no image `{}`", spec.image)))?;
+    let found = node.store.find::<Image>(image).map_err(store)?;
+    let image = found.ok_or_else(|| wrong_field(field, format!("there is no image `{image}`")))?;
     if !image.spec.format.is_disk() {
-        return Err(wrong_field(field, format!("`{}` is no disk image", spec.image)));
+        return Err(wrong_field(field, format!("`{}` is no disk image", image.meta.name)));
     }
     let old = named_volume(node, field, &root.volume)?;
     if old.spec.locked {
@@ -106,7 +106,7 @@ pub fn rebuild(
     let firmware = spec.firmware.filter(|own| image.spec.firmware.is_none_or(|n| n == own.kind()));
     spec.firmware = Some(check_firmware(&image, firmware)?);
     let size = least_size(&image).max(old.status.size_bytes.div_ceil(MIB)).max(1);
-    let source = VolumeSource { image: Some(spec.image.clone()), ..VolumeSource::default() };
+    let source = VolumeSource { image: Some(image.meta.name.clone()), ..VolumeSource::default() };
     let volume = VolumeSpec {
         pool: old.spec.pool,
         size_mib: Some(size),

@@ -55,9 +55,11 @@ fn newest<'i>(images: impl Iterator<Item = &'i Resource<Image>>) -> Option<&'i R
 
 /// Settles which images a machine is to have.
 pub fn settle_vm(node: &Node, spec: &mut VmSpec, before: Option<&VmSpec>) -> Result<(), Refusal> {
-    let present: Vec<&Name> = before.map(|before| &before.image).into_iter().collect();
+    let present: Vec<&Name> = before.and_then(|before| before.image.as_ref()).into_iter().collect();
     let starts = |format| format != ImageFormat::OciArchive;
-    spec.image = meant(node, "spec.image", &spec.image, &present, starts)?;
+    if let Some(image) = &spec.image {
+        spec.image = Some(meant(node, "spec.image", image, &present, starts)?);
+    }
     let drives = before.map(|before| before.media.as_slice()).unwrap_or_default();
     let present: Vec<&Name> = drives.iter().filter_map(|drive| drive.image.as_ref()).collect();
     for (index, drive) in spec.media.iter_mut().enumerate() {

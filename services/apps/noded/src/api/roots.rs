@@ -13,6 +13,8 @@ use super::storage::new_volume;
 use crate::node::Node;
 
 const MIB: u64 = 1024 * 1024;
+/// Volumes that are looked at, each the copy of the next, to find the image behind them.
+const MOST_COPIES: usize = 16;
 
 /// Checks a new machine against its image, and gives it the disk that it boots from, if it is to have one.
 pub fn boot_from_image(
@@ -25,7 +27,7 @@ pub fn boot_from_image(
         // Its disks are copies, and were checked when the first of them was made.
         return Ok(());
     }
-    let name = &spec.image;
+    let Some(name) = &spec.image else { return boot_from_what_is_there(node, spec) };
     let image = node.store.find::<Image>(name).map_err(store)?;
     let image =
         image.ok_or_else(|| wrong_field("spec.image", format!("there is no image `{name}`")))?;
@@ -36,7 +38,7 @@ pub fn boot_from_image(
             let firmware = check_firmware(&image, spec.firmware)?;
             let size_mib = size(&image, spec.disk_size_mib)?;
             let source =
-                VolumeSource { image: Some(spec.image.clone()), ..VolumeSource::default() };
+                VolumeSource { image: Some(image.meta.name.clone()), ..VolumeSource::default() };
             let root = VolumeSpec { size_mib, source, ..VolumeSpec::empty() };
             let root = root_disk(node, tx, vm, root, spec)?;
             spec.firmware = Some(firmware);
@@ -55,6 +57,50 @@ pub fn boot_from_image(
         }
         _ => Err(wrong_field("spec.image", format!("`{name}` is a container image"))),
     }
+}
+
+/// A machine without an image starts from disks and CDs that it is given, in the order that they have. What firmware its
+/// first disk needs is known if that was made from an image that is still there.
+fn boot_from_what_is_there(node: &Node, spec: &mut VmSpec) -> Result<(), Refusal> {
+    if spec.disk_size_mib.is_some() {
+        let message = "leave it out: a machine without an image gets no disk of its own";
+        return Err(wrong_field("spec.disk_size_mib", message));
+    }
+    if !(1..=99).any(|place| spec.boots_at(place)) {
+        match (spec.disks.first_mut(), spec.media.first_mut()) {
+            (Some(disk), _) => disk.boot_index = Some(1),
+            (None, Some(drive)) => drive.boot_index = Some(1),
+            (None, None) => {
+                let message = "is needed, or a disk or CD to start from: in `disks` the volume of an \
+                               earlier machine, say";
+                return Err(wrong_field("spec.image", message));
+            }
+        }
+    }
+    let first = spec.disks.iter().filter(|disk| disk.boot_index.is_some());
+    let first = first.min_by_key(|disk| disk.boot_index);
+    let image = first.map(|disk| origin(node, &disk.volume)).transpose()?.flatten();
+    spec.firmware = Some(match &image {
+        Some(image) => check_firmware(image, spec.firmware)?,
+        None => spec.firmware.unwrap_or_else(|| VmFirmware::usual(None)),
+    });
+    Ok(())
+}
+
+/// The image that a volume was made from, straight or as a copy of a copy, if that can still be told.
+fn origin(node: &Node, volume: &Name) -> Result<Option<Resource<Image>>, Refusal> {
+    let mut name = volume.clone();
+    // Names come back, so that such a chain may lead to itself.
+    for _ in 0..MOST_COPIES {
+        let Some(found) = node.store.find::<Volume>(&name).map_err(store)? else { break };
+        let source = found.spec.source;
+        if let Some(image) = source.image {
+            return node.store.find::<Image>(&image).map_err(store);
+        }
+        let Some(next) = source.volume else { break };
+        name = next;
+    }
+    Ok(None)
 }
 
 /// A kernel is started directly: neither firmware nor a disk has a part in that.

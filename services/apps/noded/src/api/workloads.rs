@@ -144,8 +144,15 @@ pub async fn change_vm(
     check_power(&before, spec.power)?;
     check_disks(node, Some(before.id()), &before.spec.disks, &spec.disks)?;
     check_media(node, &before.spec.media, &spec)?;
-    if spec.image != before.spec.image {
-        copies::rebuild(node, tx, &before, &mut spec)?;
+    match spec.image.clone() {
+        Some(image) if before.spec.image.as_ref() != Some(&image) => {
+            copies::rebuild(node, tx, &before, &image, &mut spec)?;
+        }
+        None if before.spec.firmware.is_none() => {
+            return Err(wrong_field("spec.image", "is needed: the machine starts from its kernel"));
+        }
+        // It has its disks, and the image may go.
+        _ => {}
     }
     if spec.power.is_on() {
         node.vms.admit_vm(&spec, Some(before.id())).map_err(admission)?;

@@ -27,7 +27,12 @@ export type UserNamespace = Schemas["UserNamespace"];
 export type VmInput = Schemas["VmInput"];
 export type VmDisk = Full<Schemas["VmDisk"]>;
 export type VmFirmware = Schemas["VmFirmware"];
-export type VmSpec = Omit<Full<Schemas["VmSpec"]>, "publish" | "disks"> & { publish: Publish[]; disks: VmDisk[] };
+/** A machine that starts from what it is given has no image. */
+export type VmSpec = Omit<Full<Schemas["VmSpec"]>, "publish" | "disks" | "image"> & {
+  image?: string;
+  publish: Publish[];
+  disks: VmDisk[];
+};
 export type VmState = Schemas["VmState"];
 export type VmStatus = Schemas["VmStatus"];
 export type VmAction = Schemas["VmAction"];

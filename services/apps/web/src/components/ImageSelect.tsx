@@ -6,6 +6,8 @@ import { FieldFrame } from "./Field";
 
 interface Props {
   images: Image[];
+  /** What may be chosen in their place: its value and its words. */
+  instead?: [value: string, label: string];
   value: string;
   fault?: string | undefined;
   onValue: (image: string) => void;
@@ -16,7 +18,7 @@ export function usableImages(images: Image[], ...formats: ImageSpec["format"][])
   return images.filter((image) => formats.includes(image.spec.format) && image.status?.state === "available");
 }
 
-export function ImageSelect({ images, value, fault, onValue }: Props) {
+export function ImageSelect({ images, instead, value, fault, onValue }: Props) {
   const rule = images.length === 0 ? "This node has no usable image of this kind; see Images." : undefined;
   return (
     <FieldFrame id="create-image" label="Image" required fault={fault} rule={rule}>
@@ -35,6 +37,7 @@ export function ImageSelect({ images, value, fault, onValue }: Props) {
             label={spec.description ? `${metadata.name}: ${spec.description}` : metadata.name}
           />
         ))}
+        {instead ? <FormSelectOption value={instead[0]} label={instead[1]} /> : null}
       </FormSelect>
     </FieldFrame>
   );

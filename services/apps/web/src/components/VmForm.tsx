@@ -5,7 +5,7 @@ import { useState } from "react";
 import { api } from "../api/client";
 import type { VmFirmware } from "../api/types";
 import type { Faults } from "../forms/fields";
-import { type InitDraft, type VmDraft, checkVm, newInit, newVm, vmFormShows } from "../forms/vm";
+import { type InitDraft, NO_IMAGE, type VmDraft, checkVm, newInit, newVm, vmFormShows } from "../forms/vm";
 import { useNode } from "../node";
 import { AreaField } from "./AreaField";
 import { Choice } from "./Choice";
@@ -36,7 +36,8 @@ export function VmForm({ onClose }: { onClose: () => void }) {
   const [draft, setDraft] = useState<VmDraft>({ ...newVm, image: only?.metadata.name ?? "" });
   const change = (part: Partial<VmDraft>) => setDraft((present) => ({ ...present, ...part }));
   const chosen = images.find(({ metadata }) => metadata.name === draft.image);
-  const fromDisk = chosen !== undefined && chosen.spec.format !== "kernel_initrd";
+  const without = draft.image === NO_IMAGE;
+  const fromDisk = without || (chosen !== undefined && chosen.spec.format !== "kernel_initrd");
   const fromCd = chosen?.spec.format === "iso";
   return (
     <CreateDialog
@@ -51,6 +52,7 @@ export function VmForm({ onClose }: { onClose: () => void }) {
           <NameField value={draft.name} fault={faults["metadata.name"]} onValue={(name) => change({ name })} />
           <ImageSelect
             images={images}
+            instead={[NO_IMAGE, "None: it starts from a volume"]}
             value={draft.image}
             fault={faults["spec.image"]}
             onValue={(image) => change({ image })}
@@ -87,21 +89,23 @@ export function VmForm({ onClose }: { onClose: () => void }) {
   );
 }
 
-/** The machine's own disk, made from the image or empty beside a CD, and what starts the machine from it. */
+/** The machine's own disk, made from the image or empty beside a CD, if it gets one, and what starts it from a disk. */
 function BootFields({ draft, fromCd, faults, change }: PartProps & { fromCd: boolean }) {
   return (
     <>
       <div className="sk-pair">
-        <TextField
-          id="create-disk-size"
-          label="Disk size in GiB"
-          required={fromCd}
-          rule={fromCd ? "Of the empty disk to install on" : "Empty: the image's own"}
-          fault={faults["spec.disk_size_mib"]}
-          value={draft.disk_size}
-          onValue={(disk_size) => change({ disk_size })}
-          input={{ inputMode: "decimal", autoComplete: "off" }}
-        />
+        {draft.image === NO_IMAGE ? null : (
+          <TextField
+            id="create-disk-size"
+            label="Disk size in GiB"
+            required={fromCd}
+            rule={fromCd ? "Of the empty disk to install on" : "Empty: the image's own"}
+            fault={faults["spec.disk_size_mib"]}
+            value={draft.disk_size}
+            onValue={(disk_size) => change({ disk_size })}
+            input={{ inputMode: "decimal", autoComplete: "off" }}
+          />
+        )}
         <Choice
           id="create-firmware"
           label="Firmware"

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Refused } from "../api/problem";
 import { checkClaim } from "./claim";
 import { refusalToForm } from "./fields";
-import { checkVm, newVm, vmFields } from "./vm";
+import { NO_IMAGE, checkVm, newVm, vmFields } from "./vm";
 import { checkPod, formShows, newPod, podFields } from "./workload";
 
 const port = (host_port: string, workload_port = "80") => ({ protocol: "tcp" as const, host_port, workload_port });
@@ -16,6 +16,20 @@ describe("the form of a virtual machine", () => {
       vcpus: 1,
       memory_mib: 256,
       publish: [{ protocol: "tcp", host_port: 8081, workload_port: 80 }],
+    });
+  });
+
+  it("may leave the image out for a volume that is there", () => {
+    const draft = { ...newVm, name: "a", image: NO_IMAGE, disk_size: "4", firmware: "uefi" as const };
+    expect(checkVm(draft, true).faults).toEqual({ "spec.image": "Attach the volume below that it starts from." });
+    const { faults, input } = checkVm({ ...draft, disks: [{ volume: "kept", read_only: false }] }, true);
+    expect(faults).toEqual({});
+    expect(input.spec).toEqual({
+      vcpus: 1,
+      memory_mib: 256,
+      publish: [],
+      firmware: "uefi",
+      disks: [{ volume: "kept" }],
     });
   });
 

@@ -37,6 +37,9 @@ export interface VmDraft {
   init: InitDraft | null;
 }
 
+/** In the place of an image: it starts from the first of the volumes that it is given. No image can be called so. */
+export const NO_IMAGE = "-";
+
 export const newVm: VmDraft = {
   name: "",
   image: "",
@@ -77,7 +80,8 @@ function initOf(draft: InitDraft, faults: Faults) {
 
 /** What only a machine that boots from a disk has. */
 function bootOf(draft: VmDraft, faults: Faults, fromCd: boolean) {
-  const disk_size_mib = checkSize(faults, "spec.disk_size_mib", draft.disk_size);
+  const own = draft.image !== NO_IMAGE;
+  const disk_size_mib = own ? checkSize(faults, "spec.disk_size_mib", draft.disk_size) : undefined;
   if (fromCd && !draft.disk_size.trim())
     faults["spec.disk_size_mib"] = "A CD is installed on an empty disk: give its size.";
   if (draft.tpm && draft.firmware === "bios") faults["spec.tpm"] = "A TPM needs UEFI.";
@@ -99,15 +103,18 @@ function disksOf(draft: VmDraft, faults: Faults) {
 }
 
 /**
- * `fromDisk`: whether the machine gets a disk of its own, made from the image, or empty if the image is a CD (`fromCd`).
+ * `fromDisk`: whether the machine boots from a disk: one of its own, made from the image, or empty if the image is a CD
+ * (`fromCd`), or without an image the first that it is given.
  */
 export function checkVm(draft: VmDraft, fromDisk = false, fromCd = false): { faults: Faults; input: VmInput } {
   const faults: Faults = {};
   checkName(faults, "metadata.name", draft.name);
-  checkImage(faults, "spec.image", draft.image);
+  const without = draft.image === NO_IMAGE;
+  if (!without) checkImage(faults, "spec.image", draft.image);
   const disks = disksOf(draft, faults);
+  if (without && disks.length === 0) faults["spec.image"] = "Attach the volume below that it starts from.";
   const spec = {
-    image: draft.image,
+    ...(without ? {} : { image: draft.image }),
     vcpus: checkNumber(faults, "spec.vcpus", draft.vcpus, 1, 64),
     memory_mib: checkNumber(faults, "spec.memory_mib", draft.memory_mib, 32, 1_048_576),
     publish: checkPublish(faults, draft.publish),
