@@ -84,6 +84,7 @@ impl Bench {
                 device: "skt0".into(),
                 bridge: "skb0".into(),
                 mac: "02:00:00:00:00:01".into(),
+                model: skerry_model::NicModel::Virtio,
             },
             nics: Vec::new(),
             disks: Vec::new(),

@@ -2,7 +2,7 @@
 
 use roxmltree::{Document, Node};
 use skerry_compute::NicDefinition;
-use skerry_model::{Id, Vm};
+use skerry_model::{Id, NicModel, Vm};
 use virt::connect::Connect;
 use virt::sys;
 
@@ -17,10 +17,17 @@ pub fn element(nic: &NicDefinition, queues: Option<u32>) -> Element {
         .child(Element::new("mac").attribute("address", &nic.mac))
         .child(Element::new("source").attribute("bridge", &nic.bridge))
         .child(Element::new("target").attribute("dev", &nic.device))
-        .child(Element::new("model").attribute("type", "virtio"));
-    match queues {
+        .child(Element::new("model").attribute("type", model(nic.model)));
+    match queues.filter(|_| nic.model == NicModel::Virtio) {
         Some(queues) => interface.child(Element::new("driver").attribute("queues", queues)),
         None => interface,
+    }
+}
+
+const fn model(model: NicModel) -> &'static str {
+    match model {
+        NicModel::Virtio => "virtio",
+        NicModel::E1000e => "e1000e",
     }
 }
 
@@ -90,7 +97,17 @@ mod tests {
             device: format!("skt0000000{number}"),
             bridge: format!("skb0000000{number}"),
             mac: format!("02:00:00:00:0A:{number:02x}"),
+            model: NicModel::Virtio,
         }
+    }
+
+    #[test]
+    fn every_guest_knows_the_other_model_which_has_one_queue() {
+        let other = NicDefinition { model: NicModel::E1000e, ..further(1) };
+        let written = element(&other, Some(4)).to_string();
+        assert!(written.contains("<model type=\"e1000e\"/>"), "{written}");
+        assert!(!written.contains("queues"), "{written}");
+        assert!(element(&further(1), Some(4)).to_string().contains("queues=\"4\""));
     }
 
     #[test]

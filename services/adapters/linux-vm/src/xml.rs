@@ -392,6 +392,7 @@ pub(crate) mod tests {
                 device: "skt0b6d1a52".into(),
                 bridge: "skb11223344".into(),
                 mac: "02:00:00:00:00:01".into(),
+                model: skerry_model::NicModel::Virtio,
             },
             nics: Vec::new(),
             disks: Vec::new(),

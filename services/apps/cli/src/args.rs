@@ -9,9 +9,10 @@ use skerry_model::{Kind, Name, Since};
 
 pub use crate::image_words::{ImageVerb, NewImage, RegistryVerb};
 use crate::storage_words::{PoolVerb, SnapshotVerb, VolumeVerb};
+pub use crate::vm_words::VmVerb;
 use crate::workload_words::pair;
 pub use crate::workload_words::{
-    ExecTarget, Mount, NewWorkload, PodVerb, Restart, ValuesVerb, VmVerb, WorkloadVerb,
+    ExecTarget, Mount, NewWorkload, PodVerb, Restart, ValuesVerb, WorkloadVerb,
 };
 
 /// Printed after the help text.

@@ -28,6 +28,7 @@ mod terminal;
 mod text;
 mod transport;
 mod verbs;
+mod vm_words;
 mod workload_words;
 
 use std::time::Duration;

@@ -93,6 +93,7 @@ export function vm(name: string, status: Partial<VmStatus> | null = {}, part: Pa
       cpu_limit_percent: null,
       protected: false,
       tpm: false,
+      nic_model: "virtio",
       graphics: "vnc",
       crash_policy: { action: "restart", max: 5, window_s: 600, give_up: false },
       on_guest_off: "stay_off",

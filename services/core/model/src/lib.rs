@@ -113,7 +113,7 @@ pub use vm_life::{
 pub use vm_media::VmMedium;
 pub use vm_memory::MEMORY_STEP_MIB;
 pub use vm_metadata::{GuestMetadata, MetadataEntry, MetadataReport, MetadataShown};
-pub use vm_nic::{VmNic, VmNicStatus};
+pub use vm_nic::{NicModel, VmNic, VmNicStatus};
 pub use vm_pci::{PciAddress, PciAddressError, PciGiven, VmPci};
 pub use vm_placement::{
     CpuTopology, HOST_MODEL, HOST_PASSTHROUGH, HugePageSize, HugePagesTaken, NumaPolicy, VmCpu,

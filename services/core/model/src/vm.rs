@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Autostart, Conditions, CrashPolicy, GuestOff, GuestReboot, GuestReport, HugePageSize, Id,
-    Invalid, Kind, Name, NumaPolicy, Port, Publish, ResourceKind, Timestamp, Validate,
+    Invalid, Kind, Name, NicModel, NumaPolicy, Port, Publish, ResourceKind, Timestamp, Validate,
     VmActionState, VmCpu, VmDisk, VmFirmware, VmInit, VmMedium, VmNic, VmNicStatus, VmPci,
     VmPlacement, VmPower, VmRequest,
 };
@@ -105,6 +105,9 @@ pub struct VmSpec {
     /// Further network interfaces. They come and go while it runs; the guest has to let go of one that goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nics: Vec<VmNic>,
+    /// What all its interfaces are to its guest. Another one counts from the next start.
+    #[serde(default, skip_serializing_if = "NicModel::is_usual")]
+    pub nic_model: NicModel,
     /// What is reachable at the node's addresses: ports of its first interface.
     #[serde(default)]
     pub publish: Vec<Publish>,

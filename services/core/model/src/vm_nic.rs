@@ -10,6 +10,25 @@ use crate::{Id, Invalid, Name, Port, VmSpec};
 /// The most interfaces beside the first.
 const MOST: usize = 15;
 
+/// What network interfaces are to a guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NicModel {
+    /// virtio-net: fastest; the guest needs a driver for it.
+    #[default]
+    Virtio,
+    /// Intel's 82574L: every guest knows it. Has one queue.
+    E1000e,
+}
+
+impl NicModel {
+    /// Whether it is what a machine has that does not ask.
+    pub const fn is_usual(&self) -> bool {
+        matches!(self, Self::Virtio)
+    }
+}
+
 /// A further network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

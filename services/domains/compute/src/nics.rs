@@ -2,7 +2,7 @@
 //! running guest has are brought to what is wanted. The first is there from the start to the end and never touched.
 
 use serde::Serialize;
-use skerry_model::{Binding, Port, Resource, Vm, VmNicStatus};
+use skerry_model::{Binding, NicModel, Port, Resource, Vm, VmNicStatus};
 use skerry_store::{Store, StoreError};
 
 use crate::sources::Missing;
@@ -17,6 +17,9 @@ pub struct NicDefinition {
     pub bridge: String,
     /// Ethernet address that the guest sees.
     pub mac: String,
+    /// What it is to the guest. Left out of the fingerprint if it is the usual one, as it was before it could be chosen.
+    #[serde(skip_serializing_if = "NicModel::is_usual")]
+    pub model: NicModel,
 }
 
 /// The ports that were made for a machine, in the order of its interfaces.
@@ -40,9 +43,10 @@ impl Ports {
     }
 
     /// What the hypervisor is told of them, or what is missing.
-    pub fn defined(&self) -> Result<(NicDefinition, Vec<NicDefinition>), Missing> {
-        let further: Result<_, _> = self.further.iter().map(|port| nic(port.as_ref())).collect();
-        Ok((nic(self.first.as_ref())?, further?))
+    pub fn defined(&self, model: NicModel) -> Result<(NicDefinition, Vec<NicDefinition>), Missing> {
+        let further: Result<_, _> =
+            self.further.iter().map(|port| nic(port.as_ref(), model)).collect();
+        Ok((nic(self.first.as_ref(), model)?, further?))
     }
 
     /// What people are told of the further ones, of which the running guest has some.
@@ -58,7 +62,7 @@ impl Ports {
     }
 }
 
-fn nic(port: Option<&Resource<Port>>) -> Result<NicDefinition, Missing> {
+fn nic(port: Option<&Resource<Port>>, model: NicModel) -> Result<NicDefinition, Missing> {
     let waiting = |message: String, on| Err(Missing { reason: "WaitingForPort", message, on });
     let Some(port) = port else { return waiting("has no port yet".to_owned(), None) };
     let of = match &port.spec.further {
@@ -73,6 +77,7 @@ fn nic(port: Option<&Resource<Port>>) -> Result<NicDefinition, Missing> {
             device: device.clone(),
             bridge: bridge.clone(),
             mac: port.spec.mac.clone(),
+            model,
         }),
         _ => waiting(format!("its {of} has no tap device"), Some(port.local_ref())),
     }
@@ -116,6 +121,7 @@ mod tests {
             device: format!("skt{number}"),
             bridge: format!("skb{number}"),
             mac: format!("02:00:00:00:01:{number:02X}"),
+            model: NicModel::Virtio,
         };
         DomainDefinition { nics: numbers.iter().map(nic).collect(), ..definition(1) }
     }

@@ -148,7 +148,7 @@ fn define(
     if let Some(message) = unfit_cpu(&vm.spec, facts.accelerator) {
         return Err(Missing { reason: "CpuModelUnfit", message, on: None });
     }
-    let (nic, nics) = ports.defined()?;
+    let (nic, nics) = ports.defined(vm.spec.nic_model)?;
     Ok(DomainDefinition {
         vm: vm.id(),
         title: vm.meta.name.to_string(),

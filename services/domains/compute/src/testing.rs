@@ -43,6 +43,7 @@ pub fn definition(number: u128) -> DomainDefinition {
             device: "skt00000001".into(),
             bridge: "skb00000001".into(),
             mac: "02:00:00:00:00:01".into(),
+            model: skerry_model::NicModel::Virtio,
         },
         nics: Vec::new(),
         disks: Vec::new(),

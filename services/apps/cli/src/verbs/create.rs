@@ -14,7 +14,7 @@ use crate::shell::{Done, Failure, Shell};
 use crate::text;
 use crate::verbs::values::content;
 use crate::verbs::wait::{Goal, wait_for};
-use crate::workload_words::{Boot, Firmware, Graphics};
+use crate::vm_words::{Boot, Firmware, Graphics, NicModel};
 
 /// Adds what pods and virtual machines have in common. Values that were not given stay out, so that the
 /// node's own defaults hold.
@@ -118,6 +118,7 @@ pub(super) fn vm(
         let nics = boot.nic.iter().map(|network| json!({ "network": network }));
         spec.insert("nics".to_owned(), nics.collect());
     }
+    insert_some(&mut spec, "nic_model", boot.nic_model.map(NicModel::word));
     if !disks.is_empty() {
         let disks: Vec<Value> = disks.iter().map(|name| json!({ "volume": name })).collect();
         spec.insert("disks".to_owned(), Value::Array(disks));

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::shell::{Done, Shell};
 use crate::verbs::workload::change_list;
-use crate::workload_words::DiscVerb;
+use crate::vm_words::DiscVerb;
 
 pub(super) async fn run(shell: &mut Shell<'_, '_>, verb: DiscVerb) -> Done {
     match verb {

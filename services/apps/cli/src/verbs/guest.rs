@@ -7,7 +7,7 @@ use skerry_model::{Hidden, Kind, Name};
 use crate::shell::{Done, Failure, Shell};
 use crate::text::{self, cell};
 use crate::verbs::create::report;
-use crate::workload_words::GuestVerb;
+use crate::vm_words::GuestVerb;
 
 pub(super) async fn run(shell: &mut Shell<'_, '_>, verb: GuestVerb) -> Done {
     match verb {
