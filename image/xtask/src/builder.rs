@@ -155,21 +155,44 @@ impl Builder {
             return Ok(());
         }
         println!("Adding {package} to the builder root");
-        let apt = |words: &[&str]| {
-            let mut apt = self.root_command("env");
-            apt.args([
-                "DEBIAN_FRONTEND=noninteractive",
-                "apt-get",
-                "-q",
-                "-o",
-                "APT::Sandbox::User=root",
-            ])
-            .args(words);
-            apt
-        };
-        command::run(&mut apt(&["update"]))?;
+        self.update()?;
         let log = self.root.with_file_name(format!("{package}.log"));
-        command::run_logged(&mut apt(&["install", "-y", "--no-install-recommends", package]), &log)
+        let mut install = self.apt_get(Path::new("/"), &["install", "-y"]);
+        command::run_logged(install.args(["--no-install-recommends", package]), &log)
+    }
+
+    /// Unpacks packages into a folder without installing them or what they need: for files of theirs alone.
+    ///
+    /// # Errors
+    /// When one cannot be fetched or unpacked.
+    pub fn unpack(&self, packages: &[&str], folder: &Path) -> Result<()> {
+        let archives = folder.join("packages");
+        std::fs::create_dir_all(&archives)
+            .with_context(|| format!("cannot make {}", archives.display()))?;
+        command::run(self.apt_get(&archives, &["download"]).args(packages))?;
+        for archive in std::fs::read_dir(&archives)? {
+            let mut unpack = self.root_command("dpkg-deb");
+            command::run(unpack.arg("-x").arg(archive?.path()).arg(folder))?;
+        }
+        // Unpacked by root, the folder is root's, and so is what is in it.
+        command::take_over(folder)
+    }
+
+    /// Asks the mirror which packages it has now.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn update(&self) -> Result<()> {
+        command::run(&mut self.apt_get(Path::new("/"), &["update"]))
+    }
+
+    /// A call of apt-get with this folder as its own.
+    fn apt_get(&self, folder: &Path, words: &[&str]) -> Command {
+        let mut apt = self.root_command("env");
+        apt.arg(format!("--chdir={}", folder.display()));
+        apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
+        apt.args(["-o", "APT::Sandbox::User=root"]).args(words);
+        apt
     }
 
     /// Where the builder root is.

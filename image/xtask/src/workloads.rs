@@ -156,12 +156,7 @@ pub(crate) fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> 
         return Ok(folder);
     }
     let folder = fresh(&folder)?;
-    command::run(builder.root_command("apt-get").args([
-        "-q",
-        "-o",
-        "APT::Sandbox::User=root",
-        "update",
-    ]))?;
+    builder.update()?;
     let depends = command::output(
         builder.root_command("apt-cache").args(["depends", "linux-image-cloud-amd64"]),
     )?;
@@ -169,23 +164,7 @@ pub(crate) fn cloud_kernel(paths: &Paths, builder: &Builder) -> Result<PathBuf> 
     else {
         bail!("linux-image-cloud-amd64 depends on no kernel that we know: {depends}");
     };
-    let script = folder.join("packages");
-    std::fs::create_dir(&script)?;
-    let mut download = builder.root_command("env");
-    download.arg(format!("--chdir={}", script.display())).args([
-        "apt-get",
-        "-q",
-        "-o",
-        "APT::Sandbox::User=root",
-        "download",
-        package,
-    ]);
-    command::run(&mut download)?;
-    for entry in std::fs::read_dir(&script)? {
-        command::run(builder.root_command("dpkg-deb").arg("-x").arg(entry?.path()).arg(&folder))?;
-    }
-    // Unpacked by root, the folder is root's, and so is what is in it.
-    command::take_over(&folder)?;
+    builder.unpack(&[package], &folder)?;
     for entry in std::fs::read_dir(folder.join("boot"))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("vmlinuz-") {

@@ -1,8 +1,11 @@
-//! A virtual machine that boots from a disk of its own, by BIOS and by UEFI: with a TPM that its firmware measures into,
-//! a real guest agent, and an end that leaves nothing.
+//! A virtual machine that boots from a disk of its own, by BIOS and by UEFI, with Secure Boot and without: with a TPM that
+//! its firmware measures into, a real guest agent, and an end that leaves nothing.
 
 // A test ends where something is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+#[path = "own_disk/secure_boot.rs"]
+mod secure_boot;
 
 use std::path::Path;
 
@@ -12,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use skerry_system_tests::{GUEST, NodeUnderTest, SOON, eventually, short};
 use xtask::builder::Builder;
-use xtask::guest_disk;
+use xtask::guest_disk::{self, Loader};
 use xtask::paths::Paths;
 
 const VM: &str = "/api/v1/vms/own";
@@ -27,7 +30,10 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     let port = *ports.first().context("a port was forwarded")?;
     let paths = Paths::find();
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
-    let disk = guest_disk::build(&paths, &Builder::existing(&paths)?, &files)?;
+    let builder = Builder::existing(&paths)?;
+    let [disk, signed] = [Loader::Unsigned, Loader::Signed]
+        .map(|loader| guest_disk::build(&paths, &builder, &files, loader));
+    let (disk, signed) = (disk?, signed?);
     node.skerry(&["image", "import", &disk.display().to_string(), "--name", "own", "--wait"])?;
 
     println!("== by BIOS");
@@ -36,7 +42,7 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     let more = json!({"firmware": "bios", "disks": [{"volume": "data"}], "guest_agent": true});
     let told = boots(&node, port, more).await?;
     ensure!(told.contains("firmware bios"), "{told}");
-    let said = spoken(&node).await?;
+    let said = spoken(&node, "own").await?;
     ensure!(said.contains(guest_disk::BIOS_LOADER), "it says `{said}`");
     runs_by(&node, "kvm", "true").await?;
 
@@ -57,29 +63,25 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
 
     println!("== a processor that cannot run guests: that is said, and they are emulated");
     node.machine.virtualization = false;
+    // Room for two machines at once: emulation takes more, and so does a signed loader.
+    node.machine.memory_mib = 1536;
     let mut node = node.power_cycle()?;
     node.wait_api().await?;
     node.login().await?;
 
-    println!("== by UEFI: its disk, its TPM");
     if short() {
-        make(&node, json!({"firmware": "uefi", "tpm": true})).await?;
-        println!(
-            "a short run: until its firmware starts what is on its disk, and not until its system answers"
-        );
-        eventually(2 * GUEST, || async {
-            let said = spoken(&node).await?;
-            if said.contains(UEFI_STARTS) { Ok(()) } else { bail!("it says `{said}`") }
-        })
-        .await?;
+        println!("a short run: by UEFI with Secure Boot alone");
     } else {
+        println!("== by UEFI: its disk, its TPM");
         let told = boots(&node, port, json!({"firmware": "uefi", "tpm": true})).await?;
-        for part in ["firmware uefi", "tpm 2"] {
-            ensure!(told.contains(part), "no `{part}` in {told}");
-        }
-        let measured = told.lines().find_map(|line| line.strip_prefix("pcr0 ")).context("pcr0")?;
-        ensure!(measured.len() == 64 && measured.contains(|digit| digit != '0'), "{told}");
+        ensure!(!told.contains("secure boot"), "{told}");
+        measured(&told)?;
+        node.skerry(&["vm", "delete", "own", "--delete-volumes"])?;
+        gone(&node, "/api/v1/volumes/own-root").await?;
     }
+
+    println!("== by UEFI with Secure Boot: what is signed, and nothing else");
+    secure_boot::starts_what_is_signed(&node, port, &signed).await?;
     runs_by(&node, "emulation", "false").await?;
 
     println!("== a snapshot holds its TPM, which outlives its process");
@@ -89,28 +91,43 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     node.shell("test -z \"$(ls /var/lib/skerry/data/vm)\"").map(drop)
 }
 
-/// The end of what it has said on its serial line.
-async fn spoken(node: &NodeUnderTest) -> anyhow::Result<String> {
-    let said = node.get(&format!("{VM}/serial?tail=100")).await?;
+/// The end of what a machine has said on its serial line.
+async fn spoken(node: &NodeUnderTest, name: &str) -> anyhow::Result<String> {
+    let said = node.get(&format!("/api/v1/vms/{name}/serial?tail=100")).await?;
     Ok(said.as_str().context("a text")?.to_owned())
 }
 
-async fn make(node: &NodeUnderTest, more: Value) -> anyhow::Result<()> {
+/// Makes a machine: with the disk that nobody signed and the port at which its guest answers, unless `more` says otherwise.
+async fn make(node: &NodeUnderTest, name: &str, more: Value) -> anyhow::Result<()> {
     let mut spec = json!({"image": "own", "memory_mib": 160, "disk_size_mib": 64,
         "graphics": "none", "publish": [{"host_port": WEB, "workload_port": 8080}]});
     let more = more.as_object().context("a spec is an object")?.clone();
     spec.as_object_mut().context("a spec is an object")?.extend(more);
-    node.post("/api/v1/vms", json!({"metadata": {"name": "own"}, "spec": spec})).await.map(drop)
+    node.post("/api/v1/vms", json!({"metadata": {"name": name}, "spec": spec})).await.map(drop)
 }
 
-/// Makes the machine, waits until it has booted, and gives what its guest tells.
+/// Makes machine `own`, waits until it has booted, and gives what its guest tells.
 async fn boots(node: &NodeUnderTest, port: u16, more: Value) -> anyhow::Result<String> {
-    make(node, more).await?;
+    make(node, "own", more).await?;
+    booted(node, port).await
+}
+
+async fn booted(node: &NodeUnderTest, port: u16) -> anyhow::Result<String> {
     // Firmware and guest may be emulated within what is emulated itself.
     node.wait_answer(port, "skerry tiny vm", 2 * GUEST).await?;
     let told = node.fetch(port, "/cgi-bin/told").await?;
     ensure!(told.contains("disk 131072"), "{told}");
     Ok(told)
+}
+
+/// Its guest tells that UEFI started it and measured what it did into the TPM.
+fn measured(told: &str) -> anyhow::Result<()> {
+    for part in ["firmware uefi", "tpm 2"] {
+        ensure!(told.contains(part), "no `{part}` in {told}");
+    }
+    let measured = told.lines().find_map(|line| line.strip_prefix("pcr0 ")).context("pcr0")?;
+    ensure!(measured.len() == 64 && measured.contains(|digit| digit != '0'), "{told}");
+    Ok(())
 }
 
 /// What runs guests, as machine and node tell it.
