@@ -58,7 +58,17 @@ async fn a_machine_boots_from_its_own_disk() -> anyhow::Result<()> {
     node.skerry(&["volume", "export", "own-root", "--image", "golden", "--wait"])?;
     node.wait_state("/api/v1/images/golden", "available", SOON).await?;
     snapshots_go(&node, &["resting"]).await?;
-    node.skerry(&["vm", "delete", "shut", "--delete-volumes"])?;
+    node.skerry(&["vm", "delete", "shut"])?;
+    gone(&node, "/api/v1/vms/shut").await?;
+
+    println!("== another starts from the volume that is left, without an image");
+    let publish = format!("{WEB}:8080");
+    let line =
+        ["vm", "create", "heir", "--disk", "own-root", "--memory", "160", "--publish", &publish];
+    eventually(SOON, || async { node.skerry(&line).map(drop) }).await?;
+    let told = booted(&node, port).await?;
+    ensure!(told.contains("firmware bios"), "{told}");
+    node.skerry(&["vm", "delete", "heir", "--delete-volumes"])?;
     gone(&node, "/api/v1/volumes/own-root").await?;
 
     println!("== a processor that cannot run guests: that is said, and they are emulated");
