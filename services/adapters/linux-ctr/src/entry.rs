@@ -82,6 +82,18 @@ fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// Words that may hold names of a stranger's files, for people: quotes stay, what is no plain character is escaped.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for char in text.chars().take(400) {
+        match char {
+            ' '..='~' => shown.push(char),
+            other => shown.extend(other.escape_default()),
+        }
+    }
+    shown
+}
+
 /// One entry, with names and numbers checked.
 #[derive(Debug, Clone)]
 pub struct LayerEntry {

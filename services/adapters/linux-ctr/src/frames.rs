@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use tar::EntryType;
 
-use crate::entry::{EntryPath, LayerEntry};
+use crate::entry::{EntryPath, LayerEntry, shown};
 use crate::unpack::UnpackError;
 
 /// Most bytes of a frame of data.
@@ -116,6 +116,7 @@ impl<W: Write> FrameWriter<W> {
             UnpackError::TooLarge { limit, what } => {
                 WireFault::TooLarge { limit: *limit, what: cut(what) }
             }
+            UnpackError::Damaged { why } => WireFault::Damaged { why: cut(why) },
             other => WireFault::Damaged { why: cut(&other.to_string()) },
         };
         self.packed(b'X', &fault)?;
@@ -180,7 +181,8 @@ fn entry(bytes: &[u8]) -> io::Result<LayerEntry> {
 }
 
 fn fault(bytes: &[u8]) -> io::Result<UnpackError> {
-    let printable = |text: String| -> String { text.escape_debug().take(400).collect() };
+    // The writer is not believed to have made them so.
+    let printable = |text: String| shown(&text);
     Ok(match postcard::from_bytes(bytes).map_err(io::Error::other)? {
         WireFault::Refused { path, why } => {
             UnpackError::Refused { path: printable(path), why: printable(why).into() }

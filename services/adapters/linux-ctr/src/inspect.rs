@@ -15,6 +15,7 @@ use skerry_upkeep::{ArchiveReader, IntakeRefusal, LibraryError};
 
 use crate::archive::{ArchiveError, ImageArchiveFile, invalid};
 use crate::blobs;
+use crate::entry::shown;
 use crate::places::Places;
 use crate::unpack::{Limits, UnpackError};
 use crate::unpacker::Unpacking;
@@ -79,18 +80,6 @@ fn unpack(unpacking: &Unpacking, path: &Path, into: &Path) -> Result<(), Library
         Err(UnpackError::TooLarge { limit, what }) => format!("it holds more than {limit} {what}"),
     };
     Err(IntakeRefusal::Boot { detail: shown(&detail) }.into())
-}
-
-/// Words that may hold names of a stranger's files, for people: quotes stay, what is no plain character is escaped.
-fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for char in text.chars().take(300) {
-        match char {
-            ' '..='~' => shown.push(char),
-            other => shown.extend(other.escape_default()),
-        }
-    }
-    shown
 }
 
 fn failed(error: ArchiveError, path: &Path) -> LibraryError {
