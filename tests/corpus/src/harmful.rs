@@ -21,13 +21,29 @@ const BELOW_MARK: &str = "lies below a deletion mark";
 /// Every layer that is refused whatever its limits are.
 #[must_use]
 pub fn harmful() -> Vec<Harm> {
-    let all = [paths(), links(), hard_links(), sorts(), deletions(), names(), headers(), sizes()];
+    let all = [
+        paths(),
+        canary(),
+        links(),
+        hard_links(),
+        sorts(),
+        deletions(),
+        names(),
+        headers(),
+        sizes(),
+    ];
     all.into_iter().flatten().collect()
 }
 
 fn plain(cases: Vec<(&'static str, Layer, &'static str)>) -> Vec<Harm> {
     cases.into_iter().map(|(what, layer, says)| Harm::plain(what, layer, says)).collect()
 }
+
+/// A file in the root of the machine, and in folders above a layer, that several layers try to reach.
+pub const CANARY: &str = "skerry-canary";
+
+/// More steps up than any folder of layers is deep.
+const TO_THE_ROOT: &str = "../../../../../../../../../..";
 
 fn new() -> Layer {
     Layer::default()
@@ -46,6 +62,45 @@ fn paths() -> Vec<Harm> {
         ("empty path", new().file("", "x"), "an empty path"),
         ("root that is a file", new().file("./", "x"), "the root is not a directory"),
     ])
+}
+
+/// All of them mean the same file, `/run/skerry-canary`, or one of that name in a folder above the layer.
+fn canary() -> Vec<Harm> {
+    let from_root = format!("{TO_THE_ROOT}/run/{CANARY}");
+    let mut cases = plain(vec![
+        ("climbs to the root", new().file(&from_root, "reached"), CLIMBS),
+        (
+            "deletes what is outside",
+            new().file(&format!("{TO_THE_ROOT}/run/.wh.{CANARY}"), ""),
+            CLIMBS,
+        ),
+        (
+            "writes through a link to the root",
+            new().symlink("a", TO_THE_ROOT).file(&format!("a/run/{CANARY}"), "reached"),
+            THROUGH,
+        ),
+        (
+            "writes through a link to a folder of the node",
+            new().symlink("a", "/run").file(&format!("a/{CANARY}"), "reached"),
+            THROUGH,
+        ),
+        (
+            "writes over a hard link out",
+            new().link(b'1', "a", &format!("/run/{CANARY}")).file("a", "reached"),
+            LEADS_OUT,
+        ),
+        (
+            "deletes through a link",
+            new().symlink("a", "/run").file(&format!("a/.wh.{CANARY}"), ""),
+            THROUGH,
+        ),
+    ]);
+    // Next to the layer, among those that are being unpacked, among those that are, and above them.
+    let whats = ["climbs by two", "climbs by three", "climbs by four"];
+    cases.extend(whats.into_iter().zip(2..).map(|(what, steps)| {
+        Harm::plain(what, new().file(&("../".repeat(steps) + CANARY), "reached"), CLIMBS)
+    }));
+    cases
 }
 
 /// Symbolic links that something is written through, or that are none.

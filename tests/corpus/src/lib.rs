@@ -13,7 +13,7 @@ mod layer;
 
 pub use archive::OciArchive;
 pub use bombs::{bombs, broken};
-pub use harmful::{harmful, more_than, odd};
+pub use harmful::{CANARY, harmful, more_than, odd};
 pub use layer::Layer;
 use sha2::{Digest, Sha256};
 
@@ -56,6 +56,18 @@ pub struct Harm {
 impl Harm {
     fn plain(what: &'static str, layer: Layer, says: &'static str) -> Self {
         Self { what, blob: layer.end(), packing: Packing::Plain, says }
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        sha256(&self.blob)
+    }
+
+    /// Put on top of an image. What it is unpacked is only named where it is not packed: no bomb is compared with it.
+    #[must_use]
+    pub fn on(&self, image: OciArchive) -> OciArchive {
+        image.blob_layer(&self.blob, self.packing.media(), &self.digest())
     }
 }
 

@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ use crate::archive::{ArchiveError, LayerBlob};
 use crate::blobs::{BlobError, BlobStore};
 use crate::claims::Claim;
 use crate::folders;
+use crate::owners;
+use crate::refusals::Refusals;
 use crate::source::{Source, SourceError};
 use crate::unpack::UnpackError;
 use crate::unpacker::Unpacking;
@@ -125,6 +127,7 @@ pub struct ImageLibrary {
     root: PathBuf,
     unpacking: Unpacking,
     blobs: BlobStore,
+    refusals: Refusals,
 }
 
 impl ImageLibrary {
@@ -142,8 +145,8 @@ impl ImageLibrary {
     }
 
     /// The library that somebody else has opened.
-    pub const fn unswept(root: PathBuf, blobs: BlobStore, unpacking: Unpacking) -> Self {
-        Self { root, unpacking, blobs }
+    pub fn unswept(root: PathBuf, blobs: BlobStore, unpacking: Unpacking) -> Self {
+        Self { root, unpacking, blobs, refusals: Refusals::default() }
     }
 
     fn temporary(&self) -> PathBuf {
@@ -227,7 +230,7 @@ impl ImageLibrary {
         if let Some(known) = known {
             return Ok(known);
         }
-        let highest = highest_below(&layer).map_err(|e| failed("look at", &layer, e))?;
+        let highest = owners::highest_below(&layer).map_err(|e| failed("look at", &layer, e))?;
         // One that is cut short has no number in it, or is not there.
         let write = || {
             folders::make_all(&self.root.join("owners"))?;
@@ -320,6 +323,18 @@ impl ImageLibrary {
     }
 
     fn unpack_layer(&self, source: &Source<'_>, layer: &LayerBlob) -> Result<(), ImageError> {
+        let digest = layer.digest.clone();
+        if let Some(source) = self.refusals.of(layer) {
+            return Err(ImageError::Layer { digest, source });
+        }
+        let unpacked = self.unpack_anew(source, layer);
+        if let Err(ImageError::Layer { source, .. }) = &unpacked {
+            self.refusals.remember(layer, source);
+        }
+        unpacked
+    }
+
+    fn unpack_anew(&self, source: &Source<'_>, layer: &LayerBlob) -> Result<(), ImageError> {
         let temporary = self.temporary();
         let folder = tempfile::Builder::new()
             .prefix("layer-")
@@ -376,22 +391,6 @@ impl ImageLibrary {
         write().map_err(|e| failed("write", &path, e))?;
         sync_folder(&folder)
     }
-}
-
-/// The highest number of a user or group that anything in a folder has, itself included.
-fn highest_below(folder: &Path) -> io::Result<u32> {
-    let mut highest = 0;
-    let mut left = vec![folder.to_owned()];
-    while let Some(path) = left.pop() {
-        let found = fs::symlink_metadata(&path)?;
-        highest = highest.max(found.uid()).max(found.gid());
-        if found.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                left.push(entry?.path());
-            }
-        }
-    }
-    Ok(highest)
 }
 
 fn sync_folder(path: &Path) -> Result<(), ImageError> {

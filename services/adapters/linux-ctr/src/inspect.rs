@@ -50,8 +50,8 @@ impl ArchiveReader for ArchiveInspector {
         bytes: u64,
         entries: u64,
     ) -> Result<(), LibraryError> {
-        let unpacking =
-            Unpacking { program: self.program.clone(), limits: Limits { bytes, entries } };
+        let limits = Limits { bytes, entries };
+        let unpacking = Unpacking { limits, ..Unpacking::new(self.program.clone()) };
         let (path, into) = (path.to_owned(), into.to_owned());
         let work = move || unpack(&unpacking, &path, &into);
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(LibraryError::Stopped))
@@ -77,6 +77,7 @@ fn unpack(unpacking: &Unpacking, path: &Path, into: &Path) -> Result<(), Library
         Err(UnpackError::System { source, .. }) => return Err(io("unpack into", into)(source)),
         Err(UnpackError::Refused { path, why }) => format!("`{path}`: {why}"),
         Err(UnpackError::Damaged { why }) => why,
+        Err(error @ UnpackError::CutShort { .. }) => error.to_string(),
         Err(UnpackError::TooLarge { limit, what }) => format!("it holds more than {limit} {what}"),
     };
     Err(IntakeRefusal::Boot { detail: shown(&detail) }.into())

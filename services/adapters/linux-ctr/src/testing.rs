@@ -16,7 +16,8 @@ pub(crate) fn unpacking(limits: Limits) -> Unpacking {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().unwrap().parent().unwrap().join("skerry-unpack");
     assert!(program.exists(), "first: cargo build -p skerry-linux-ctr");
-    Unpacking { program, limits }
+    // However full the disk of the tests is.
+    Unpacking { limits, kept_free: |_| 0, ..Unpacking::new(program) }
 }
 
 /// The real program that holds terminals, as built beside the tests.

@@ -77,6 +77,12 @@ pub enum UnpackError {
         /// Of what.
         what: Cow<'static, str>,
     },
+    /// The program that reads the layer did not come to its end.
+    #[error("the program that reads it came to an end ({how}): it asks for too much")]
+    CutShort {
+        /// How it ended.
+        how: String,
+    },
     /// The system refused.
     #[error("cannot {action} `{path}`")]
     System {
@@ -99,6 +105,20 @@ impl UnpackError {
             )
         };
         matches!(self, Self::System { source, .. } if full(source))
+    }
+
+    /// The same once more, if it is of the layer's bytes alone, so that it comes with each try.
+    pub fn lasting(&self) -> Option<Self> {
+        match self {
+            Self::Refused { path, why } => {
+                Some(Self::Refused { path: path.clone(), why: why.clone() })
+            }
+            Self::Damaged { why } => Some(Self::Damaged { why: why.clone() }),
+            Self::TooLarge { limit, what } => {
+                Some(Self::TooLarge { limit: *limit, what: what.clone() })
+            }
+            Self::CutShort { .. } | Self::System { .. } => None,
+        }
     }
 }
 
@@ -344,8 +364,21 @@ fn refused(path: &EntryPath, why: &'static str) -> UnpackError {
     UnpackError::Refused { path: path.to_string(), why: why.into() }
 }
 
+/// The system's error is the layer's own fault where it asks for what the file system does not have at all: a
+/// link's target may have 1024 bytes on XFS and 4095 elsewhere.
 fn broken(action: &'static str, path: &EntryPath, source: impl Into<io::Error>) -> UnpackError {
-    UnpackError::System { action, path: path.to_string(), source: source.into() }
+    let (path, source) = (path.to_string(), source.into());
+    match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENAMETOOLONG) => UnpackError::Refused {
+            path,
+            why: "a name or target longer than the node's disk takes".into(),
+        },
+        Some(Errno::EMLINK) => UnpackError::Refused {
+            path,
+            why: "a file with more names than the node's disk takes".into(),
+        },
+        _ => UnpackError::System { action, path, source },
+    }
 }
 
 /// A copy fails because of the stream, which names itself [`Malformed`] or says what its reader found, or

@@ -17,7 +17,9 @@ use nix::unistd::{Pid, Uid, User};
 use sha2::{Digest, Sha256};
 use skerry_containers::oci::Compression;
 
+use crate::entry::LayerEntry;
 use crate::frames::{Frame, FrameReader};
+use crate::room::{ENTRY, KeptFree, RoomWatch, kept_free};
 use crate::unpack::{Limits, UnpackError, Unpacker};
 use crate::{child, jail};
 
@@ -36,12 +38,14 @@ pub struct Unpacking {
     pub program: PathBuf,
     /// Limits of one layer.
     pub limits: Limits,
+    /// What is to stay free where it is unpacked.
+    pub kept_free: KeptFree,
 }
 
 impl Unpacking {
     /// With the usual limits.
     pub fn new(program: PathBuf) -> Self {
-        Self { program, limits: Limits::default() }
+        Self { program, limits: Limits::default(), kept_free }
     }
 
     /// Unpacks a blob into an empty directory.
@@ -69,7 +73,8 @@ impl Unpacking {
             });
             let frames = FrameReader(BufReader::with_capacity(BUFFER, stdout));
             // Returning drops the pipe, so a program that still writes comes to its end.
-            let told = make_files(frames, root, self.limits);
+            let room = RoomWatch::new(root, self.kept_free);
+            let told = make_files(frames, root, self.limits, room);
             if matches!(told, Err(Told::Fault(_) | Told::Odd(_))) {
                 stop(pid);
             }
@@ -82,11 +87,7 @@ impl Unpacking {
         let told = told.map_err(|told| match told {
             Told::Fault(fault) => fault,
             Told::Odd(error) => UnpackError::Damaged { why: error.to_string() },
-            Told::Ended => UnpackError::Damaged {
-                why: format!(
-                    "the program that reads it came to an end ({status}): it asks for too much"
-                ),
-            },
+            Told::Ended => UnpackError::CutShort { how: status.to_string() },
         });
         Ok((digest, told))
     }
@@ -171,6 +172,7 @@ fn make_files(
     mut frames: FrameReader<impl Read>,
     root: &File,
     limits: Limits,
+    mut room: RoomWatch<'_>,
 ) -> Result<String, Told> {
     let unpacker = Unpacker::new(root, limits);
     let (mut entries, mut bytes) = (0, 0);
@@ -182,8 +184,10 @@ fn make_files(
                     let what = "entries".into();
                     return Err(Told::Fault(UnpackError::TooLarge { limit: limits.entries, what }));
                 }
+                room.grow(ENTRY).map_err(|error| no_room(&entry, error))?;
                 let mut data = FileData {
                     frames: &mut frames,
+                    room: &mut room,
                     piece: 0,
                     done: !entry.kind.is_file() && !entry.kind.is_contiguous(),
                     bytes: &mut bytes,
@@ -201,9 +205,14 @@ fn make_files(
     }
 }
 
+fn no_room(entry: &LayerEntry, source: io::Error) -> Told {
+    Told::Fault(UnpackError::System { action: "make", path: entry.path.to_string(), source })
+}
+
 /// The data of one file, out of frames.
-struct FileData<'a, R> {
+struct FileData<'a, 'b, R> {
     frames: &'a mut FrameReader<R>,
+    room: &'a mut RoomWatch<'b>,
     /// Bytes left of the present frame.
     piece: usize,
     done: bool,
@@ -212,7 +221,7 @@ struct FileData<'a, R> {
     limit: u64,
 }
 
-impl<R: Read> Read for FileData<'_, R> {
+impl<R: Read> Read for FileData<'_, '_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece == 0 && !self.done {
             match self.frames.frame()? {
@@ -232,6 +241,7 @@ impl<R: Read> Read for FileData<'_, R> {
         if got == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.room.grow(got as u64)?;
         self.piece -= got;
         *self.bytes += got as u64;
         if *self.bytes > self.limit {
@@ -282,7 +292,7 @@ mod tests {
     /// A program that has been taken over may say anything; nothing comes of it.
     #[test]
     fn what_the_program_says_is_checked_again() {
-        use crate::entry::{EntryPath, LayerEntry};
+        use crate::entry::EntryPath;
         use crate::frames::FrameWriter;
         let folder = tempfile::tempdir().unwrap();
         let root = File::open(folder.path()).unwrap();
@@ -300,7 +310,7 @@ mod tests {
         let told = |write: &dyn Fn(&mut FrameWriter<&mut Vec<u8>>)| {
             let mut bytes = Vec::new();
             write(&mut FrameWriter(&mut bytes));
-            make_files(FrameReader(bytes.as_slice()), &root, limits)
+            make_files(FrameReader(bytes.as_slice()), &root, limits, RoomWatch::new(&root, |_| 0))
         };
         assert!(matches!(told(&|_| {}), Err(Told::Ended)));
         assert!(told(&|w| w.end("abc").unwrap()).is_ok());

@@ -162,20 +162,20 @@ const RESERVE_PARTS: u64 = 10;
 const LEAST_RESERVE: u64 = 256 << 20;
 const MOST_RESERVE: u64 = 8 << 30;
 
-/// What is left free on a partition of so many bytes.
-fn reserve(total: u64) -> u64 {
-    (total / RESERVE_PARTS).clamp(LEAST_RESERVE, MOST_RESERVE)
-}
-
 impl Room {
+    /// What is left free on a partition of so many bytes.
+    pub fn reserve(total: u64) -> u64 {
+        (total / RESERVE_PARTS).clamp(LEAST_RESERVE, MOST_RESERVE)
+    }
+
     /// The room on a partition of so many bytes, of which so many are available.
     pub fn of(total: u64, available: u64) -> Self {
-        Self { free: available.saturating_sub(reserve(total)), total }
+        Self { free: available.saturating_sub(Self::reserve(total)), total }
     }
 
     /// Bytes that are available with the reserve. Where nothing is free but the reserve it may be less.
     pub fn available(self) -> u64 {
-        self.free.saturating_add(reserve(self.total)).min(self.total)
+        self.free.saturating_add(Self::reserve(self.total)).min(self.total)
     }
 }
 
