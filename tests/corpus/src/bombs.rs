@@ -24,7 +24,7 @@ pub fn bombs(limit: usize) -> Vec<Harm> {
 
 /// Blobs that are not what they are said to be, whatever the limits are.
 #[must_use]
-pub fn broken() -> Vec<Harm> {
+pub fn mispacked() -> Vec<Harm> {
     // Broken off behind the header of a large file.
     let mut cut = Layer::header(b'0', b"bomb", b"", 1 << 21, 0o644).to_vec();
     cut.resize(1 << 20, 0);

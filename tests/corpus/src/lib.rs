@@ -12,7 +12,7 @@ mod harmful;
 mod layer;
 
 pub use archive::OciArchive;
-pub use bombs::{bombs, broken};
+pub use bombs::{bombs, mispacked};
 pub use harmful::{CANARY, harmful, more_than, odd};
 pub use layer::Layer;
 use sha2::{Digest, Sha256};

@@ -24,7 +24,7 @@ use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use skerry_corpus_tests::{Harm, Layer, OciArchive, broken, harmful, odd};
+use skerry_corpus_tests::{Harm, Layer, OciArchive, harmful, mispacked, odd};
 use skerry_system_tests::{NodeUnderTest, SOON, eventually};
 
 use ground::Ground;
@@ -51,7 +51,7 @@ fn name(number: usize, what: &str) -> String {
 }
 
 fn cases() -> Vec<Case> {
-    let all = harmful().into_iter().chain(broken());
+    let all = harmful().into_iter().chain(mispacked());
     let case = |(number, harm): (usize, Harm)| Case { name: name(number, harm.what), harm };
     all.enumerate().map(case).collect()
 }

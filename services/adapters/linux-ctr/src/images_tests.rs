@@ -382,3 +382,53 @@ fn imports_and_sweeps_at_the_same_time_leave_whole_images_alone() {
         assert!(sweeps.join().unwrap() > 0);
     });
 }
+
+/// Nobody may have a node unpack the same bomb again and again.
+#[test]
+fn what_was_refused_is_not_unpacked_again() {
+    let shelf = Shelf::new();
+    let evil = Layer::default().file("../evil", "x").end();
+    let archive = shelf.archive(&OciArchive::new().layer(&evil).tar());
+    let first = shelf.library.import(&archive).unwrap_err();
+    let without = |library: &ImageLibrary| ImageLibrary {
+        unpacking: Unpacking { program: "/nowhere".into(), ..library.unpacking.clone() },
+        ..library.clone()
+    };
+    let again = without(&shelf.library).import(&archive).unwrap_err();
+    assert!(first.is_images_fault() && again.is_images_fault());
+    assert_eq!(format!("{first:?}"), format!("{again:?}"));
+    // Another library, as of the next noded, looks for itself.
+    let anew = without(&open(shelf.folder.path())).import(&archive).unwrap_err();
+    assert!(matches!(anew, ImageError::Library { .. }), "{anew:?}");
+    assert!(shelf.is_clean());
+}
+
+#[test]
+fn a_layer_that_grows_leaves_the_disk_its_reserve() {
+    let shelf = Shelf::new();
+    let grows = Layer::default().file("a", &"0".repeat(10 << 20)).end();
+    let archive = shelf.archive(&OciArchive::new().layer(&grows).tar());
+    let mut library = shelf.library.clone();
+    library.unpacking.kept_free = |size| size;
+    let error = library.import(&archive).unwrap_err();
+    assert!(error.is_no_space() && !error.is_images_fault(), "{error:?}");
+    assert!(shelf.is_clean());
+    // There is room again: that is no refusal to be remembered.
+    library.unpacking.kept_free = |_| 0;
+    library.import(&archive).unwrap();
+}
+
+/// Of the longest paths that a layer may have none could be named from the root of the machine.
+#[test]
+fn owners_are_found_below_the_longest_paths() {
+    let shelf = Shelf::new();
+    let folder = format!("{}/", "d".repeat(250)).repeat(16);
+    let path = format!("{folder}{}", "f".repeat(4096 - folder.len()));
+    let layer =
+        Layer::default().extended(&[("path", &path), ("uid", "80000")]).file("cut", "x").end();
+    let archive = shelf.archive(&OciArchive::new().layer(&layer).tar());
+    shelf.library.import(&archive).unwrap();
+    let record = shelf.library.record(&archive.sha256).unwrap();
+    assert_eq!(shelf.library.highest_owner(&record).unwrap(), 80_000);
+    assert_eq!(shelf.library.sweep(&BTreeSet::new()).unwrap(), 1);
+}

@@ -390,6 +390,9 @@ fn copy_failed(path: &EntryPath, limits: Limits, error: io::Error) -> UnpackErro
     match error.downcast::<UnpackError>() {
         Ok(fault) => fault,
         Err(error) if error.raw_os_error().is_some() => broken("write", path, error),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            UnpackError::CutShort { how: error.to_string() }
+        }
         Err(error) => UnpackError::Damaged { why: error.to_string() },
     }
 }

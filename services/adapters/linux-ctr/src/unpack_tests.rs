@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use skerry_containers::oci::Compression;
-use skerry_corpus_tests::{CANARY, Harm, Packing, bombs, broken, harmful, more_than, odd};
+use skerry_corpus_tests::{CANARY, Harm, Packing, bombs, harmful, mispacked, more_than, odd};
 
 use crate::testing::{Layer, sha256, unpacking};
 
@@ -88,11 +88,25 @@ fn every_harmful_layer_is_refused_and_reaches_nothing() {
 fn a_small_stream_cannot_become_a_big_one() {
     let limits = Limits { bytes: 4 << 20, entries: 10 };
     let mut corpus = bombs(4 << 20);
-    corpus.extend(broken());
+    corpus.extend(mispacked());
     assert_eq!(corpus.len(), 8);
     for harm in &corpus {
         assert!(harm.blob.len() < 20 << 20, "{}", harm.what);
         is_refused(harm, limits);
+    }
+}
+
+/// Else the pod would wait for the disk to become another one, without a word.
+#[test]
+fn what_no_disk_of_the_node_takes_is_the_layers_fault() {
+    let path = EntryPath::parse(b"a").unwrap();
+    for errno in [Errno::ENAMETOOLONG, Errno::EMLINK] {
+        let error = broken("make", &path, errno);
+        assert!(matches!(error, UnpackError::Refused { .. }), "{error:?}");
+    }
+    for errno in [Errno::EIO, Errno::ENOSPC, Errno::EROFS, Errno::EACCES] {
+        let error = broken("make", &path, errno);
+        assert!(matches!(error, UnpackError::System { .. }), "{error:?}");
     }
 }
 

@@ -75,6 +75,10 @@ impl Unpacking {
             // Returning drops the pipe, so a program that still writes comes to its end.
             let room = RoomWatch::new(root, self.kept_free);
             let told = make_files(frames, root, self.limits, room);
+            let told = told.map_err(|told| match told {
+                Told::Fault(UnpackError::CutShort { .. }) => Told::Ended,
+                told => told,
+            });
             if matches!(told, Err(Told::Fault(_) | Told::Odd(_))) {
                 stop(pid);
             }
@@ -335,5 +339,11 @@ mod tests {
             w.end("abc").unwrap();
         };
         assert!(matches!(told(&short), Err(Told::Fault(_))), "a file that breaks off");
+        let killed = |w: &mut FrameWriter<&mut Vec<u8>>| {
+            w.entry(&entry("d", b'0', "", 8)).unwrap();
+            w.data(&[0; 3]).unwrap();
+        };
+        let Err(Told::Fault(told)) = told(&killed) else { panic!("no fault") };
+        assert!(matches!(told, UnpackError::CutShort { .. }), "the program is gone: {told:?}");
     }
 }
