@@ -54,6 +54,15 @@ impl OciArchive {
         self
     }
 
+    /// Says of the last layer that it has another size than it has.
+    #[must_use]
+    pub fn with_size(mut self, size: u64) -> Self {
+        if let Some(layer) = self.layers.last_mut() {
+            layer["size"] = json!(size);
+        }
+        self
+    }
+
     /// Sets the program and its arguments.
     #[must_use]
     pub fn cmd(mut self, words: &[&str]) -> Self {

@@ -64,7 +64,7 @@ fn paths() -> Vec<Harm> {
     ])
 }
 
-/// All of them mean the same file, `/run/skerry-canary`, or one of that name in a folder above the layer.
+/// What aims at a [`CANARY`], so that a node on which one has come through shows it. All of them mean the same file, `/run/skerry-canary`, or one of that name in a folder above the layer.
 fn canary() -> Vec<Harm> {
     let from_root = format!("{TO_THE_ROOT}/run/{CANARY}");
     let mut cases = plain(vec![
@@ -267,6 +267,15 @@ pub fn more_than(bytes: usize, entries: usize) -> Vec<Harm> {
         ("larger than allowed", new().file("a", &"x".repeat(2 * bytes)), says),
         ("too many entries", many, says),
     ])
+}
+
+/// A layer with a file whose path is as long as a system takes any, so that it cannot be named from the machine's root; of the user
+/// with this number.
+#[must_use]
+pub fn longest_path(owner: u32) -> Vec<u8> {
+    let folder = format!("{}/", "d".repeat(250)).repeat(16);
+    let path = format!("{folder}{}", "f".repeat(4096 - folder.len()));
+    new().extended(&[("path", &path), ("uid", &owner.to_string())]).file("cut", "x").end()
 }
 
 /// A layer that only looks odd: links that lead anywhere, pipes, devices, names that are used twice. All of it is below the layer's

@@ -7,13 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod archive;
+mod archives;
 mod bombs;
 mod harmful;
 mod layer;
 
 pub use archive::OciArchive;
+pub use archives::{Liar, liars};
 pub use bombs::{bombs, mispacked};
-pub use harmful::{CANARY, harmful, more_than, odd};
+pub use harmful::{CANARY, harmful, longest_path, more_than, odd};
 pub use layer::Layer;
 use sha2::{Digest, Sha256};
 
@@ -54,7 +56,9 @@ pub struct Harm {
 }
 
 impl Harm {
-    fn plain(what: &'static str, layer: Layer, says: &'static str) -> Self {
+    /// A layer that is not packed.
+    #[must_use]
+    pub fn plain(what: &'static str, layer: Layer, says: &'static str) -> Self {
         Self { what, blob: layer.end(), packing: Packing::Plain, says }
     }
 
@@ -62,6 +66,12 @@ impl Harm {
     #[must_use]
     pub fn digest(&self) -> String {
         sha256(&self.blob)
+    }
+
+    /// The same packed by gzip, as registries have layers; one that is not packed yet.
+    #[must_use]
+    pub fn gzipped(&self) -> Vec<u8> {
+        bombs::gzip(&self.blob)
     }
 
     /// Put on top of an image. What it is unpacked is only named where it is not packed: no bomb is compared with it.

@@ -422,10 +422,7 @@ fn a_layer_that_grows_leaves_the_disk_its_reserve() {
 #[test]
 fn owners_are_found_below_the_longest_paths() {
     let shelf = Shelf::new();
-    let folder = format!("{}/", "d".repeat(250)).repeat(16);
-    let path = format!("{folder}{}", "f".repeat(4096 - folder.len()));
-    let layer =
-        Layer::default().extended(&[("path", &path), ("uid", "80000")]).file("cut", "x").end();
+    let layer = skerry_corpus_tests::longest_path(80_000);
     let archive = shelf.archive(&OciArchive::new().layer(&layer).tar());
     shelf.library.import(&archive).unwrap();
     let record = shelf.library.record(&archive.sha256).unwrap();

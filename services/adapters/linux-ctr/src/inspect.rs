@@ -185,6 +185,16 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_of_its_parts_is_refused_with_the_reason() {
+        let liars = skerry_corpus_tests::liars();
+        assert!(liars.len() >= 9);
+        for liar in liars {
+            let said = outcome(&liar.bytes).expect_err(liar.what);
+            assert!(said.contains(liar.says), "{}: {said}", liar.what);
+        }
+    }
+
+    #[test]
     fn each_part_has_to_be_there_as_it_is_named() {
         let whole = image().tar();
         let mut parts = 0;
