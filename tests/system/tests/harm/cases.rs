@@ -66,7 +66,8 @@ impl Case {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
         let words: String = harm.what.chars().map(plain).collect();
         let words: Vec<&str> = words.split_whitespace().collect();
-        let pulled = number % PULLED == 0 && harm.packing == Packing::Plain && harm.what != "bomb";
+        let pulled =
+            number.is_multiple_of(PULLED) && harm.packing == Packing::Plain && harm.what != "bomb";
         Self {
             name: format!("harm-{number}-{}", words.join("-")),
             harm,
