@@ -9,6 +9,7 @@ mod bridge;
 mod error;
 mod files;
 mod host;
+mod leases;
 mod metadata;
 mod monitor;
 mod namespace;

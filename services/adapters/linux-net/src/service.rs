@@ -11,6 +11,7 @@ use skerry_network::{DnsmasqFiles, ServiceObserved};
 
 use crate::error::NetError;
 use crate::files;
+use crate::leases;
 use crate::units::Units;
 
 /// All networks' dnsmasq.
@@ -76,6 +77,7 @@ impl Services {
     pub async fn start(&self, bridge: &str, wanted: &DnsmasqFiles) -> Result<(), NetError> {
         self.write(bridge, wanted)?;
         self.units.restart(bridge).await?;
+        self.give_back(bridge, wanted).await;
         files::replace(&self.file(bridge, "loaded"), "")
     }
 
@@ -83,7 +85,12 @@ impl Services {
     pub async fn reload(&self, bridge: &str, wanted: &DnsmasqFiles) -> Result<(), NetError> {
         self.write(bridge, wanted)?;
         self.units.reload(bridge).await?;
+        self.give_back(bridge, wanted).await;
         files::replace(&self.file(bridge, "loaded"), "")
+    }
+
+    async fn give_back(&self, bridge: &str, wanted: &DnsmasqFiles) {
+        leases::give_back(bridge, &self.file(bridge, "leases"), &wanted.hosts).await;
     }
 
     /// Stops a service and removes its files.

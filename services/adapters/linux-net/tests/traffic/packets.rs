@@ -156,6 +156,17 @@ fn a_virtual_machine_gets_its_address_and_names_by_dhcp() {
         assert!(name.await.contains(&wanted.address(5).to_string()));
         let resolv = std::fs::read_to_string(format!("/run/skerry/resolv/{POD}.conf")).unwrap();
         assert_eq!(resolv, "nameserver 10.88.1.1\nsearch default.internal\n");
+
+        // The machine is deleted, and the next one has its address.
+        wanted.ports.remove(1);
+        settle(&host, &wanted).await;
+        wanted.workload(0, Kind::Vm, 7, &[]);
+        settle(&host, &wanted).await;
+        let port = &wanted.ports[1];
+        assert_eq!(port.spec.address, address);
+        plug_in_guest("heir", &tap_name(port.id()), &port.spec.mac, "skb00000001");
+        let said = ask("heir").await;
+        assert!(said.contains(&format!("lease of {address} obtained")), "{said}");
     });
 }
 
