@@ -36,7 +36,8 @@ struct Lease {
 /// Gives back what those have leased who stand in no line of `hosts`. What cannot be given back ends by itself within the
 /// time of a lease, and is no reason to keep others from their network.
 pub async fn give_back(bridge: &str, leases: &Path, hosts: &str) {
-    for _ in 0..TRIES {
+    // Once more than it is said, to see whether the last time was heard.
+    for tried in 0..=TRIES {
         let text = match files::read(leases) {
             Ok(text) => text.unwrap_or_default(),
             Err(error) => return tracing::warn!(bridge, %error, "leases could not be read"),
@@ -44,6 +45,9 @@ pub async fn give_back(bridge: &str, leases: &Path, hosts: &str) {
         let gone = of_nobody(&text, hosts);
         if gone.is_empty() {
             return;
+        }
+        if tried == TRIES {
+            break;
         }
         if let Err(error) = say(bridge, &gone).await {
             tracing::warn!(bridge, %error, "leases of guests that are gone were not given back");
