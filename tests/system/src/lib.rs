@@ -37,7 +37,7 @@ pub const USER: &str = "ada";
 /// Its password.
 pub const PASSWORD: &str = "analytical engine";
 
-/// Whether the two longest tests are to leave out what they repeat: `SKERRY_SHORT=1`, which `.ci/run` sets and `make test`
+/// Whether three tests are to leave out what they repeat: `SKERRY_SHORT=1`, which `.ci/run` sets and `make test`
 /// does not. Each says what it leaves out.
 #[must_use]
 pub fn short() -> bool {
